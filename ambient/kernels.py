@@ -1,0 +1,150 @@
+"""One reverse step X_t -> X_s, s less noisy than t: the same step serves the consistency loss and the samplers.
+
+Given X_t and X_0 the law of X_s is Gaussian, with mean (alpha_s q^2 X_0 + r sigma_s^2 X_t) / sigma_t^2 and variance
+sigma_s^2 q^2 / sigma_t^2 (r, q of the transition s -> t). Averaged over the posterior of X_0 its first two moments are
+
+    mean = (alpha_s q^2 h(x_t, t) + r sigma_s^2 x_t) / sigma_t^2
+    Cov  = (sigma_s^2 q^2 / sigma_t^2) I + (alpha_s q^2 / sigma_t^2)^2 Cov(X_0 | X_t)
+
+so a Gaussian step is a guess of Cov(X_0 | X_t), and the usual ones differ in nothing else:
+
+    ancestral        0                            X_0 is taken to be h
+    Euler-Maruyama   (sigma_t / alpha_t)^2 I      Cov = (q / r)^2 I: Euler's step of (2.3) in the variable sigma^2 / alpha^2
+    matched          (sigma_t^2 / alpha_t) dh/dx  both moments exact (second-order Tweedie)
+    matched_trace    its trace, spread evenly     one Jacobian product with a Hutchinson probe
+
+DDIM, the probability-flow step, moves by the predicted noise and draws none. Bias of one step on E h(X_s): see
+theory_checks/test_reverse_sde.py, which also shows that ancestral and Euler-Maruyama are of first order and `matched` of
+second order in the step.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ambient import tweedie
+from ambient.denoisers import Denoiser
+from ambient.paths import Level, Path, Times, expand, transition
+
+
+class Step(NamedTuple):
+    """The law of X_s given X_t: N(mean, std^2 I), or N(mean, std std^T) for a matrix `std` (B, D, D); x_0_hat is h(x_t, t)."""
+
+    x_0_hat: Tensor
+    mean: Tensor
+    std: Tensor
+    is_matrix: bool = False
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """X_s for standard normal `noise`, (..., B, *), any number of draws at once."""
+        if not self.is_matrix:
+            return self.mean + self.std * noise
+        flat = noise.reshape(*noise.shape[: noise.ndim - self.mean.ndim], self.mean.shape[0], -1)
+        return self.mean + torch.einsum("bij,...bj->...bi", self.std, flat).reshape(noise.shape)
+
+
+class Kernel(Protocol):
+    """A reverse step from t to s driven by a denoiser; evaluates it once. Raises ValueError where s is noisier than t."""
+
+    def __call__(self, denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step: ...
+
+
+def _gaussian_step(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level, at_s: Level, posterior_variance: Tensor | float) -> Step:
+    """The step for Cov(X_0 | X_t) = posterior_variance I, given as () or (B,)."""
+    floor, weight = _variance_terms(at_t=at_t, at_s=at_s)
+    mean = tweedie.x_n_from_x_0(x_t, x_0_hat, at_t=at_t, at_n=at_s)
+    return Step(x_0_hat, mean, expand((floor + weight * posterior_variance).sqrt(), x_t))
+
+
+def _variance_terms(*, at_t: Level, at_s: Level) -> tuple[Tensor, Tensor]:
+    """(sigma_s^2 q^2 / sigma_t^2, (alpha_s q^2 / sigma_t^2)^2): Cov(X_s | X_t) = first I + second Cov(X_0 | X_t)."""
+    share = transition(at_n=at_s, at_t=at_t).sigma ** 2 / at_t.sigma**2
+    return at_s.sigma**2 * share, (at_s.alpha * share) ** 2
+
+
+def ancestral(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
+    """The posterior step of DDPM: X_s given X_t and X_0 = h(x_t, t).
+
+    Paper: one step of (2.3). Source: Ho et al. 2020, Eq. (6)-(7). Checked by: theory_checks/test_reverse_sde.py
+    """
+    x_0_hat = denoiser(x_t, t, condition)
+    return _gaussian_step(x_t, x_0_hat, at_t=path(t), at_s=path(s), posterior_variance=0.0)
+
+
+def euler_maruyama(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
+    """Euler-Maruyama on the reverse SDE, in the variable sigma^2 / alpha^2; its noise has variance (q / r)^2.
+
+    VE: x_s = x_t + (sigma_t^2 - sigma_s^2) grad log p_t + sqrt(sigma_t^2 - sigma_s^2) Z.
+    Paper: one step of (2.2), (2.3). Checked by: theory_checks/test_reverse_sde.py
+    Raises: ValueError where no signal is left at t (alpha_t = 0).
+    """
+    at_t = path(t)
+    if torch.any(at_t.alpha == 0):
+        raise ValueError("Euler-Maruyama cannot start where no signal is left (alpha_t = 0); take the ancestral step there")
+    x_0_hat = denoiser(x_t, t, condition)
+    return _gaussian_step(x_t, x_0_hat, at_t=at_t, at_s=path(s), posterior_variance=(at_t.sigma / at_t.alpha) ** 2)
+
+
+def matched(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
+    """Both moments of X_s given X_t, from the Jacobian of h: D Jacobian products, so for small D.
+
+    No gradient flows through the covariance; directions that h says have negative variance are given none.
+    Checked by: theory_checks/test_reverse_sde.py
+    """
+    at_t, at_s = path(t), path(s)
+    x_0_hat = denoiser(x_t, t, condition)
+    with torch.no_grad():
+        jacobian = tweedie.jacobian(lambda x: denoiser(x, t, condition), x_t)
+        posterior = tweedie.posterior_covariance_from_jacobian((jacobian + jacobian.mT) / 2, at_t=at_t)
+        values, vectors = torch.linalg.eigh(posterior)
+        floor, weight = (expand(term, values) for term in _variance_terms(at_t=at_t, at_s=at_s))
+        std = vectors * (floor + weight * values.clamp_min(0)).sqrt().unsqueeze(1)
+    return Step(x_0_hat, tweedie.x_n_from_x_0(x_t, x_0_hat, at_t=at_t, at_n=at_s), std, is_matrix=True)
+
+
+def matched_trace(
+    denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None, probe: Tensor | None = None
+) -> Step:
+    """The mean and the total variance of X_s given X_t, spread evenly over the coordinates.
+
+    With a `probe` Z (as x_t, mean 0, covariance I) the trace of dh/dx is estimated by Z . (dh/dx) Z, one Jacobian product;
+    without, it is exact, D products. No gradient flows through the variance. Checked by: theory_checks/test_reverse_sde.py
+    """
+    at_t, at_s = path(t), path(s)
+
+    def h(x: Tensor) -> Tensor:
+        return denoiser(x, t, condition)
+
+    x_0_hat = h(x_t)
+    with torch.no_grad():
+        if probe is None:
+            trace = tweedie.jacobian(h, x_t).diagonal(dim1=1, dim2=2).sum(1)
+        else:
+            trace = (probe * tweedie.jacobian_vector(h, x_t, probe)[1]).flatten(1).sum(1)
+        variance = (at_t.sigma**2 / at_t.alpha) * trace.double().clamp_min(0) / x_t[0].numel()
+    return _gaussian_step(x_t, x_0_hat, at_t=at_t, at_s=at_s, posterior_variance=variance)
+
+
+def ddim(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
+    """The probability-flow step x_s = alpha_s h + (sigma_s / sigma_t) (x_t - alpha_t h); deterministic.
+
+    Source: Song et al. 2021 (DDIM), Eq. (12) with eta = 0. Checked by: theory_checks/test_reverse_sde.py
+    """
+    at_t, at_s = path(t), path(s)
+    transition(at_n=at_s, at_t=at_t)  # refuses a step towards more noise
+    x_0_hat = denoiser(x_t, t, condition)
+    (alpha_t, _), (alpha_s, _) = at_t.like(x_t), at_s.like(x_t)
+    mean = alpha_s * x_0_hat + expand(at_s.sigma / at_t.sigma, x_t) * (x_t - alpha_t * x_0_hat)
+    return Step(x_0_hat, mean, torch.zeros_like(expand(at_s.sigma, x_t)))
+
+
+KERNELS: dict[str, Kernel] = {
+    "ancestral": ancestral,
+    "euler-maruyama": euler_maruyama,
+    "matched": matched,
+    "matched-trace": matched_trace,
+    "ddim": ddim,
+}

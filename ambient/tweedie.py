@@ -1,0 +1,136 @@
+"""Tweedie's formula and what follows from it: pure functions of tensors and levels.
+
+Tweedie turns the score of the noisy density into the posterior mean. Applied to the pairs (X_t, X_0) and (X_t, X_n) it
+expresses the same score twice; eliminating the score ties E[X_n | X_t], which noisy data can teach, to E[X_0 | X_t], which
+is what we want. That elimination, `x_n_from_x_0`, is the first idea of the paper.
+
+Shapes: x_t and estimates (B, ...); levels () or (B,). Functions read `a_from_b`. Levels are keyword-only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ambient.paths import Level, expand, transition
+
+
+def score_from_x_0(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level) -> Tensor:
+    """The score of p_t from the posterior mean.
+
+    grad log p_t(x) = (alpha_t E[X_0 | X_t = x] - x) / sigma_t^2
+    Paper: Eq. (2.1), Lemma 3.2, Lemma A.1. Checked by: theory_checks/test_tweedie.py
+    """
+    alpha, sigma = at_t.like(x_t)
+    return (alpha * x_0_hat - x_t) / sigma**2
+
+
+def x_0_from_score(x_t: Tensor, score: Tensor, *, at_t: Level) -> Tensor:
+    """The posterior mean from the score, E[X_0 | X_t = x] = (x + sigma_t^2 grad log p_t(x)) / alpha_t.
+
+    Paper: Eq. (2.1), Lemma 3.2, Lemma A.1. Checked by: theory_checks/test_tweedie.py
+    """
+    alpha, sigma = at_t.like(x_t)
+    return (x_t + sigma**2 * score) / alpha
+
+
+def x_n_from_x_0(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level, at_n: Level) -> Tensor:
+    """Double Tweedie: E[X_n | X_t] from E[X_0 | X_t], for t at least as noisy as n.
+
+    E[X_n | X_t = x] = (alpha_n q^2 E[X_0 | X_t = x] + r sigma_n^2 x) / sigma_t^2,
+    with X_t = r X_n + q Z. It is also the mean of X_n given X_t and X_0, which is linear in X_0.
+    Finite for every path, at t = t_n (gives x) and where no signal is left at t (r = 0).
+
+    Paper: identity of Sec. 3.1, Lemma A.2, Lemma A.4. Checked by: theory_checks/test_double_tweedie.py
+    Raises: ValueError where t is less noisy than n.
+    """
+    from_x_0, from_x_t = _double_tweedie_weights(at_t=at_t, at_n=at_n)
+    return expand(from_x_0, x_t) * x_0_hat + expand(from_x_t, x_t) * x_t
+
+
+def x_0_from_x_n(x_t: Tensor, x_n_hat: Tensor, *, at_t: Level, at_n: Level) -> Tensor:
+    """Double Tweedie inverted: E[X_0 | X_t] from E[X_n | X_t], for t strictly noisier than n.
+
+    E[X_0 | X_t = x] = (sigma_t^2 E[X_n | X_t = x] - r sigma_n^2 x) / (alpha_n q^2); condition number sigma_t^2 / q^2.
+
+    Paper: Lemma A.2, Lemma A.4, (A.28). Checked by: theory_checks/test_double_tweedie.py
+    Raises: ValueError where t is not strictly noisier than n.
+    """
+    from_x_0, from_x_t = _double_tweedie_weights(at_t=at_t, at_n=at_n)
+    if torch.any(from_x_0 == 0):
+        raise ValueError("E[X_0 | X_t] does not follow from E[X_n | X_t] at t = t_n; t must be strictly noisier")
+    return (x_n_hat - expand(from_x_t, x_t) * x_t) / expand(from_x_0, x_t)
+
+
+def _double_tweedie_weights(*, at_t: Level, at_n: Level) -> tuple[Tensor, Tensor]:
+    """The weights of x_0 and of x_t in E[X_n | X_t, X_0]: (alpha_n q^2, r sigma_n^2) / sigma_t^2; at two clean levels 0, 1."""
+    ratio, q = transition(at_n=at_n, at_t=at_t)
+    clean = at_t.sigma == 0
+    variance = torch.where(clean, 1.0, at_t.sigma**2)
+    return at_n.alpha * q**2 / variance, torch.where(clean, 1.0, ratio * at_n.sigma**2 / variance)
+
+
+def x_0_from_eps(x_t: Tensor, eps: Tensor, *, at_t: Level) -> Tensor:
+    """x_0 = (x_t - sigma_t eps) / alpha_t, with eps = E[Z | X_t]. Checked by: theory_checks/test_parametrisations.py"""
+    alpha, sigma = at_t.like(x_t)
+    return (x_t - sigma * eps) / alpha
+
+
+def eps_from_x_0(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level) -> Tensor:
+    """eps = (x_t - alpha_t x_0) / sigma_t. Checked by: theory_checks/test_parametrisations.py"""
+    alpha, sigma = at_t.like(x_t)
+    return (x_t - alpha * x_0_hat) / sigma
+
+
+def x_0_from_v(x_t: Tensor, v: Tensor, *, at_t: Level) -> Tensor:
+    """x_0 = (alpha_t x_t - sigma_t v) / (alpha_t^2 + sigma_t^2), with v = alpha_t eps - sigma_t x_0.
+
+    On variance-preserving paths the denominator is 1, as in Salimans and Ho 2022.
+    Checked by: theory_checks/test_parametrisations.py
+    """
+    alpha, sigma = at_t.like(x_t)
+    return (alpha * x_t - sigma * v) / (alpha**2 + sigma**2)
+
+
+def v_from_x_0(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level) -> Tensor:
+    """v = alpha_t eps - sigma_t x_0. Checked by: theory_checks/test_parametrisations.py"""
+    alpha, sigma = at_t.like(x_t)
+    return alpha * eps_from_x_0(x_t, x_0_hat, at_t=at_t) - sigma * x_0_hat
+
+
+def x_0_from_flow(x_t: Tensor, flow: Tensor, *, at_t: Level) -> Tensor:
+    """x_0 = (x_t - sigma_t u) / (alpha_t + sigma_t), with u = eps - x_0, the velocity of rectified flow.
+
+    Checked by: theory_checks/test_parametrisations.py
+    """
+    alpha, sigma = at_t.like(x_t)
+    return (x_t - sigma * flow) / (alpha + sigma)
+
+
+def flow_from_x_0(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level) -> Tensor:
+    """u = eps - x_0. Checked by: theory_checks/test_parametrisations.py"""
+    return eps_from_x_0(x_t, x_0_hat, at_t=at_t) - x_0_hat
+
+
+def jacobian_vector(f: Callable[[Tensor], Tensor], x: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
+    """(f(x), (df/dx) vector) in one forward-mode pass; differentiable. `f` treats the samples of `x` (B, ...) separately."""
+    return torch.func.jvp(f, (x,), (vector,))  # pyright: ignore[reportReturnType]
+
+
+def jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """df/dx for each sample, (B, D, D) with the samples flattened to D; D forward-mode passes, so for small D only."""
+    size = x[0].numel()
+    basis = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, 1, *x.shape[1:])
+    columns = [jacobian_vector(f, x, direction.expand_as(x))[1].flatten(1) for direction in basis]
+    return torch.stack(columns, dim=-1)
+
+
+def posterior_covariance_from_jacobian(jacobian_x_0: Tensor, *, at_t: Level) -> Tensor:
+    """Second-order Tweedie: Cov(X_0 | X_t = x) = (sigma_t^2 / alpha_t) d E[X_0 | X_t = x] / dx.
+
+    Args: jacobian_x_0: (B, D, D). Returns: (B, D, D). Checked by: theory_checks/test_tweedie.py
+    """
+    alpha, sigma = at_t.like(jacobian_x_0)
+    return sigma**2 / alpha * jacobian_x_0

@@ -1,0 +1,182 @@
+"""Worlds: distributions p_0 whose noisy densities, scores and posterior means are known in closed form.
+
+A world answers at any level (alpha, sigma), one per sample if wished, and `world.denoiser(path)` is the exact E[X_0 | X_t] in
+the form every loss and sampler takes: the formulas can be run with the truth in the network's place.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ambient import tweedie
+from ambient.denoisers import Denoiser
+from ambient.paths import Level, Path, Times
+
+
+class World(ABC):
+    """A known p_0. Shapes: x (B, ...), levels () or (B,)."""
+
+    @abstractmethod
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` draws of X_0."""
+
+    @abstractmethod
+    def log_prob(self, x_t: Tensor, at_t: Level) -> Tensor:
+        """log p_t(x_t), (B,)."""
+
+    @abstractmethod
+    def denoise(self, x_t: Tensor, at_t: Level) -> Tensor:
+        """E[X_0 | X_t = x_t], shaped as x_t."""
+
+    def score(self, x_t: Tensor, at_t: Level) -> Tensor:
+        """grad log p_t(x_t). Paper: Eq. (2.1). Checked by: theory_checks/test_tweedie.py"""
+        return tweedie.score_from_x_0(x_t, self.denoise(x_t, at_t), at_t=at_t)
+
+    def denoiser(self, path: Path) -> Denoiser:
+        """The exact h(x_t, t) of this world on `path`."""
+
+        def exact(x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
+            return self.denoise(x_t, path(t))
+
+        return exact
+
+
+class GaussianMixture(World):
+    """p_0 = sum_k w_k N(mu_k, C_k). At a level, component k is N(alpha mu_k, alpha^2 C_k + sigma^2 I).
+
+    E[X_0 | X_t, k] = mu_k + alpha C_k (alpha^2 C_k + sigma^2 I)^-1 (x - alpha mu_k), averaged with the posterior weights of k.
+    Worked out in the eigenbasis of each C_k and in log space. Answers have the type and device of `means`.
+    Checked by: theory_checks/test_worlds.py
+
+    Args: weights (K,), means (K, D), covariances (K, D, D).
+    Raises: ValueError for wrong shapes, weights that are negative or do not sum to 1, covariances that are not symmetric
+    positive definite, and values that are not finite.
+    """
+
+    def __init__(self, weights: Tensor, means: Tensor, covariances: Tensor):
+        self.weights, self.means, self.covariances = (torch.as_tensor(v) for v in (weights, means, covariances))
+        if self.means.ndim != 2 or self.weights.shape != self.means.shape[:1]:
+            raise ValueError(f"need weights (K,) and means (K, D); got {tuple(self.weights.shape)} and {tuple(self.means.shape)}")
+        if self.covariances.shape != (*self.means.shape, self.means.shape[1]):
+            raise ValueError(
+                f"covariances must be (K, D, D) for means {tuple(self.means.shape)}; got {tuple(self.covariances.shape)}"
+            )
+        if not all(bool(v.isfinite().all()) for v in (self.weights, self.means, self.covariances)):
+            raise ValueError("weights, means and covariances must be finite")
+        if bool((self.weights < 0).any()) or abs(float(self.weights.sum()) - 1) > 1e-5:
+            raise ValueError(f"weights must be non-negative and sum to 1; they sum to {float(self.weights.sum()):.6g}")
+        if not torch.allclose(self.covariances, self.covariances.mT, rtol=1e-5, atol=0):
+            raise ValueError("covariances must be symmetric")
+        self.variances, self.axes = torch.linalg.eigh(self.covariances)  # (K, D), (K, D, D)
+        if bool((self.variances <= 0).any()):
+            raise ValueError(
+                f"covariances must be positive definite; the smallest eigenvalue is {float(self.variances.min()):.3g}"
+            )
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        noise = torch.randn(count, self.means.shape[1], dtype=self.means.dtype, generator=generator)
+        scaled = self.variances[component].sqrt() * noise
+        return self.means[component] + torch.einsum("bij,bj->bi", self.axes[component], scaled)
+
+    def _components(self, x_t: Tensor, at_t: Level) -> tuple[Tensor, Tensor, Tensor]:
+        """log(w_k p_t(x | k)) (B, K), E[X_0 | x, k] (B, K, D), and the posterior variances of k along its axes (B, K, D)."""
+        if x_t.ndim != 2 or x_t.shape[1] != self.means.shape[1]:
+            raise ValueError(f"this mixture lives in {self.means.shape[1]} dimensions; got points of shape {tuple(x_t.shape)}")
+        x = x_t.to(self.means)[:, None, :]
+        alpha, sigma = at_t.like(x)
+        centred = torch.einsum("kij,bki->bkj", self.axes, x - alpha * self.means)
+        total = alpha**2 * self.variances + sigma**2
+        log_density = -0.5 * (centred**2 / total + total.log() + torch.log(torch.tensor(2 * torch.pi))).sum(-1)
+        shrunk = torch.einsum("kij,bkj->bki", self.axes, alpha * self.variances / total * centred)
+        return self.weights.log() + log_density, self.means + shrunk, self.variances * sigma**2 / total
+
+    def log_prob(self, x_t: Tensor, at_t: Level) -> Tensor:
+        return self._components(x_t, at_t)[0].logsumexp(1).to(x_t.dtype)
+
+    def denoise(self, x_t: Tensor, at_t: Level) -> Tensor:
+        log_weights, means, _ = self._components(x_t, at_t)
+        return torch.einsum("bk,bkd->bd", log_weights.softmax(1), means).to(x_t.dtype)
+
+    def posterior_covariance(self, x_t: Tensor, at_t: Level) -> Tensor:
+        """Cov(X_0 | X_t = x_t), (B, D, D): within the components plus between them."""
+        log_weights, means, variances = self._components(x_t, at_t)
+        weights = log_weights.softmax(1)
+        within = torch.einsum("bk,kij,bkj,klj->bil", weights, self.axes, variances, self.axes)
+        spread = means - torch.einsum("bk,bkd->bd", weights, means)[:, None]
+        return (within + torch.einsum("bk,bki,bkj->bij", weights, spread, spread)).to(x_t.dtype)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean (D,) and covariance (D, D) of X_0."""
+        mean = self.weights @ self.means
+        spread = self.means - mean
+        return mean, torch.einsum("k,kij->ij", self.weights, self.covariances + spread[:, :, None] * spread[:, None, :])
+
+
+class Empirical(World):
+    """p_0 is a finite data set, each point alike: the perfect memoriser.
+
+    E[X_0 | X_t = x] = sum_i softmax_i(-||x - alpha x_i||^2 / (2 sigma^2)) x_i: attention with the data as keys and values. The
+    norm of a key is one more coordinate of it. Streams over the data with a running maximum, so memory does not grow with
+    it; in float32 where rounding moves no exponent by more than 0.01, else in float64. At sigma = 0: the nearest point.
+    Checked by: theory_checks/test_worlds.py
+
+    Args: points (N, ...), finite, N >= 1.
+    """
+
+    CHUNK = 4096
+
+    def __init__(self, points: Tensor):
+        self.points = torch.as_tensor(points)
+        if self.points.ndim < 2 or len(self.points) == 0 or not bool(self.points.isfinite().all()):
+            raise ValueError(f"need one or more finite points, (N, ...); got shape {tuple(self.points.shape)}")
+        flat = self.points.flatten(1)
+        self.centre = flat.mean(0)
+        keys = flat - self.centre
+        squares = keys.double().square().sum(1, keepdim=True)
+        self.keys = torch.cat([keys, squares.to(keys)], 1)
+        self.largest_square = float(squares.max())
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        return self.points[torch.randint(len(self.points), (count,), generator=generator)]
+
+    def _attend(self, x_t: Tensor, at_t: Level) -> tuple[Tensor, Tensor]:
+        """E[X_0 | x] with flat samples (B, D), and log sum_i exp(-||x - alpha x_i||^2 / (2 sigma^2)), (B,)."""
+        if x_t.shape[1:] != self.points.shape[1:]:
+            raise ValueError(f"this data set holds points {tuple(self.points.shape[1:])}; got {tuple(x_t.shape[1:])}")
+        alpha, sigma = at_t.like(x_t.flatten(1).double())
+        sigma = sigma.clamp_min(1e-6 * max(self.largest_square, 1e-300) ** 0.5)
+        x = x_t.flatten(1).double() - alpha * self.centre
+        query = torch.cat([(alpha / sigma**2 * x), (-(alpha**2) / (2 * sigma**2)).expand(len(x), 1)], 1)
+        largest = (query[:, :-1].norm(dim=1) * self.largest_square**0.5 - query[:, -1] * self.largest_square).max()
+        single = self.keys.dtype == torch.float32 and float(largest) * torch.finfo(torch.float32).eps < 0.01
+        query = query.to(torch.float32 if single else torch.float64)
+
+        peak = query.new_full((len(query), 1), -torch.inf)
+        total, weighted = torch.zeros_like(peak), torch.zeros_like(query)
+        for keys in self.keys.split(self.CHUNK):
+            keys = keys.to(query)
+            logits = query @ keys.T
+            higher = torch.maximum(peak, logits.amax(1, keepdim=True))
+            weights = logits.sub_(higher).exp_()
+            rescale = (peak - higher).exp()
+            total = total * rescale + weights.sum(1, keepdim=True)
+            weighted = weighted * rescale + weights @ keys
+            peak = higher
+        mean = weighted[:, :-1].double() / total + self.centre
+        log_sum = (peak.double() + total.double().log()).squeeze(1) - (x.square() / (2 * sigma**2)).sum(1)
+        return mean, log_sum
+
+    def log_prob(self, x_t: Tensor, at_t: Level) -> Tensor:
+        _, log_sum = self._attend(x_t, at_t)
+        size = self.keys.shape[1] - 1
+        log_scale = 2 * at_t.sigma.log() + torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64))
+        normaliser = torch.log(torch.tensor(float(len(self.points)), dtype=torch.float64)) + size / 2 * log_scale
+        return (log_sum - normaliser).to(x_t.dtype)
+
+    def denoise(self, x_t: Tensor, at_t: Level) -> Tensor:
+        return self._attend(x_t, at_t)[0].reshape(x_t.shape).to(x_t.dtype)
