@@ -209,7 +209,7 @@ def min_snr_weight(at_t: Level, *, prediction: str, gamma: float = 5.0) -> Tenso
 
 
 def repeat(value: Any, times: int) -> Any:
-    """`value` for a batch stacked `times` times: tensors are repeated along the batch axis, inside dicts, lists and tuples too."""
+    """`value` for a batch stacked `times` times: tensors are repeated along the batch axis, also inside dicts and lists."""
     if isinstance(value, Tensor):
         return value if value.ndim == 0 else torch.cat([value] * times)
     if isinstance(value, dict):
