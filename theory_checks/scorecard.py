@@ -1,0 +1,91 @@
+"""Statements, and what the checks found about them.
+
+A statement is tested twice with one measure of error. With the true formula the error stays within a derived tolerance
+(`holds`); with a deliberately wrong one, a mutant, it exceeds the same tolerance (`rejects`). A check whose mutants pass
+proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+STATEMENTS: dict[str, Statement] = {}
+
+
+class Statement:
+    """One statement of the paper. Registers itself; a name is used once.
+
+    Args: id: its name in docs/paper-map.md; title: what it says, in one line.
+    """
+
+    def __init__(self, id: str, title: str):
+        if id in STATEMENTS:
+            raise ValueError(f"statement {id!r} is declared twice")
+        self.id, self.title = id, title
+        self.draws, self.worst_ratio = 0, 0.0
+        self.mutants: dict[str, bool] = {}
+        STATEMENTS[id] = self
+
+    def holds(self, error: float, tolerance: float) -> None:
+        """Record one draw and require error <= tolerance; an error that is not a number fails."""
+        error, tolerance = float(error), float(tolerance)
+        ratio = 0.0 if error == 0 else error / tolerance if tolerance > 0 else math.inf
+        self.draws += 1
+        self.worst_ratio = math.nan if math.isnan(ratio + self.worst_ratio) else max(self.worst_ratio, ratio)
+        assert error <= tolerance, f"{self.id} does not hold ({self.title}): error {error:.3g}, tolerance {tolerance:.3g}"
+
+    def rejects(self, mutant: str, error: float, tolerance: float) -> None:
+        """Require that the named mutant's error exceeds the tolerance; one that is not a number shows nothing and fails."""
+        error, tolerance = float(error), float(tolerance)
+        self.mutants[mutant] = error > tolerance
+        assert error > tolerance, f"{self.id} does not reject {mutant!r}: error {error:.3g}, tolerance {tolerance:.3g}"
+
+
+def worst(measured: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """The (error, tolerance) with the largest ratio; one whose error is not a number before all others."""
+    pairs = [(float(error), float(tolerance)) for error, tolerance in measured]
+    return max(pairs, key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0] / max(pair[1], 1e-300))
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row a statement that was exercised, in order of declaration."""
+    return [
+        {
+            "statement": s.id,
+            "title": s.title,
+            "draws": s.draws,
+            "worst_ratio": s.worst_ratio,
+            "mutants_rejected": sorted(name for name, rejected in s.mutants.items() if rejected),
+            "mutants_tried": sorted(s.mutants),
+        }
+        for s in STATEMENTS.values()
+        if s.draws or s.mutants
+    ]
+
+
+def write_json(path: Path) -> None:
+    """All rows, for machines."""
+    path.write_text(json.dumps(rows(), indent=1) + "\n")
+
+
+def write_markdown(path: Path) -> None:
+    """All rows as a table, for readers."""
+    lines = [
+        "# Scorecard",
+        "",
+        "Written by `pytest theory_checks --write-scorecard`. A draw is one set of parameters (a mixture, a path,",
+        "levels) for which the statement was tested; the worst ratio is the largest error found over its tolerance and must stay",
+        "below 1; a mutant is a deliberately wrong formula that the same tolerance rejected.",
+        "",
+        "| statement | what it says | draws | worst error / tolerance | mutants rejected |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows():
+        title = row["title"].replace("|", "\\|")
+        rejected = f"{len(row['mutants_rejected'])} of {len(row['mutants_tried'])}: {', '.join(row['mutants_rejected'])}"
+        lines.append(f"| {row['statement']} | {title} | {row['draws']} | {row['worst_ratio']:.2g} | {rejected} |")
+    path.write_text("\n".join(lines) + "\n")
