@@ -1,0 +1,150 @@
+"""Frozen dataclasses as configs: defaults, then a preset, then a YAML file, then the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import sys
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from ambient.runs import Interrupted, UserError
+
+
+def option(default: Any, help: str, *, choices: Sequence[str] | None = None, metavar: str | None = None) -> Any:
+    """A config field with what the command line says about it. `help` may give units."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def parse(
+    config_class: type,
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    presets: Mapping[str, Mapping[str, Any]],
+    epilog: str = "",
+) -> Any:
+    """Resolve a config from presets, `--config FILE` and options. `config_class` has a field `preset`.
+
+    Raises: UserError for an unknown option or key (naming the nearest), a value of the wrong type, a file that cannot be read.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    types = typing.get_type_hints(config_class)
+    parser = _Parser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML with any of the options below, written with underscores")
+    for name, field in fields.items():
+        _add_option(parser, name, field, types[name], presets)
+    given, unknown = parser.parse_known_args(list(argv))
+    if unknown:
+        word = unknown[0].split("=")[0]
+        raise UserError(f"unknown option {word}{_nearest(word, ['--' + n.replace('_', '-') for n in fields])}; see {prog} --help")
+    from_file = _read_yaml(Path(given.config), fields, types) if given.config else {}
+    from_line = {name: value for name, value in vars(given).items() if name in fields}
+    preset = from_line.get("preset", from_file.get("preset", fields["preset"].default))
+    if preset not in presets:
+        raise UserError(f"unknown preset {preset!r}{_nearest(preset, presets)}")
+    try:
+        return config_class(**{**presets[preset], **from_file, **from_line, "preset": preset})
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, field: Any, kind: Any, presets: Mapping[str, Any]) -> None:
+    flag, help = "--" + name.replace("_", "-"), field.metadata["help"]
+    choices = list(presets) if name == "preset" else field.metadata["choices"]
+    metavar = field.metadata["metavar"]
+    if field.default not in (None, ()):
+        help += f" (default: {field.default})"
+    help = help.replace("%", "%%")
+    if kind is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help)
+        return
+    nargs = "+" if typing.get_origin(kind) is tuple else None
+    if choices:
+        help += f"; one of: {', '.join(choices)}" if nargs is None else f"; any of: {', '.join(choices)}"
+    parser.add_argument(
+        flag,
+        type=_element(kind),
+        nargs=nargs,
+        default=argparse.SUPPRESS,
+        metavar=metavar or name.split("_")[-1].upper(),
+        help=help,
+    )
+
+
+def _element(kind: Any) -> Callable[[str], Any]:
+    """int, float or str, from `int`, `int | None` or `tuple[int, ...]`."""
+    inner = [part for part in typing.get_args(kind) if part not in (type(None), Ellipsis)]
+    return inner[0] if inner else kind
+
+
+def _read_yaml(path: Path, fields: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold option: value pairs")
+    return {key: _convert(value, key, path, fields, types) for key, value in content.items()}
+
+
+def _convert(value: Any, key: Any, path: Path, fields: Mapping[str, Any], types: Mapping[str, Any]) -> Any:
+    if key not in fields:
+        raise UserError(f"unknown key {key!r} in {path}{_nearest(str(key), fields)}")
+    kind, element = types[key], _element(types[key])
+    if value is None and type(None) in typing.get_args(kind):
+        return None
+    try:
+        if isinstance(value, bool) or kind is bool:
+            if type(value) is not kind:
+                raise ValueError
+            return value
+        if typing.get_origin(kind) is tuple:
+            return tuple(element(entry) for entry in (value if isinstance(value, list) else [value]))
+        return element(str(value))
+    except ValueError as error:
+        raise UserError(f"{key} in {path} must be of type {getattr(kind, '__name__', kind)}; got {value!r}") from error
+
+
+def _nearest(word: str, known: Any) -> str:
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]}?" if match else f"; known: {', '.join(known)}"
+
+
+def command(main: Callable[[list[str]], None]) -> NoReturn:
+    """Run `main(argv)` as a program: 0 when done, 2 with one clear line for the user's mistakes, 130 when interrupted."""
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"error: {error.strerror or error}{where}; what was written before is intact: mend it and run the same command",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except (Interrupted, KeyboardInterrupt) as error:
+        print(f"stopped: {error or 'nothing was lost'}; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)

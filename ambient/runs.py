@@ -1,0 +1,195 @@
+"""A run is a frozen config and a directory.
+
+    config.yaml        what was asked for; a different config in the same directory is refused with a diff
+    environment.json   what it first ran on
+    metrics.jsonl      one line a report, flushed; on resume, lines after the checkpoint are dropped
+    checkpoints/       step_<step>-<digest>.pt, written whole or not at all, the newest few kept
+    DONE               written last
+
+The same command resumes. Randomness is a function of (seed, stream, step), see `randomness`, so a checkpoint holds no
+random state and a resumed run ends in the same bits as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import platform
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+
+class UserError(Exception):
+    """A mistake the user can mend. The message is the whole story: what is wrong and what to do."""
+
+
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """The run was asked to stop, and has saved."""
+
+
+class Run:
+    """One run directory, created or resumed.
+
+    Raises: UserError if the directory cannot be written, holds another config, or is in use by another process.
+    """
+
+    def __init__(self, directory: str | Path, config: Any, *, keep: int = 2):
+        self.directory, self.keep = Path(directory), keep
+        self.checkpoints = self.directory / "checkpoints"
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.directory / ".lock", "w")  # noqa: SIM115 - held for the life of the run
+        except OSError as error:
+            raise UserError(f"cannot write to {self.directory}: {error.strerror}; choose another folder with --out") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"{self.directory} is in use by another process; wait for it or choose another folder") from error
+        self._claim(yaml.safe_dump(to_plain(config), sort_keys=False))
+
+    def _claim(self, wanted: str) -> None:
+        """Write the config of a new run; compare that of an old one."""
+        path = self.directory / "config.yaml"
+        if not path.exists():
+            write_atomically(self.directory / "environment.json", json.dumps(environment(), indent=2).encode())
+            write_atomically(path, wanted.encode())
+            return
+        found = path.read_text()
+        if found != wanted:
+            diff = "\n".join(
+                difflib.unified_diff(found.splitlines(), wanted.splitlines(), "found", "asked for", lineterm="", n=0)
+            )
+            raise UserError(
+                f"{self.directory} holds a run with another config; choose another folder, or ask for the same config:\n{diff}"
+            )
+
+    @property
+    def done(self) -> bool:
+        """Whether the run finished."""
+        return (self.directory / "DONE").exists()
+
+    def finish(self) -> None:
+        """Mark the run as finished."""
+        write_atomically(self.directory / "DONE", b"")
+
+    def close(self) -> None:
+        """Let other processes use the directory."""
+        self._lock.close()
+
+    def log(self, step: int, **values: float | int | str) -> None:
+        """Append one line to metrics.jsonl."""
+        with open(self.directory / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write a checkpoint of tensors, numbers and containers of them; drop all but the newest `keep`."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        payload = buffer.getvalue()
+        write_atomically(self.checkpoints / f"step_{step:09d}-{digest(payload)}.pt", payload)
+        for old in sorted(self.checkpoints.glob("step_*.pt"))[: -self.keep]:
+            old.unlink()
+
+    def load(self) -> tuple[int, dict[str, Any]] | None:
+        """(step, state) of the newest checkpoint, or None. Raises: UserError if it is damaged."""
+        found = sorted(self.checkpoints.glob("step_*.pt"))
+        if not found:
+            self._drop_metrics_after(-1)
+            return None
+        name, step = found[-1].stem, int(found[-1].stem[5:14])
+        payload = found[-1].read_bytes()
+        if not name.endswith(digest(payload)):
+            where = f"step {int(found[-2].stem[5:14])}" if len(found) > 1 else "the start"
+            raise UserError(f"checkpoint {found[-1]} is damaged; delete that file to go on from {where}")
+        self._drop_metrics_after(step)
+        return step, torch.load(io.BytesIO(payload), weights_only=True)
+
+    def _drop_metrics_after(self, step: int) -> None:
+        path = self.directory / "metrics.jsonl"
+        if path.exists():
+            kept = [json.dumps(row) for row in read_metrics(path) if row["step"] <= step]
+            write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line cut short by a crash is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Replace `path` by `payload`, whole or not at all, also if the machine stops."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def digest(payload: bytes) -> str:
+    """Sixteen hex digits of SHA-256."""
+    return hashlib.sha256(payload).hexdigest()[:16]
+
+
+def to_plain(config: Any) -> Any:
+    """A dataclass (or a mapping) as dicts, lists and scalars that YAML and JSON can hold."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        config = dataclasses.asdict(config)
+    if isinstance(config, dict):
+        return {key: to_plain(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [to_plain(value) for value in config]
+    return config
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside the config: versions, machine, and the commit if run from a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10, check=False
+        ).stdout.strip()
+    except OSError:
+        commit = ""
+    return {
+        "commit": commit or None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+    }
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGINT or SIGTERM has come; a loop asks it, saves, and raises `Interrupted`."""
+    received: list[int] = []
+    previous = {
+        which: signal.signal(which, lambda number, _: received.append(number)) for which in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(received)
+    finally:
+        for which, handler in previous.items():
+            signal.signal(which, handler)
