@@ -98,8 +98,8 @@ def antithetic_ambient(
         torch.cat([x_n, x_n]),
         torch.cat([noise, -noise]),
         path=path,
-        t_n=repeat(torch.as_tensor(t_n), 2),
-        t=repeat(torch.as_tensor(t), 2),
+        t_n=repeat(torch.as_tensor(t_n, dtype=torch.float64), 2),
+        t=repeat(torch.as_tensor(t, dtype=torch.float64), 2),
         space="x_0",
         condition=repeat(condition, 2),
     )
@@ -137,7 +137,8 @@ def consistency(
         noise = torch.cat([noise, -noise])
     step = kernel(denoiser, x_t, path=path, t=t, s=s, condition=condition)
     draws = len(noise)
-    h_s = denoiser(step.draw(noise).flatten(0, 1), repeat(torch.as_tensor(s), draws), repeat(condition, draws))
+    s_each = repeat(torch.as_tensor(s, dtype=torch.float64), draws)
+    h_s = denoiser(step.draw(noise).flatten(0, 1), s_each, repeat(condition, draws))
     residuals = (h_s.unflatten(0, (draws, -1)) - step.x_0_hat).flatten(2)
     if antithetic:
         residuals = (residuals[:k] + residuals[k:]) / 2

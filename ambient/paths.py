@@ -95,7 +95,7 @@ class Path(ABC):
 
     def __call__(self, t: Times) -> Level:
         """(alpha_t, sigma_t). Raises: ValueError for a time that is negative, not finite, or beyond t_max."""
-        times = torch.as_tensor(t).to(torch.float64)
+        times = torch.as_tensor(t, dtype=torch.float64)  # at once: a Python float would pass through float32
         if not bool(((times >= 0) & (times <= self.t_max)).all()):  # NaN fails both comparisons
             raise ValueError(f"times must be finite and lie in [0, {self.t_max:g}] on this path; got {t}")
         return self.level(times)

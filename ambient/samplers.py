@@ -38,7 +38,7 @@ def log_snr_grid(path: Path, *, start: float, stop: float, steps: int, last: flo
         raise ValueError(
             f"a grid needs start > {'last > 0' if stop == 0 else 'stop'} and enough steps; got {start}, {end}, {steps}"
         )
-    ends = path.log_snr(torch.tensor([start, end]))
+    ends = path.log_snr(torch.tensor([start, end], dtype=torch.float64))
     inner = path.t_from_log_snr(torch.linspace(float(ends[0]), float(ends[1]), even + 1, dtype=torch.float64)).tolist()
     times = [float(start), *inner[1:-1], float(end)] + ([0.0] if stop == 0 else [])
     return list(dict.fromkeys(times))

@@ -6,6 +6,7 @@ the form every loss and sampler takes: the formulas can be run with the truth in
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -91,7 +92,7 @@ class GaussianMixture(World):
         alpha, sigma = at_t.like(x)
         centred = torch.einsum("kij,bki->bkj", self.axes, x - alpha * self.means)
         total = alpha**2 * self.variances + sigma**2
-        log_density = -0.5 * (centred**2 / total + total.log() + torch.log(torch.tensor(2 * torch.pi))).sum(-1)
+        log_density = -0.5 * (centred**2 / total + total.log() + math.log(2 * math.pi)).sum(-1)
         shrunk = torch.einsum("kij,bkj->bki", self.axes, alpha * self.variances / total * centred)
         return self.weights.log() + log_density, self.means + shrunk, self.variances * sigma**2 / total
 
@@ -174,8 +175,7 @@ class Empirical(World):
     def log_prob(self, x_t: Tensor, at_t: Level) -> Tensor:
         _, log_sum = self._attend(x_t, at_t)
         size = self.keys.shape[1] - 1
-        log_scale = 2 * at_t.sigma.log() + torch.log(torch.tensor(2 * torch.pi, dtype=torch.float64))
-        normaliser = torch.log(torch.tensor(float(len(self.points)), dtype=torch.float64)) + size / 2 * log_scale
+        normaliser = math.log(len(self.points)) + size / 2 * (2 * at_t.sigma.log() + math.log(2 * math.pi))
         return (log_sum - normaliser).to(x_t.dtype)
 
     def denoise(self, x_t: Tensor, at_t: Level) -> Tensor:
