@@ -21,6 +21,7 @@ from ambient.worlds import GaussianMixture
 REACH = 9.0
 NODES = {1: 128, 2: 64}  # per direction; `converged` uses twice as many besides
 EPS = torch.finfo(torch.float64).eps
+CLEAN = Level(torch.tensor(1.0, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64))
 
 
 @functools.cache
@@ -38,6 +39,23 @@ def law_at(world: GaussianMixture, at_t: Level) -> GaussianMixture:
     """p_t as a mixture of its own: components N(alpha mu_k, alpha^2 C_k + sigma^2 I)."""
     identity = torch.eye(world.means.shape[1], dtype=torch.float64)
     return GaussianMixture(world.weights, at_t.alpha * world.means, at_t.alpha**2 * world.covariances + at_t.sigma**2 * identity)
+
+
+def log_components(law: GaussianMixture, x: Tensor) -> Tensor:
+    """log(w_k p_k(x)), (B, K), with the density of torch.distributions."""
+    normal = torch.distributions.MultivariateNormal(law.means, law.covariances)
+    return law.weights.log() + normal.log_prob(x[:, None])
+
+
+def rounding(world: GaussianMixture, x_t: Tensor, at_t: Level) -> float:
+    """Relative rounding of a posterior quantity at x_t: 16 eps L kappa.
+
+    Exponents of size L are rounded by eps L, which the posterior weights inherit; kappa is the condition number of the
+    covariances that are inverted.
+    """
+    law = law_at(world, at_t)
+    kappa = (law.variances.amax(1) / law.variances.amin(1)).max()
+    return 16 * EPS * float((1 + log_components(law, x_t).abs().max()) * kappa)
 
 
 def nodes_at(world: GaussianMixture, at_t: Level, nodes: int) -> tuple[Tensor, Tensor]:
@@ -84,16 +102,20 @@ def expect_step(step: Step, f: Callable[[Tensor], Tensor], nodes: int) -> Tensor
 def conditional(world: GaussianMixture, x_t: Tensor, *, at_n: Level, at_t: Level) -> tuple[Tensor, Tensor, Tensor]:
     """The law of X_n given X_t = x_t, a mixture again: weights (B, K), means (B, K, D), covariances (K, D, D).
 
-    By conditioning the joint Gaussian of (X_n, X_t) in each component; level n may be clean. Not for t = n.
+    By conditioning the joint Gaussian of (X_n, X_t) in each component; level n may be clean.
     """
     identity = torch.eye(world.means.shape[1], dtype=torch.float64)
     ratio = at_t.alpha / at_n.alpha
     law_n, law_t = at_n.alpha**2 * world.covariances + at_n.sigma**2 * identity, law_at(world, at_t)
     gain = ratio * torch.linalg.solve(law_t.covariances, law_n).mT  # Cov(X_n, X_t) Cov(X_t)^-1
     means = at_n.alpha * world.means + torch.einsum("kij,bkj->bki", gain, x_t[:, None] - law_t.means)
-    normal = torch.distributions.MultivariateNormal(law_t.means, law_t.covariances)
-    weights = (world.weights.log() + normal.log_prob(x_t[:, None])).softmax(1)
-    return weights, means, law_n - ratio * gain @ law_n
+    return log_components(law_t, x_t).softmax(1), means, law_n - ratio * gain @ law_n
+
+
+def conditional_mean(world: GaussianMixture, x_t: Tensor, *, at_n: Level, at_t: Level) -> Tensor:
+    """E[X_n | X_t = x_t], (B, D)."""
+    weights, means, _ = conditional(world, x_t, at_n=at_n, at_t=at_t)
+    return torch.einsum("bk,bkd->bd", weights, means)
 
 
 def expect_conditional(
@@ -110,7 +132,7 @@ def expect_conditional(
 
 def bayes(world: GaussianMixture, x_t: Tensor, f: Callable[[Tensor], Tensor], nodes: int, *, at_t: Level) -> Tensor:
     """E[f(X_0) | X_t = x_t] by Bayes' rule alone: E[f(X_0) p(x_t | X_0)] / E[p(x_t | X_0)], over X_0."""
-    x_0, weights = nodes_at(world, Level(torch.ones_like(at_t.alpha), torch.zeros_like(at_t.sigma)), nodes)
+    x_0, weights = nodes_at(world, CLEAN, nodes)
     log_likelihood = -torch.cdist(x_t, at_t.alpha * x_0).square() / (2 * at_t.sigma**2)
     posterior = (weights.log() + log_likelihood).softmax(1)  # (B, M)
     return torch.tensordot(posterior, f(x_0), dims=1)

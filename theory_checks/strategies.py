@@ -78,6 +78,13 @@ def points(draw: st.DrawFn, world: GaussianMixture, at_t: Level, count: int = 6)
     return at_t.alpha * world.means[k] + torch.einsum("bij,bj->bi", world.axes[k], spread)
 
 
+def likely_points(world: GaussianMixture, at_t: Level) -> Tensor:
+    """A few fixed points where X_t is likely: up to 2 standard deviations from each component's mean."""
+    steps = torch.linspace(-2.0, 2.0, 5, dtype=torch.float64)[:, None, None]
+    spread = (at_t.alpha**2 * world.covariances.diagonal(dim1=1, dim2=2) + at_t.sigma**2).sqrt()
+    return (at_t.alpha * world.means + steps * spread).flatten(0, 1)
+
+
 class Example(NamedTuple):
     """A fixed case on which mutants are tried."""
 
