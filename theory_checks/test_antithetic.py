@@ -1,0 +1,171 @@
+"""The antithetic ambient loss: unbiased for the clean risk, with a target of independent noise, finite at t = t_n.
+
+Its limits for t -> t_n: test_antithetic_limit.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ambient import losses
+from ambient.denoisers import Preconditioned
+from ambient.paths import Path, VariancePreserving, expand, transition
+from ambient.randomness import generator
+from ambient.worlds import GaussianMixture
+from theory_checks.quadrature import EPS, converged, law_at
+from theory_checks.scorecard import Statement
+from theory_checks.strategies import EXAMPLES, floats, level_pairs, mixtures, paths, time_at
+from theory_checks.waves import WAVES, Wave, point_and_noise, waves
+
+UNBIASED = Statement("Antithetic ambient", "the mean is E||h - X_0||^2, that of `denoising`, for any h")
+TARGET = Statement("Antithetic ambient, target", "in x_0 space the target is X_0 plus noise that is independent of X_t")
+FINITE = Statement("Antithetic ambient, t = t_n", "value and gradient are finite at t = t_n, clean samples in the batch included")
+
+Formula = Callable[..., Tensor]
+WITH_ALPHA = [example for example in EXAMPLES if isinstance(example.path, VariancePreserving)]
+
+
+def written_out(
+    *, pull: float = 1.0, ratio: bool = True, constant: float = 1.0, alpha: bool = True, second: float = -1.0
+) -> Formula:
+    """||h - Y||^2 + 2 (c/q) Z . (h - Y) - d (s_n/a_n)^2 averaged over +Z and `second` Z, with one thing changed."""
+
+    def formula(h: Callable[..., Tensor], x_n: Tensor, noise: Tensor, *, path: Path, t_n: float, t: float) -> Tensor:
+        at_n, (r, q) = path(t_n), transition(at_n=path(t_n), at_t=path(t))
+        c = pull * (r if ratio else 1.0) * at_n.sigma**2 / (at_n.alpha if alpha else 1.0)
+        total = torch.zeros(len(x_n), dtype=torch.float64)
+        for z in (noise, second * noise):
+            error = h(r * x_n + q * z, t) - x_n / at_n.alpha
+            total = total + losses.squared_norm(error) + 2 * (c / q) * (z * error).sum(1)
+        return total / 2 - constant * (at_n.sigma / at_n.alpha) ** 2 * x_n.shape[1]
+
+    return formula
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "no pull (noisy as clean)": {"pull": 0.0},
+    "half the pull": {"pull": 0.5},
+    "pull of the wrong sign": {"pull": -1.0},
+    "pull without r": {"ratio": False},
+    "pull without 1 / alpha_n": {"alpha": False},
+}
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[GaussianMixture, Path, float, float, Wave]:
+    """Gaps from q = .02 alpha_t; closer than q = .01 sigma_n the loss takes a finite difference, see test_antithetic_limit.py."""
+    world, path = draw(mixtures(dims=(1, 1, 1, 2), components=(1, 2))), draw(paths())
+    ratio = draw(st.one_of(st.just(0.0), floats(0.05, 0.6)))
+    gap = 10 ** draw(floats(math.log10(0.02), 0.0))
+    return world, path, time_at(path, ratio), time_at(path, math.hypot(ratio, gap)), draw(waves(world.means.shape[1]))
+
+
+def mean_discrepancy(formula: Formula, world: GaussianMixture, path: Path, t_n: float, t: float, h: Wave) -> tuple[float, float]:
+    """Rounding: the difference of h over +-q Z is multiplied by c / q, a condition number of sigma_n / q at most 100."""
+
+    def at(nodes: int) -> Tensor:
+        x_n, z, weights = point_and_noise(law_at(world, path(t_n)), nodes)
+        x_0, noise, clean_weights = point_and_noise(world, nodes)
+        estimate = weights @ formula(h, x_n, z, path=path, t_n=t_n, t=t)
+        return torch.stack([estimate, clean_weights @ losses.denoising(h, x_0, noise, path=path, t=t)])
+
+    (estimate, risk), bound = converged(at, 8, 1e-4)
+    return abs(float(estimate - risk)), 2 * bound + 100 * 100 * EPS
+
+
+@given(cases())
+def test_the_mean_is_the_clean_risk(case):
+    UNBIASED.holds(*mean_discrepancy(losses.antithetic_ambient, *case))
+
+
+@pytest.mark.parametrize("mutant", [*CHANGES, "without - d s_n^2 / a_n^2"])
+def test_mean_mutants(mutant):
+    formula = written_out(**CHANGES.get(mutant, {"constant": 0.0}))
+    for _, world, path, t_n, t in WITH_ALPHA:
+        UNBIASED.rejects(mutant, *mean_discrepancy(formula, world, path, t_n, t, WAVES[world.means.shape[1]]))
+
+
+def target_discrepancy(formula: Formula, path: Path, t_n: float, t: float) -> tuple[float, float]:
+    """The covariance of X_t's noise with that of the target T, which the loss ||h - T||^2 shows as h - (its gradient in h) / 2.
+
+    In one dimension, with h = 0 and unit noises Z_n and Z in turn. Terms: r sigma_n^2 / alpha_n and q c / q, so the scale
+    is sigma_n^2 / alpha_n; the target itself is larger by sigma_n / q, which is the condition number.
+    """
+    at_n, (r, q) = path(t_n), transition(at_n=path(t_n), at_t=path(t))
+    units = torch.eye(2, dtype=torch.float64)
+    x_n, noise = at_n.sigma * units[:, :1], units[:, 1:]  # X_0 = 0
+    h = torch.zeros(2, 1, dtype=torch.float64, requires_grad=True)
+    loss = formula(lambda x, t, condition=None: h, x_n, noise, path=path, t_n=t_n, t=t)
+    target = -torch.autograd.grad(loss.sum(), h)[0][:, 0] / 2
+    x_t = (r * x_n + q * noise)[:, 0]
+    scale = at_n.sigma**2 / at_n.alpha
+    return abs(float(target @ x_t)), float(20 * EPS * scale * (1 + at_n.sigma / q))
+
+
+def one_sided(h: Callable[..., Tensor], x_n: Tensor, noise: Tensor, *, path: Path, t_n: float, t: float) -> Tensor:
+    """The ambient loss in x_0 space, of which the antithetic one is an average."""
+    return losses.ambient(h, x_n, noise, path=path, t_n=t_n, t=t, space="x_0")
+
+
+@given(st.data(), paths())
+def test_the_noise_of_the_target_is_independent(data, path):
+    TARGET.holds(*target_discrepancy(one_sided, path, *data.draw(level_pairs(path, smallest_gap=1e-4, clean=False))))
+
+
+@pytest.mark.parametrize("mutant", CHANGES)
+def test_target_mutants(mutant):
+    for _, _, path, t_n, t in WITH_ALPHA:
+        TARGET.rejects(mutant, *target_discrepancy(written_out(**CHANGES[mutant], second=1.0), path, t_n, t))
+
+
+def finite_discrepancy(formula: Formula, path: Path, t_n: Tensor, t: Tensor) -> tuple[float, float]:
+    """How many entries of the value and of the gradient are not finite, for a small network that is exact on clean data."""
+    gen = generator(0, "finite")
+    weight = torch.randn(3, 3, dtype=torch.float64, generator=gen).requires_grad_()
+    h = Preconditioned(lambda x, c, condition: torch.tanh(x @ weight + c[:, None]), path, data_std=0.7)
+    x_n, noise = torch.randn(2, len(t), 3, dtype=torch.float64, generator=gen)
+    value = formula(h, x_n, noise, path=path, t_n=t_n, t=t)
+    (gradient,) = torch.autograd.grad(value.sum(), weight)
+    return float((~value.isfinite()).sum() + (~gradient.isfinite()).sum()), 0.0
+
+
+@given(st.data(), paths())
+def test_finite_at_t_n(data, path):
+    pairs = [data.draw(level_pairs(path, smallest_gap=1e-9, low=0.01)) for _ in range(4)]
+    t_n = torch.tensor([pair[0] for pair in pairs] + [0.0, pairs[0][0], 0.0], dtype=torch.float64)
+    t = torch.tensor([pair[1] for pair in pairs] + [0.0, pairs[0][0], pairs[0][1]], dtype=torch.float64)
+    FINITE.holds(*finite_discrepancy(losses.antithetic_ambient, path, t_n, t))
+
+
+def divided_by(smallest: float, at_clean: bool) -> Formula:
+    """The antithetic loss with q kept above `smallest` sigma_n, where sigma_n = 0 or everywhere: 0 / 0 remains elsewhere."""
+
+    def formula(h: nn.Module, x_n: Tensor, noise: Tensor, *, path: Path, t_n: Tensor, t: Tensor) -> Tensor:
+        at_n, (r, q) = path(t_n), transition(at_n=path(t_n), at_t=path(t))
+        q = torch.where(at_n.sigma == 0, 1.0, q) if at_clean else q.maximum(smallest * at_n.sigma)
+        plus, minus = (h(expand(r, x_n) * x_n + expand(s * q, x_n) * noise, t) for s in (1, -1))
+        return at_n.sigma**2 * r / q * (noise * (plus - minus)).sum(1)
+
+    return formula
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("divided by q", divided_by(0.0, at_clean=False)),
+        ("0 / 0 kept at clean samples", divided_by(0.01, at_clean=False)),
+        ("0 / 0 kept at noisy samples", divided_by(0.0, at_clean=True)),
+    ],
+)
+def test_finite_mutants(name, formula):
+    for path in (example.path for example in EXAMPLES[:3]):
+        t_n = torch.tensor([0.0, time_at(path, 0.35)], dtype=torch.float64)
+        FINITE.rejects(name, *finite_discrepancy(formula, path, t_n, t_n))

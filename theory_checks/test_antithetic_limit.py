@@ -1,0 +1,153 @@
+"""The antithetic ambient loss as t -> t_n: it becomes SURE, in value and in variance, where the one-sided loss blows up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ambient import losses
+from ambient.paths import Path, transition
+from ambient.randomness import generator
+from ambient.worlds import GaussianMixture
+from theory_checks.quadrature import EPS, law_at
+from theory_checks.scorecard import Statement, worst
+from theory_checks.strategies import EXAMPLES, TILTED, floats, mixtures, paths, points, time_at
+from theory_checks.test_antithetic import CHANGES, Formula, one_sided, written_out
+from theory_checks.waves import WAVES, Wave, waves
+
+LIMIT = Statement("Antithetic ambient, limit", "tends to SURE with a Hutchinson probe as t -> t_n, at rate q^2")
+VARIANCE = Statement(
+    "Antithetic ambient, variance", "tends to SURE's as q -> 0; that of the one-sided loss is 4 (s_n/a_n)^4 E|h - Y|^2 / q^2"
+)
+
+STEPS = (0.16, 0.08, 0.04)  # q^2 = e^2 r^2 sigma_n^2; all above the smallest probe of .01 sigma_n
+
+
+def extrapolated(at: Callable[[float], Tensor], claimed: Tensor, slack: float) -> tuple[float, float]:
+    """The limit of an even function of the step e as e -> 0, against the claimed one.
+
+    R(e) = (4 f(e/2) - f(e)) / 3 removes e^2 and leaves O(e^4), so R at the finer pair is off by a fifteenth of what refining
+    changed; a fifth is allowed. Were there a term of first order, the finer R would be off by all of that change: rejected.
+    """
+    coarse, middle, fine = (at(e) for e in STEPS)
+    first, second = (4 * middle - coarse) / 3, (4 * fine - middle) / 3
+    return float((second - claimed).abs().max()), float((second - first).abs().max()) / 5 + slack
+
+
+def noisier(path: Path, t_n: float, e: float) -> float:
+    """The t with q = e r sigma_n, where sigma_t / alpha_t = sqrt(1 + e^2) sigma_n / alpha_n."""
+    at_n = path(t_n)
+    return time_at(path, float(at_n.sigma / at_n.alpha) * (1 + e**2) ** 0.5)
+
+
+def limit_discrepancy(formula: Formula, path: Path, t_n: float, h: Wave, x_n: Tensor, probe: Tensor) -> tuple[float, float]:
+    """Rounding: eps / e at the finest step, times the size of the loss."""
+    claimed = losses.sure(h, x_n, probe, path=path, t_n=t_n)
+    slack = 100 * EPS / STEPS[-1] * (1 + float(claimed.abs().max()))
+    return extrapolated(lambda e: formula(h, x_n, probe, path=path, t_n=t_n, t=noisier(path, t_n, e)), claimed, slack)
+
+
+def probes_like(x: Tensor) -> Tensor:
+    return torch.randn(x.shape, dtype=torch.float64, generator=generator(0, "probes"))
+
+
+@given(st.data(), mixtures(dims=(1, 2, 3)), paths())
+def test_tends_to_sure(data, world, path):
+    t_n = time_at(path, data.draw(floats(0.1, 0.9)))
+    x_n = data.draw(points(world, path(t_n)))
+    LIMIT.holds(*limit_discrepancy(losses.antithetic_ambient, path, t_n, data.draw(waves(x_n.shape[1])), x_n, probes_like(x_n)))
+
+
+def forward(h: Callable[..., Tensor], x_n: Tensor, noise: Tensor, *, path: Path, t_n: float, t: float) -> Tensor:
+    """+Z paired with 0 rather than -Z: a forward difference, of first order."""
+    at_n, (r, q) = path(t_n), transition(at_n=path(t_n), at_t=path(t))
+    centre = h(r * x_n, t)
+    slope = (noise * (h(r * x_n + q * noise, t) - centre)).sum(1) / q
+    risk = losses.squared_norm(centre - x_n / at_n.alpha) - (at_n.sigma / at_n.alpha) ** 2 * x_n.shape[1]
+    return risk + 2 * r * at_n.sigma**2 / at_n.alpha * slope
+
+
+LIMIT_MUTANTS = {
+    "one-sided": one_sided,
+    "a forward difference (first order)": forward,
+    "no pull (noisy as clean)": written_out(**CHANGES["no pull (noisy as clean)"]),
+    "half the pull": written_out(**CHANGES["half the pull"]),
+    "without - d s_n^2 / a_n^2": written_out(constant=0.0),
+}
+
+
+@pytest.mark.parametrize("mutant", LIMIT_MUTANTS)
+def test_limit_mutants(mutant):
+    for _, world, path, t_n, _ in EXAMPLES:
+        x_n = path(t_n).apply(world.means, torch.ones_like(world.means) / 3)
+        LIMIT.rejects(mutant, *limit_discrepancy(LIMIT_MUTANTS[mutant], path, t_n, WAVES[x_n.shape[1]], x_n, probes_like(x_n)))
+
+
+def moments(f: Callable[[Tensor], Tensor], size: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance of a quadratic f of a standard normal: f(0) + tr H / 2, and |g|^2 + tr H^2 / 2."""
+    origin = torch.zeros(size, dtype=torch.float64)
+    slope, curvature = torch.func.grad(f)(origin), torch.func.hessian(f)(origin)
+    return f(origin) + curvature.trace() / 2, slope @ slope + (curvature @ curvature).trace() / 2
+
+
+def variance_discrepancy(formula: Formula, world: GaussianMixture, path: Path, t_n: float, h: Wave) -> tuple[float, float]:
+    """A Gaussian world and a linear h make every loss a quadratic of (X_0, Z_n, Z), whose moments are exact.
+
+    Two claims: the antithetic variance tends to that of SURE with a Hutchinson probe, and q^2 times the one-sided one (whose
+    q is e r sigma_n) to 4 (sigma_n / alpha_n)^4 alpha_n^2 E|h - Y|^2.
+    """
+    size = world.means.shape[1]
+    at_n = path(t_n)
+    root = torch.linalg.cholesky(law_at(world, at_n).covariances[0])
+
+    def split(z: Tensor) -> tuple[Tensor, Tensor]:
+        return (at_n.alpha * world.means[0] + root @ z[:size])[None], z[None, size:]
+
+    def variance(loss: Formula, e: float) -> Tensor:
+        t = noisier(path, t_n, e)
+        return moments(lambda z: loss(h, *split(z), path=path, t_n=t_n, t=t)[0], 2 * size)[1]
+
+    def risk(z: Tensor) -> Tensor:
+        return losses.squared_norm(h(split(z)[0], t_n) - split(z)[0] / at_n.alpha)[0]
+
+    sure = moments(lambda z: losses.sure(h, *split(z), path=path, t_n=t_n)[0], 2 * size)[1]
+    growth = 4 * (at_n.sigma / at_n.alpha) ** 2 * moments(risk, 2 * size)[0]
+    slack = 1e4 * EPS * float(1 + sure + growth)  # two derivatives through differences divided by e, twice
+    bounded = extrapolated(lambda e: variance(formula, e), sure, slack)
+    return worst([bounded, extrapolated(lambda e: e**2 * variance(one_sided, e), growth, slack)])
+
+
+@given(st.data(), mixtures(dims=(1, 2, 3), components=(1,)), paths())
+def test_the_variance_stays_bounded(data, world, path):
+    h = data.draw(waves(world.means.shape[1]))
+    linear = h._replace(out=torch.zeros_like(h.out))
+    VARIANCE.holds(
+        *variance_discrepancy(losses.antithetic_ambient, world, path, time_at(path, data.draw(floats(0.1, 0.9))), linear)
+    )
+
+
+def two_draws(h: Callable[..., Tensor], x_n: Tensor, noise: Tensor, **levels: object) -> Tensor:
+    """Two orthogonal mixtures of the noise in place of +-Z: averaging alone does not help."""
+    turned = torch.stack([noise[:, 1], -noise[:, 0]], 1)
+    return (one_sided(h, x_n, noise, **levels) + one_sided(h, x_n, turned, **levels)) / 2
+
+
+VARIANCE_MUTANTS = {
+    "one-sided": one_sided,
+    "two other draws": two_draws,
+    "half the pull": written_out(**CHANGES["half the pull"]),
+    "no pull (noisy as clean)": written_out(**CHANGES["no pull (noisy as clean)"]),
+}
+
+
+@pytest.mark.parametrize("mutant", VARIANCE_MUTANTS)
+def test_variance_mutants(mutant):
+    world = GaussianMixture(torch.ones(1, dtype=torch.float64), TILTED.means[:1], TILTED.covariances[:1])
+    linear = WAVES[2]._replace(out=torch.zeros_like(WAVES[2].out))
+    for _, _, path, t_n, _ in EXAMPLES[-3:]:
+        VARIANCE.rejects(mutant, *variance_discrepancy(VARIANCE_MUTANTS[mutant], world, path, t_n, linear))
