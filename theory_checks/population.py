@@ -60,8 +60,8 @@ def excess(
         base_size = (base**2 @ weights).sqrt()
         return extra @ weights - weight * spread, (extra**2 @ weights).max().sqrt() + base_size + 4 * base_size.sqrt()
 
-    values, bound = converged(lambda n: at(n)[0], 48, ceiling=1e-6)
-    return float(values.abs().max()), bound + 100 * EPS * float(at(48)[1])
+    values, bound = converged(lambda n: at(n)[0], 64, ceiling=1e-5)
+    return float(values.abs().max()), bound + 100 * EPS * float(at(64)[1])
 
 
 def mean_loss(loss: Loss, h: Denoiser, world: GaussianMixture, path: Path, *, t_n: float) -> tuple[Tensor, float]:
@@ -71,4 +71,4 @@ def mean_loss(loss: Loss, h: Denoiser, world: GaussianMixture, path: Path, *, t_
         x_n, noise, weights = pairs(world, path, t_n, nodes)
         return loss(h, x_n, noise) @ weights
 
-    return converged(at, 48, ceiling=1e-6)
+    return converged(at, 64, ceiling=1e-5)

@@ -48,14 +48,14 @@ def log_components(law: GaussianMixture, x: Tensor) -> Tensor:
 
 
 def rounding(world: GaussianMixture, x_t: Tensor, at_t: Level) -> float:
-    """Relative rounding of a posterior quantity at x_t: 16 eps L kappa.
+    """Relative rounding of a posterior quantity at x_t: 8 eps L kappa.
 
     Exponents of size L are rounded by eps L, which the posterior weights inherit; kappa is the condition number of the
     covariances that are inverted.
     """
     law = law_at(world, at_t)
     kappa = (law.variances.amax(1) / law.variances.amin(1)).max()
-    return 16 * EPS * float((1 + log_components(law, x_t).abs().max()) * kappa)
+    return 8 * EPS * float((1 + log_components(law, x_t).abs().max()) * kappa)
 
 
 def nodes_at(world: GaussianMixture, at_t: Level, nodes: int) -> tuple[Tensor, Tensor]:
