@@ -19,7 +19,9 @@ from theory_checks.scorecard import Statement, worst
 from theory_checks.strategies import EXAMPLES, floats, level_pairs, paths, time_at
 from theory_checks.waves import WAVES, Wave, hermite_rule, waves
 
-EXACT = Statement("Sec. 3.2, estimators", "linear h: k draws give ||m||^2 unbiased; one sample adds Var, the squared mean adds Var / k")
+EXACT = Statement(
+    "Sec. 3.2, estimators", "linear h: k draws are unbiased for ||m||^2; one draw adds Var, the squared mean Var / k"
+)
 UNBIASED = Statement("Sec. 3.2, any h", "pairs, k draws and antithetic pairs all have the mean ||E h(X_s, s) - h(x, t)||^2")
 PRINTED = Statement(
     "Sec. 3.2, as printed", "with h(x_t', t'') in the second factor the mean is off by m . (h(x, t') - h(x, t''))"
