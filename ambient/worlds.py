@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -119,48 +120,58 @@ class GaussianMixture(World):
 
 
 class Empirical(World):
-    """p_0 is a finite data set, each point alike: the perfect memoriser.
+    """p_0 is a finite data set: the perfect memoriser.
 
-    E[X_0 | X_t = x] = sum_i softmax_i(-||x - alpha x_i||^2 / (2 sigma^2)) x_i: attention with the data as keys and values. The
-    norm of a key is one more coordinate of it. Streams over the data with a running maximum, so memory does not grow with
-    it; in float32 where rounding moves no exponent by more than 0.01, else in float64. At sigma = 0: the nearest point.
-    Checked by: theory_checks/test_worlds.py
+    E[X_0 | X_t = x] = sum_i softmax_i(log w_i - ||x - alpha x_i||^2 / (2 sigma^2)) x_i: attention with the data as keys and
+    values. A key's squared norm and log-weight are two more coordinates of it. Streams over the data with a running maximum,
+    so memory does not grow with it; in float32 where rounding moves no exponent by more than 0.01, else in float64. At
+    sigma = 0: the nearest point. Checked by: theory_checks/test_empirical.py
 
-    Args: points (N, ...), finite, N >= 1.
+    Args: points (N, ...), finite, N >= 1; weights (N,), positive, of any sum; all alike by default.
     """
 
     CHUNK = 4096
 
-    def __init__(self, points: Tensor):
+    def __init__(self, points: Tensor, weights: Tensor | None = None):
         self.points = torch.as_tensor(points)
+        count = len(self.points)
+        self.weights = torch.full((count,), 1.0 / max(count, 1), dtype=torch.float64) if weights is None else weights.double()
+        self.weights = self.weights / self.weights.sum()
+        if self.weights.shape != (count,) or not bool((self.weights > 0).all()):
+            raise ValueError(f"weights must be positive, one for each of the {count} points")
         if self.points.ndim < 2 or len(self.points) == 0 or not bool(self.points.isfinite().all()):
             raise ValueError(f"need one or more finite points, (N, ...); got shape {tuple(self.points.shape)}")
         flat = self.points.flatten(1)
         self.centre = flat.mean(0)
-        keys = flat - self.centre
-        squares = keys.double().square().sum(1, keepdim=True)
-        self.keys = torch.cat([keys, squares.to(keys)], 1)
-        self.largest_square = float(squares.max())
+        self.largest_square = float((flat - self.centre).square().sum(1).max())
+
+    def _keys(self, dtype: torch.dtype) -> Iterator[Tensor]:
+        """Centred points, their squared norms and log-weights, in chunks; from the points anew, so that no rounding is kept."""
+        for points, weights in zip(self.points.split(self.CHUNK), self.weights.split(self.CHUNK), strict=True):
+            keys = points.flatten(1).to(dtype) - self.centre.to(dtype)
+            yield torch.cat([keys, keys.square().sum(1, keepdim=True), weights.log()[:, None].to(dtype)], 1)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        return self.points[torch.randint(len(self.points), (count,), generator=generator)]
+        cumulative = self.weights.cumsum(0)
+        chosen = torch.searchsorted(cumulative, torch.rand(count, dtype=torch.float64, generator=generator) * cumulative[-1])
+        return self.points[chosen.clamp_max(len(self.points) - 1)]
 
     def _attend(self, x_t: Tensor, at_t: Level) -> tuple[Tensor, Tensor]:
-        """E[X_0 | x] with flat samples (B, D), and log sum_i exp(-||x - alpha x_i||^2 / (2 sigma^2)), (B,)."""
+        """E[X_0 | x] with flat samples (B, D), and log sum_i w_i exp(-||x - alpha x_i||^2 / (2 sigma^2)), (B,)."""
         if x_t.shape[1:] != self.points.shape[1:]:
             raise ValueError(f"this data set holds points {tuple(self.points.shape[1:])}; got {tuple(x_t.shape[1:])}")
         alpha, sigma = at_t.like(x_t.flatten(1).double())
         sigma = sigma.clamp_min(1e-6 * max(self.largest_square, 1e-300) ** 0.5)
         x = x_t.flatten(1).double() - alpha * self.centre
-        query = torch.cat([(alpha / sigma**2 * x), (-(alpha**2) / (2 * sigma**2)).expand(len(x), 1)], 1)
-        largest = (query[:, :-1].norm(dim=1) * self.largest_square**0.5 - query[:, -1] * self.largest_square).max()
-        single = self.keys.dtype == torch.float32 and float(largest) * torch.finfo(torch.float32).eps < 0.01
+        per_norm = (-(alpha**2) / (2 * sigma**2)).expand(len(x), 1)
+        query = torch.cat([alpha / sigma**2 * x, per_norm, torch.ones_like(per_norm)], 1)  # one entry per coordinate of a key
+        largest = ((alpha / sigma**2 * x).norm(dim=1) * self.largest_square**0.5 - per_norm[:, 0] * self.largest_square).max()
+        single = self.points.dtype == torch.float32 and float(largest) * torch.finfo(torch.float32).eps < 0.01
         query = query.to(torch.float32 if single else torch.float64)
 
         peak = query.new_full((len(query), 1), -torch.inf)
         total, weighted = torch.zeros_like(peak), torch.zeros_like(query)
-        for keys in self.keys.split(self.CHUNK):
-            keys = keys.to(query)
+        for keys in self._keys(query.dtype):
             logits = query @ keys.T
             higher = torch.maximum(peak, logits.amax(1, keepdim=True))
             weights = logits.sub_(higher).exp_()
@@ -168,14 +179,13 @@ class Empirical(World):
             total = total * rescale + weights.sum(1, keepdim=True)
             weighted = weighted * rescale + weights @ keys
             peak = higher
-        mean = weighted[:, :-1].double() / total + self.centre
+        mean = weighted[:, :-2].double() / total + self.centre
         log_sum = (peak.double() + total.double().log()).squeeze(1) - (x.square() / (2 * sigma**2)).sum(1)
         return mean, log_sum
 
     def log_prob(self, x_t: Tensor, at_t: Level) -> Tensor:
         _, log_sum = self._attend(x_t, at_t)
-        size = self.keys.shape[1] - 1
-        normaliser = math.log(len(self.points)) + size / 2 * (2 * at_t.sigma.log() + math.log(2 * math.pi))
+        normaliser = self.centre.numel() / 2 * (2 * at_t.sigma.log() + math.log(2 * math.pi))
         return (log_sum - normaliser).to(x_t.dtype)
 
     def denoise(self, x_t: Tensor, at_t: Level) -> Tensor:
