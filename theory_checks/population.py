@@ -35,10 +35,10 @@ def perturbed(h: Denoiser, g: Callable[[Tensor], Tensor]) -> Denoiser:
 
 
 def pairs(world: GaussianMixture, path: Path, t_n: float, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Nodes of (X_n, Z), (M, 1) each, and weights (M,); those of weight below 1e-20 are left out."""
+    """Nodes of (X_n, Z), (M, 1) each, and weights (M,); those of weight below 1e-22 are left out."""
     (x, w_x), (z, w_z) = nodes_at(world, path(t_n), nodes), normal_rule(1, nodes)
     x_n, noise, weights = x.repeat_interleave(len(z), 0), z.repeat(len(x), 1), (w_x[:, None] * w_z).flatten()
-    keep = weights > 1e-20
+    keep = weights > 1e-22
     return x_n[keep], noise[keep], weights[keep]
 
 

@@ -26,12 +26,12 @@ CLEAN = Level(torch.tensor(1.0, dtype=torch.float64), torch.tensor(0.0, dtype=to
 
 @functools.cache
 def normal_rule(size: int, nodes: int) -> tuple[Tensor, Tensor]:
-    """Nodes (M, size) and weights (M,) of an expectation over N(0, I); those of weight below 1e-20 are left out."""
+    """Nodes (M, size) and weights (M,) of an expectation over N(0, I); those of weight below 1e-22 are left out."""
     line = torch.linspace(-REACH, REACH, nodes, dtype=torch.float64)
     density = torch.exp(-(line**2) / 2)
     z = torch.cartesian_prod(*[line] * size).reshape(-1, size)
     weights = torch.cartesian_prod(*[density / density.sum()] * size).reshape(-1, size).prod(1)
-    keep = weights > 1e-20
+    keep = weights > 1e-22
     return z[keep], weights[keep]
 
 
