@@ -77,8 +77,9 @@ def exact_discrepancy(
     """
     square, variance = linear_moments(h, x, kernel=kernel, **levels)
     size = x.numel() // len(x)
-    signs = hermite_rule(k * size, 2)[0].reshape(-1, k, 1, size).expand(-1, k, *x.shape)
-    values = torch.stack([estimator(h, x, noise, kernel=kernel, **levels) for noise in signs])
+    signs = hermite_rule(k * size, 2)[0].reshape(-1, k, size).transpose(0, 1)
+    noise = signs.repeat_interleave(len(x), 1)
+    values = estimator(h, x.repeat(signs.shape[1], 1), noise, kernel=kernel, **levels).reshape(-1, len(x))
     scale = float((square + h(x, levels["t"]).square().sum(1) + 4 * variance).max()) + 1
     return float((values.mean(0) - square - excess(variance, k)).abs().max()), 1000 * EPS * scale
 
