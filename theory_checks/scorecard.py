@@ -85,7 +85,7 @@ def write_markdown(path: Path) -> None:
         "|---|---|---|---|---|",
     ]
     for row in rows():
-        title = row["title"].replace("|", "\\|")
         rejected = f"{len(row['mutants_rejected'])} of {len(row['mutants_tried'])}: {', '.join(row['mutants_rejected'])}"
-        lines.append(f"| {row['statement']} | {title} | {row['draws']} | {row['worst_ratio']:.2g} | {rejected} |")
+        cells = [row["statement"], row["title"], str(row["draws"]), f"{row['worst_ratio']:.2g}", rejected]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     path.write_text("\n".join(lines) + "\n")

@@ -167,6 +167,16 @@ def test_limits(path):
         transition(at_n=path(torch.tensor([0.5, 0.5])), at_t=path(torch.tensor([0.6, 0.4])))
 
 
+def test_close_levels_lose_nothing_on_ve():
+    """With r = 1 the difference sigma_t - sigma_n of close levels is exact, so q^2 is right to 4 roundings at any gap."""
+    path = VarianceExploding()
+    for gap in torch.logspace(-12, 0, 50, dtype=torch.float64):
+        sigma_n, sigma_t = 0.3, float(0.3 * (1 + gap))
+        exact = Fraction(sigma_t) ** 2 - Fraction(sigma_n) ** 2
+        q = Fraction(float(transition(at_n=path(sigma_n), at_t=path(sigma_t)).sigma))
+        assert abs(float(q**2 / exact - 1)) <= 4 * EPS
+
+
 def test_no_signal_at_the_end_of_rectified_flow():
     """At t = 1 X_t is pure noise, whatever n; and nothing can be re-noised from there."""
     path = RectifiedFlow()
