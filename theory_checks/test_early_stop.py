@@ -40,7 +40,7 @@ def stopped_moments(world: GaussianMixture, path: Path, t_n: float) -> tuple[Ten
         h = world.denoise(x, at_n)
         return torch.cat([h[:, :, None], h[:, :, None] * h[:, None, :], world.posterior_covariance(x, at_n)], 2)
 
-    return expectation(world, at_n, f, nodes=NODES[world.means.shape[1]])
+    return expectation(world, at_n, f, nodes=NODES[world.means.shape[1]], ceiling=1e-4)
 
 
 def deficit_discrepancy(predicted: Formula, world: GaussianMixture, path: Path, t_n: float) -> tuple[float, float]:
@@ -95,7 +95,7 @@ def renoised_discrepancy(predicted: Formula, world: GaussianMixture, path: Path,
         renoised = torch.stack([at_t.apply(world.denoise(x, at_n), z.expand_as(x)) for z in signs])
         return torch.cat([torch.einsum("z,zbi,zbj->bij", chance, renoised, renoised), world.posterior_covariance(x, at_n)], 2)
 
-    moments, bound = expectation(world, at_n, f, nodes=NODES[len(mean)])
+    moments, bound = expectation(world, at_n, f, nodes=NODES[len(mean)], ceiling=1e-4)
     second, within = moments.split(len(mean), 1)
     of_x_t = at_t.alpha**2 * (covariance + mean[:, None] * mean) + at_t.sigma**2 * torch.eye(len(mean), dtype=torch.float64)
     error = (second - predicted(of_x_t, within, at_t)).abs().max()

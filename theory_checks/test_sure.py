@@ -44,7 +44,7 @@ def means(formula: Formula, world: GaussianMixture, path: Path, t_n: float, h: W
 
 
 def risk_discrepancy(formula: Formula, world: GaussianMixture, path: Path, t_n: float, h: Wave) -> tuple[float, float]:
-    (estimate, risk), bound = converged(lambda nodes: means(formula, world, path, t_n, h, nodes), NODES, 1e-6)
+    (estimate, risk), bound = converged(lambda nodes: means(formula, world, path, t_n, h, nodes), NODES, 1e-4)
     return abs(float(estimate - risk)), 2 * bound
 
 
@@ -92,7 +92,7 @@ def printed_discrepancy(excess: Callable[..., Tensor], world: GaussianMixture, t
         printed, risk = means(sure_with(power=2, constant=0.0), world, path, t_n, h, nodes)
         return torch.stack([printed, risk, weights @ excess(h.divergence(x_n, t_n), t_n, x_n.shape[1])])
 
-    (printed, risk, predicted), bound = converged(at, NODES, 1e-6)
+    (printed, risk, predicted), bound = converged(at, NODES, 1e-4)
     return abs(float(printed - risk - predicted)), 3 * bound
 
 
