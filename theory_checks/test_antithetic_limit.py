@@ -65,16 +65,19 @@ def test_tends_to_sure(data, world, path):
 
 @given(st.data(), mixtures(dims=(1, 2, 3)), floats(0.1, 0.9))
 def test_is_sure_at_t_n(data, world, t_n):
-    """At t = t_n itself q stands at .01 sigma_n, so on the VE path the distance from SURE is a sixteenth of that at e = .04."""
+    """At t = t_n itself q stands at .01 sigma_n: on VE, for an h without t, the distance from SURE is a sixteenth of that at e = .04.
+
+    A tenth is allowed, and 1e-6, below e^4, for points where the terms in e^2 and e^4 cancel.
+    """
     path = VarianceExploding()
     x_n, h = data.draw(points(world, path(t_n))), data.draw(waves(world.means.shape[1]))
     probe = probes_like(x_n)
     claimed = losses.sure(h, x_n, probe, path=path, t_n=t_n)
     at_n, near = (
-        (losses.antithetic_ambient(h, x_n, probe, path=path, t_n=t_n, t=t) - claimed).abs().max()
+        (losses.antithetic_ambient(lambda x, t, _: h(x, t_n), x_n, probe, path=path, t_n=t_n, t=t) - claimed).abs().max()
         for t in (t_n, noisier(path, t_n, STEPS[-1]))
     )
-    LIMIT.holds(at_n, float(near) / 10 + 1e4 * EPS * (1 + float(claimed.abs().max())))
+    LIMIT.holds(at_n, float(near) / 10 + 1e-6 * (1 + float(claimed.abs().max())))
 
 
 def forward(h: Callable[..., Tensor], x_n: Tensor, noise: Tensor, *, path: Path, t_n: float, t: float) -> Tensor:
