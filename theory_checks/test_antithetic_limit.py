@@ -65,7 +65,7 @@ def test_tends_to_sure(data, world, path):
 
 @given(st.data(), mixtures(dims=(1, 2, 3)), floats(0.1, 0.9))
 def test_is_sure_at_t_n(data, world, t_n):
-    """At t = t_n itself q stands at .01 sigma_n: on VE, for an h without t, the distance from SURE is a sixteenth of that at e = .04.
+    """At t = t_n itself q stands at .01 sigma_n: on VE, h without t, the distance from SURE is 1 / 16 of that at e = .04.
 
     A tenth is allowed, and 1e-6, below e^4, for points where the terms in e^2 and e^4 cancel.
     """
