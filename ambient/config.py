@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,12 +54,12 @@ def parse(
     given, unknown = parser.parse_known_args(list(argv))
     if unknown:
         word = unknown[0].split("=")[0]
-        raise UserError(f"unknown option {word}{_nearest(word, ['--' + n.replace('_', '-') for n in fields])}; see {prog} --help")
+        raise UserError(f"unknown option {word}{nearest(word, ['--' + n.replace('_', '-') for n in fields])}; see {prog} --help")
     from_file = _read_yaml(Path(given.config), fields, types) if given.config else {}
     from_line = {name: value for name, value in vars(given).items() if name in fields}
-    preset = from_line.get("preset", from_file.get("preset", fields["preset"].default))
+    preset = str(from_line.get("preset") or from_file.get("preset") or fields["preset"].default)
     if preset not in presets:
-        raise UserError(f"unknown preset {preset!r}{_nearest(preset, presets)}")
+        raise UserError(f"unknown preset {preset!r}{nearest(preset, presets)}")
     try:
         return config_class(**{**presets[preset], **from_file, **from_line, "preset": preset})
     except ValueError as error:
@@ -109,7 +109,7 @@ def _read_yaml(path: Path, fields: Mapping[str, Any], types: Mapping[str, Any]) 
 
 def _convert(value: Any, key: Any, path: Path, fields: Mapping[str, Any], types: Mapping[str, Any]) -> Any:
     if key not in fields:
-        raise UserError(f"unknown key {key!r} in {path}{_nearest(str(key), fields)}")
+        raise UserError(f"unknown key {key!r} in {path}{nearest(str(key), fields)}")
     kind, element = types[key], _element(types[key])
     if value is None and type(None) in typing.get_args(kind):
         return None
@@ -119,13 +119,15 @@ def _convert(value: Any, key: Any, path: Path, fields: Mapping[str, Any], types:
                 raise ValueError
             return value
         if typing.get_origin(kind) is tuple:
-            return tuple(element(entry) for entry in (value if isinstance(value, list) else [value]))
+            entries: list[Any] = value if isinstance(value, list) else [value]
+            return tuple(element(entry) for entry in entries)
         return element(str(value))
     except ValueError as error:
         raise UserError(f"{key} in {path} must be of type {getattr(kind, '__name__', kind)}; got {value!r}") from error
 
 
-def _nearest(word: str, known: Any) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word: the known one that is nearest, or all of them."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {match[0]}?" if match else f"; known: {', '.join(known)}"
 

@@ -62,10 +62,19 @@ def scalar_skip(data_std: float) -> Skip:
     return skip
 
 
+def gaussian_mmse(at_t: Level, data_std: float) -> Tensor:
+    """Posterior variance of a coordinate if X_0 were N(0, data_std^2 I); shape of the level, float64.
+
+    sigma_t^2 s^2 / (alpha_t^2 s^2 + sigma_t^2). Losses divided by it weigh all levels alike, EDM's lambda(sigma).
+    Source: Karras et al. 2022, Table 1. Checked by: theory_checks/test_assumptions.py
+    """
+    return (at_t.sigma * data_std) ** 2 / (at_t.alpha**2 * data_std**2 + at_t.sigma**2)
+
+
 class Preconditioned(nn.Module):
     """A network that corrects a simple denoiser and is exact on clean data.
 
-    h(x, t) = skip(x, t) + c_out F(c_in x, c_noise),   c_in^2 = 1 / (alpha_t^2 s^2 + sigma_t^2),   c_out = sigma_t s c_in,
+    h(x, t) = skip(x, t) + c_out F(c_in x, c_noise),   c_in^2 = 1 / (alpha_t^2 s^2 + sigma_t^2),   c_out^2 = `gaussian_mmse`,
     c_noise = log(sigma_t / (alpha_t s)) within [-8, 8], s = data_std. h(x, 0) = x whatever F is, as (A1) asks.
     The default skip, on the VE path, gives EDM's preconditioning; the `denoise` of a world fitted to the data (a Wiener
     filter, a mixture of them) gives a better starting point.
@@ -89,7 +98,7 @@ class Preconditioned(nn.Module):
         c_in = (alpha**2 * self.data_std**2 + sigma**2).rsqrt()
         c_noise = (sigma / (alpha * self.data_std)).log().clamp(-8.0, 8.0)
         correction = self.network(expand(c_in, x_t) * x_t, c_noise.to(x_t.dtype), condition)
-        return self.skip(x_t, at_t) + expand(sigma * self.data_std * c_in, x_t) * correction
+        return self.skip(x_t, at_t) + expand(gaussian_mmse(at_t, self.data_std).sqrt(), x_t) * correction
 
 
 class GradientField(nn.Module):

@@ -105,6 +105,15 @@ class Path(ABC):
         alpha, sigma = self(t)
         return 2 * (alpha.log() - sigma.log())
 
+    def ratio(self, t: Times) -> Tensor:
+        """The noise-to-signal ratio sigma_t / alpha_t, increasing in t: the time of the VE path with the same log-SNR."""
+        alpha, sigma = self(t)
+        return sigma / alpha
+
+    def t_from_ratio(self, ratio: Times) -> Tensor:
+        """The inverse of `ratio`; float64, shape as given. Checked by: theory_checks/test_transition.py"""
+        return self.t_from_log_snr(-2 * torch.as_tensor(ratio, dtype=torch.float64).log())
+
 
 class VarianceExploding(Path):
     """alpha_t = 1, sigma_t = t: time is the noise's standard deviation. Paper: Sec. 2."""
@@ -183,4 +192,5 @@ class Discrete(Path):
         wanted = torch.as_tensor(log_snr, dtype=torch.float64)
         noisy = self.alphas_cumprod[1:]
         grid = (noisy / (1 - noisy)).log().to(wanted.device)
-        return 1 + (wanted.unsqueeze(-1) - grid).abs().argmin(-1).to(torch.float64)
+        nearest = 1 + (wanted.unsqueeze(-1) - grid).abs().argmin(-1).to(torch.float64)
+        return torch.where(wanted.isposinf(), 0.0, nearest)

@@ -23,6 +23,7 @@ import os
 import platform
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,11 @@ class Interrupted(Exception):  # noqa: N818 - a request, not an error
 class Run:
     """One run directory, created or resumed.
 
+    Args: config: a dataclass or mapping; keep: checkpoints; patience: seconds to wait for a process that is about to leave.
     Raises: UserError if the directory cannot be written, holds another config, or is in use by another process.
     """
 
-    def __init__(self, directory: str | Path, config: Any, *, keep: int = 2):
+    def __init__(self, directory: str | Path, config: Any, *, keep: int = 2, patience: float = 0.0):
         self.directory, self.keep = Path(directory), keep
         self.checkpoints = self.directory / "checkpoints"
         try:
@@ -53,11 +55,20 @@ class Run:
             self._lock = open(self.directory / ".lock", "w")  # noqa: SIM115 - held for the life of the run
         except OSError as error:
             raise UserError(f"cannot write to {self.directory}: {error.strerror}; choose another folder with --out") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{self.directory} is in use by another process; wait for it or choose another folder") from error
+        self._take_lock(patience)
         self._claim(yaml.safe_dump(to_plain(config), sort_keys=False))
+
+    def _take_lock(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if time.monotonic() >= deadline:
+                    raise UserError(
+                        f"{self.directory} is in use by another process; wait for it or take another folder"
+                    ) from error
+                time.sleep(0.1)
 
     def _claim(self, wanted: str) -> None:
         """Write the config of a new run; compare that of an old one."""

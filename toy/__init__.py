@@ -1,0 +1,1 @@
+"""Experiments small enough for a laptop, over the mathematics of `ambient`."""

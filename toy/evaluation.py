@@ -1,0 +1,104 @@
+"""How good a denoiser is: against the truth where it is known, by held-out noisy data where it is not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ambient import kernels, losses, samplers
+from ambient.randomness import generator
+from ambient.worlds import GaussianMixture
+from toy.levels import FINEST, start_level
+from toy.method import Fitted
+from toy.problem import Problem, add_noise
+
+BELOW = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85)  # of the data's noise; their mean is the sub-n mean
+LEVELS = (*BELOW, 1.0, 1.5, 3.0)
+POINTS = 20_000
+STEPS = 100
+
+
+def normalised_errors(
+    fitted: Fitted, problem: Problem, *, levels: tuple[float, ...] = LEVELS, points: int = POINTS
+) -> list[float | None]:
+    """nE(s) = E||h - h*||^2 / MMSE(s) with X_s from the true p_s, at each multiple of the data's noise.
+
+    None where the method has no denoiser. The same points for every method and seed.
+    """
+    world = problem.world
+    assert isinstance(world, GaussianMixture)
+    errors: list[float | None] = []
+    for number, multiple in enumerate(levels):
+        t = float(problem.path.t_from_ratio(multiple * problem.path.ratio(problem.t_n)))
+        elsewhere = fitted.only_at is not None and abs(t - fitted.only_at) > 1e-6 * t
+        if elsewhere or t < fitted.stop:
+            errors.append(None)
+            continue
+        source, at_t = generator(0, "evaluation", number), problem.path(t)
+        x_0 = world.sample(points, source)
+        x_t = at_t.apply(x_0, torch.randn(x_0.shape, dtype=x_0.dtype, generator=source))
+        mmse = world.posterior_covariance(x_t, at_t).diagonal(dim1=1, dim2=2).sum(1).mean()
+        with torch.no_grad():
+            h = fitted.denoiser(x_t.float(), t)
+        errors.append(float(losses.squared_norm(h.double() - world.denoise(x_t, at_t)).mean() / mmse))
+    return errors
+
+
+def sub_n_mean(errors: list[float | None]) -> float | None:
+    """The mean of nE over the levels below the data's noise."""
+    below = [error for error in errors[: len(BELOW)] if error is not None]
+    return sum(below) / len(BELOW) if len(below) == len(BELOW) else None
+
+
+def generate(fitted: Fitted, problem: Problem, count: int, *, seed: int) -> Tensor:
+    """Samples of X_0 as the method makes them."""
+    source = generator(seed, "sampling")
+    if fitted.draw is not None:
+        return fitted.draw(count, source)
+    if fitted.only_at is not None:
+        x_n, t_n = problem.batch(count, source)
+        x_t = add_noise(x_n, t_n, fitted.only_at, problem.path, source)
+        with torch.no_grad():
+            return fitted.denoiser(x_t, fitted.only_at)
+    path, start = problem.path, start_level(problem)
+    alpha, sigma = path(start)
+    spread = math.sqrt(float(alpha) ** 2 * problem.data_std**2 + float(sigma) ** 2)
+    x_t = float(alpha) * problem.data_mean + spread * torch.randn(count, problem.dim, generator=source)
+    last = float(path.t_from_ratio(FINEST * path.ratio(problem.t_n)))
+    times = samplers.log_snr_grid(path, start=start, stop=fitted.stop, steps=STEPS, last=last)
+    x = samplers.sample(
+        fitted.denoiser,
+        x_t,
+        times,
+        path=path,
+        kernel=kernels.euler_maruyama,
+        noise=lambda _: torch.randn(x_t.shape, generator=source),
+    )
+    with torch.no_grad():
+        return fitted.denoiser(x, fitted.stop) if fitted.stop > 0 else x
+
+
+def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 200) -> float:
+    """Sliced Wasserstein-2 distance of samples (N, D) and (k N, D), k whole; the same projections every time."""
+    directions = torch.randn(x.shape[1], projections, generator=generator(0, "projections"))
+    directions = directions / directions.norm(dim=0)
+    quantiles = (y.float() @ directions).sort(0).values.unflatten(0, (len(x), -1)).mean(1)
+    return float(((x.float() @ directions).sort(0).values - quantiles).square().mean().sqrt())
+
+
+def against_truth(fitted: Fitted, problem: Problem, *, seed: int) -> dict[str, Any]:
+    """Errors, sliced Wasserstein distance, and some samples for the figures."""
+    assert problem.world is not None
+    errors = normalised_errors(fitted, problem)
+    samples = generate(fitted, problem, POINTS, seed=seed)
+    truth = problem.world.sample(10 * POINTS, generator(0, "true samples")).float()
+    return {
+        "errors": errors,
+        "sub_n": sub_n_mean(errors),
+        "at_n": errors[len(BELOW)],
+        "sw2": sliced_wasserstein(samples, truth),
+        "samples": samples,
+    }

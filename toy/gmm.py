@@ -1,0 +1,215 @@
+"""Learn a clean distribution from noisy points alone, beside every alternative, where the truth is known.
+
+    python -m toy gmm                                    five Gaussians on a ring, every method, one seed
+    python -m toy gmm --preset full                      three seeds: the README's table
+    python -m toy gmm --world line3 --sigma-n 0.4        another mixture, another noise
+    python -m toy gmm --data points.csv --sigma-n 0.3    your own noisy points, the truth unknown
+
+Writes a run directory: config.yaml, environment.json, metrics, checkpoints, results.json, table.md, figures, and report.html,
+which tells the story with these figures. The same command resumes; Ctrl-C loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ambient.config import nearest, option, parse
+from ambient.paths import VarianceExploding
+from ambient.runs import Run, UserError, write_atomically
+from toy import figures, table
+from toy import report as report_page
+from toy.experiment import FORMAT, Fit
+from toy.methods import METHODS, ours
+from toy.methods.consistent import Recipe
+from toy.mixtures import MIXTURES
+from toy.points import load_points
+from toy.pool import run_all
+from toy.problem import Problem, finest_recoverable, from_points, from_world
+from toy.wall import Wall
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "full": {"seeds": 3, "evaluations": 24.0},
+    "smoke": {"evaluations": 0.02, "method": ("exact", "ours", "paper", "ambient-only", "early-stop", "wiener")},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
+
+    preset: str = option(
+        "default", "default: one seed, minutes; full: three seeds, the README's table; smoke: seconds, for tests"
+    )
+    out: str | None = option(None, "run directory (default: runs/gmm-PRESET)", metavar="DIR")
+    world: str = option("ring5", "built-in Gaussian mixture", choices=tuple(MIXTURES))
+    sigma_n: float | None = option(
+        None, "standard deviation of the data's noise, in the data's units (default: 0.35 of the distance of the nearest modes)"
+    )
+    points: int | None = option(None, "number N of noisy points, reused for ever (default: a stream of fresh ones)", metavar="N")
+    data: str | None = option(None, "your own noisy points, one a row: .npy, .csv or .parquet", metavar="FILE")
+    noise_column: str | None = option(
+        None, "column of --data with each row's noise standard deviation, 0 for clean", metavar="NAME"
+    )
+    method: tuple[str, ...] = option(tuple(METHODS), "which methods to run", choices=tuple(METHODS), metavar="NAME")
+    evaluations: float = option(6.0, "budget of each network: millions of samples passed through it, forward and backward")
+    seed: int = option(0, "first seed; data, noise and weights follow from it")
+    seeds: int = option(1, "number of seeds", metavar="COUNT")
+    recipe: tuple[str, ...] = option((), "change the recipe of `ours`, e.g. kernel=ancestral weight=0.1", metavar="KEY=VALUE")
+    workers: int = option(2, "processes to train in, one thread each", metavar="COUNT")
+
+    def __post_init__(self) -> None:
+        for name in self.method:
+            if name not in METHODS:
+                raise ValueError(f"unknown method {name!r}{nearest(name, METHODS)}")
+        if self.world not in MIXTURES:
+            raise ValueError(f"unknown world {self.world!r}{nearest(self.world, MIXTURES)}")
+        if self.sigma_n is not None and not 0 < self.sigma_n < math.inf:
+            raise ValueError(f"--sigma-n must be positive and finite; got {self.sigma_n}")
+        if self.points is not None and self.points < 10:
+            raise ValueError(f"--points must be at least 10; got {self.points}")
+        if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1):
+            raise ValueError("--evaluations, --seeds and --workers must be positive")
+        if self.data is None and self.noise_column is not None:
+            raise ValueError("--noise-column goes with --data")
+        if self.data is not None and self.points is not None:
+            raise ValueError("--points goes with a built-in world, not with --data")
+        self.recipe_of_ours()
+
+    def recipe_of_ours(self) -> Recipe:
+        """The recipe of `ours` with the changes asked for. Raises: ValueError for an unknown key or a value it cannot take."""
+        known, changes = {field.name: getattr(ours.RECIPE, field.name) for field in fields(Recipe)}, {}
+        for word in self.recipe:
+            key, _, value = word.partition("=")
+            if key not in known:
+                raise ValueError(f"unknown recipe key {key!r}{nearest(key, known)}")
+            try:
+                changes[key] = _as(known[key], value)
+            except ValueError as error:
+                raise ValueError(f"recipe {key} takes a value like {known[key]}; got {value!r}") from error
+        return replace(ours.RECIPE, **changes)
+
+    def identity(self) -> dict[str, Any]:
+        """What the results depend on."""
+        return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
+
+    def level(self) -> float:
+        """sigma_n of a built-in world."""
+        return self.sigma_n if self.sigma_n is not None else 0.35 * MIXTURES[self.world].separation
+
+
+def _as(example: Any, text: str) -> Any:
+    if isinstance(example, bool):
+        if text not in ("true", "false"):
+            raise ValueError
+        return text == "true"
+    if isinstance(example, tuple):
+        low, high = text.split(",")
+        return float(low), float(high)
+    return type(example)(text)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Builds the problem of a seed, in whatever process needs it."""
+
+    config: Config
+
+    def __call__(self, seed: int) -> Problem:
+        config, path = self.config, VarianceExploding()
+        if config.data is None:
+            return from_world(MIXTURES[config.world].build(), path, config.level(), count=config.points, seed=seed)
+        _, (x_n, t_n) = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column)
+        return from_points(x_n, t_n, path, seed=seed)
+
+
+def main(argv: list[str]) -> None:
+    """Run the experiment that `argv` describes."""
+    config = parse(Config, argv, prog="python -m toy gmm", description=__doc__ or "", presets=PRESETS)
+    out = Path(config.out or f"runs/gmm-{config.preset}")
+    problem = Source(config)(config.seed)
+    methods = choose(config, problem)
+    run = Run(out, config.identity())
+    announce(config, problem, methods, out)
+    rows, wall = compute(config, out, methods)
+    summary = table.summarise(rows)
+    results = {"format": FORMAT, "config": config.identity(), "summary": summary, "rows": rows, "wall": wall}
+    write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+    write_atomically(out / "table.md", (table.as_markdown(summary) + "\n").encode())
+    figures.draw_all(out, results, problem)
+    report_page.write(out, results, problem)
+    run.finish()
+    run.close()
+    print(f"\n{table.as_text(summary)}\n\nreport: {out / 'report.html'}")
+
+
+def choose(config: Config, problem: Problem) -> list[str]:
+    """The methods that can treat the problem; says which cannot, and why."""
+    chosen = []
+    for name in METHODS:
+        if name in config.method:
+            reason = METHODS[name].unfit(problem)
+            if reason is None:
+                chosen.append(name)
+            elif tuple(config.method) != tuple(METHODS):
+                raise UserError(f"method {name} cannot be run here: {reason}")
+            else:
+                print(f"left out {name}: {reason}")
+    return chosen
+
+
+def announce(config: Config, problem: Problem, methods: list[str], out: Path) -> None:
+    """Say what is about to happen, and warn where it cannot work."""
+    amount = "a stream of points" if problem.count is None else f"{problem.count:,} points"
+    what = config.data or f"{config.world} ({MIXTURES[config.world].title})"
+    noise = f"noise {problem.t_n:.3g}, {problem.t_n / problem.data_std:.2g} of the data's own standard deviation"
+    print(f"{what}: {amount}, {noise}; {len(methods)} methods -> {out}")
+    if problem.count is not None and problem.count < 100:
+        print(f"warning: only {problem.count} points; the paper reports that the ambient loss did not work on fewer than 100")
+    finest = finest_recoverable(problem.t_n, problem.count)
+    if problem.count is not None:
+        print(f"the wall: structure finer than about {finest:.2g} leaves no trace in {amount} with this noise, for any method")
+    if finest > 2 * problem.data_std:
+        print("warning: that is wider than the data itself; expect no more than its mean and covariance")
+
+
+def compute(config: Config, out: Path, methods: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every method for every seed, and the wall where the world is known: (rows, rows of the wall)."""
+    rows: list[dict[str, Any]] = []
+    wall_file = out / "wall.json"
+    tasks: list[Any] = []
+    for seed in range(config.seed, config.seed + config.seeds):
+        for group in share_networks(methods):
+            tasks.append(
+                Fit(group, seed, Source(config), out, 1e6 * config.evaluations, config.identity(), config.recipe_of_ours())
+            )
+    if config.preset != "smoke" and config.data is None and METHODS["deconvolution"].unfit(Source(config)(config.seed)) is None:
+        tasks.append(Wall(config.world, config.seed))
+
+    def keep(result: list[dict[str, Any]]) -> None:
+        if "noise" in result[0]:
+            write_atomically(wall_file, json.dumps(result).encode())
+            return
+        for row in result:
+            rows.append(row)
+            quality = "sub_n" if "sub_n" in row else "sw2_noisy"
+            value = "-" if row.get(quality) is None else f"{row[quality]:.4f}"
+            print(
+                f"  {row['method']:14} seed {row['seed']}   {quality.replace('_', '-')} {value}   {row['cpu_seconds']:.0f} CPU s"
+            )
+
+    run_all([task for task in tasks if not (isinstance(task, Wall) and wall_file.exists())], workers=config.workers, done=keep)
+    return rows, json.loads(wall_file.read_text()) if wall_file.exists() else []
+
+
+def share_networks(methods: list[str]) -> list[tuple[str, ...]]:
+    """Methods that train the same network go together; the longest trainings first."""
+    groups: dict[str, list[str]] = {}
+    for name in methods:
+        groups.setdefault(METHODS[name].network or name, []).append(name)
+    order = ("ours", "paper", "ambient-only", "sure-denoise")
+    return sorted(map(tuple, groups.values()), key=lambda group: order.index(group[0]) if group[0] in order else len(order))

@@ -1,0 +1,51 @@
+"""The levels at which networks are trained, drawn in the ratio sigma / alpha so that every path is served alike."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from toy.problem import Problem
+from toy.training import Draw
+
+NOISIEST = 8.0  # times the data's standard deviation: sampling starts there, as good as pure noise
+FINEST = 0.02  # times the data's noise
+
+
+def noise_ratio(problem: Problem, t_n: Tensor) -> Tensor:
+    """sigma_n / alpha_n of each sample, float64 (B,); a tenth of the data's standard deviation where the data is clean."""
+    return torch.where(t_n > 0, problem.path.ratio(t_n), 0.1 * problem.data_std)
+
+
+def any_level(problem: Problem, count: int, draw: Draw) -> Tensor:
+    """Log-uniform over all levels: for methods that treat their targets as clean."""
+    low, high = FINEST * float(problem.path.ratio(problem.t_n)), NOISIEST * problem.data_std
+    return problem.path.t_from_ratio(_log_uniform(draw, torch.full((count,), low), torch.full((count,), high)))
+
+
+def level_above(problem: Problem, t_n: Tensor, draw: Draw) -> Tensor:
+    """t >= t_n, log-uniform in the noise added: four in five up to three times the data's noise, the rest beyond."""
+    nature = noise_ratio(problem, t_n)
+    border, far = 3 * nature, torch.full_like(nature, NOISIEST * problem.data_std)
+    near = draw.uniform(len(t_n)) < 0.8
+    added = torch.where(near, _log_uniform(draw, FINEST * nature, border), _log_uniform(draw, border, far.maximum(border)))
+    return problem.path.t_from_ratio((problem.path.ratio(t_n) ** 2 + added**2).sqrt()).maximum(t_n.double())
+
+
+def pair_below(problem: Problem, t_n: Tensor, draw: Draw, steps: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """t <= t_n log-uniform, and s below it by a step of log(sigma / alpha) uniform in `steps`."""
+    nature = problem.path.ratio(t_n)
+    upper = _log_uniform(draw, 1.5 * FINEST * nature, nature)
+    step = steps[0] + (steps[1] - steps[0]) * draw.uniform(len(t_n)).double()
+    t = problem.path.t_from_ratio(upper).minimum(t_n.double())
+    return t, problem.path.t_from_ratio(upper * torch.exp(-step))
+
+
+def _log_uniform(draw: Draw, low: Tensor, high: Tensor) -> Tensor:
+    where = draw.uniform(len(low)).double()
+    return torch.exp(low.double().log() * (1 - where) + high.double().log() * where)
+
+
+def start_level(problem: Problem) -> float:
+    """The level from which samplers start."""
+    return float(problem.path.t_from_ratio(NOISIEST * problem.data_std))

@@ -1,0 +1,64 @@
+"""Ambient and consistency losses together; `paper` and `ours` are two recipes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ambient import losses
+from ambient.denoisers import gaussian_mmse
+from ambient.kernels import KERNELS
+from toy.levels import level_above, pair_below
+from toy.methods import ambient_only
+from toy.problem import Problem
+from toy.training import Counted, Draw, Optimiser
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The choices in which training with consistency can differ."""
+
+    antithetic: bool = True  # both losses; otherwise the paper's ambient loss and its pair
+    kernel: str = "matched-trace"
+    weight: float = 1.0  # of the consistency loss, both losses in units of the prior's variance
+    steps: tuple[float, float] = (0.1, 1.0)  # of log(sigma / alpha), smallest and largest
+    batch: int = 128  # samples of the consistency loss; the ambient loss has 256
+    start: float = 0.1  # share of the budget spent before consistency begins
+    optimiser: str = "soap"
+    learning_rate: float = 3e-3
+
+    def loss(self, problem: Problem, denoiser: Counted, draw: Draw) -> Tensor:
+        """The ambient term, and after `start` the weighted consistency term."""
+        term = ambient_only.ambient_term if self.antithetic else plain_ambient_term
+        ambient = term(problem, denoiser, draw)
+        if draw.progress < self.start or self.weight == 0:
+            return ambient
+        return ambient + self.weight * self.consistency_term(problem, denoiser, draw)
+
+    def consistency_term(self, problem: Problem, denoiser: Counted, draw: Draw) -> Tensor:
+        """Consistency below the data's noise, from points reached by one step of the kernel."""
+        x_n, t_n = draw.batch(self.batch)
+        x_n, t_n = x_n[t_n > 0], t_n[t_n > 0]  # clean points have no levels below them
+        if len(x_n) == 0:
+            return x_n.sum()
+        t, s = pair_below(problem, t_n, draw, self.steps)
+        kernel = KERNELS[self.kernel]
+        with torch.no_grad():
+            x_t = kernel(denoiser, x_n, path=problem.path, t=t_n, s=t).draw(draw.normal(*x_n.shape))
+        noise = draw.normal(2, *x_n.shape)
+        loss = losses.consistency(denoiser, x_t, noise, path=problem.path, t=t, s=s, kernel=kernel, antithetic=self.antithetic)
+        return (loss / gaussian_mmse(problem.path(t), problem.data_std)).mean()
+
+    def trained_by(self) -> Optimiser:
+        """The optimiser of this recipe."""
+        return Optimiser(name=self.optimiser, learning_rate=self.learning_rate)
+
+
+def plain_ambient_term(problem: Problem, denoiser: Counted, draw: Draw) -> Tensor:
+    """The paper's ambient loss, in x_n space, all levels weighing alike otherwise."""
+    x_n, t_n = draw.batch(ambient_only.BATCH)
+    t = level_above(problem, t_n, draw)
+    loss = losses.ambient(denoiser, x_n, draw.normal(*x_n.shape), path=problem.path, t_n=t_n, t=t)
+    return (loss / gaussian_mmse(problem.path(t), problem.data_std)).mean()

@@ -1,0 +1,72 @@
+"""The user's own noisy points: .npy, .csv or .parquet, with a column of noise levels if there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ambient.runs import UserError
+from toy.problem import Noisy
+
+
+def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -> tuple[Noisy, Noisy]:
+    """(points as given, points centred and scaled to unit root-mean variance), each with their noise levels.
+
+    `noise_column` names a column (in .npy: its number) with the noise standard deviation of each row, 0 for clean rows;
+    otherwise `sigma_n` is that of all. All other columns are coordinates.
+    Raises: UserError for files that cannot be read and for values that are not finite, negative levels, or no data.
+    """
+    table = _read(Path(file))
+    levels = _levels(table, file, sigma_n, noise_column)
+    points = table.drop(columns=[noise_column] if noise_column else [])
+    words = [str(column) for column in points.columns if not pd.api.types.is_numeric_dtype(points[column])]
+    if words:
+        raise UserError(f"{file}: columns must be numbers, but {', '.join(words)} holds something else; leave it out")
+    x_n = points.to_numpy(np.float64)
+    if x_n.size == 0:
+        raise UserError(f"{file} holds no points")
+    if not np.isfinite(x_n).all():
+        raise UserError(
+            f"{file}: row {int(np.argwhere(~np.isfinite(x_n))[0, 0]) + 1} holds a missing or infinite value; drop or mend it"
+        )
+    if len(x_n) < 10:
+        raise UserError(f"{file} holds {len(x_n)} points; at least 10 are needed to hold some out, and far more to learn from")
+    spread = float(np.sqrt(x_n.var(0).mean()))
+    if spread == 0:
+        raise UserError(f"{file}: all points are the same")
+    as_given = torch.from_numpy(x_n).float(), torch.from_numpy(levels).float()
+    return as_given, (torch.from_numpy((x_n - x_n.mean(0)) / spread).float(), torch.from_numpy(levels / spread).float())
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".npy":
+            array = np.load(path, allow_pickle=False)
+            if array.ndim != 2:
+                raise UserError(f"{path} must hold one point a row, (N, D); got shape {array.shape}")
+            return pd.DataFrame(array, columns=[str(i) for i in range(array.shape[1])])
+        if path.suffix in (".csv", ".parquet"):
+            return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    raise UserError(f"{path}: points are read from .npy, .csv or .parquet files")
+
+
+def _levels(table: pd.DataFrame, file: str, sigma_n: float | None, noise_column: str | None) -> np.ndarray:
+    if (sigma_n is None) == (noise_column is None):
+        raise UserError(f"say how noisy {file} is: either --sigma-n for all points or --noise-column for a column of levels")
+    if noise_column is None:
+        return np.full(len(table), sigma_n)
+    if noise_column not in table.columns:
+        raise UserError(f"{file} has no column {noise_column!r}; it has {', '.join(map(str, table.columns))}")
+    levels = np.asarray(pd.to_numeric(table[noise_column], errors="coerce"), np.float64)
+    if not (np.isfinite(levels) & (levels >= 0)).all():
+        raise UserError(f"{file}: noise levels in {noise_column!r} must be finite and not negative")
+    if not (levels > 0).any():
+        raise UserError(f"{file}: all noise levels are 0; this is clean data, and any diffusion code will do")
+    return levels

@@ -1,0 +1,104 @@
+"""What a method is given: noisy points with their levels, and (for references and for scoring alone) the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ambient.paths import Path, transition
+from ambient.randomness import generator
+from ambient.worlds import World
+
+Noisy = tuple[Tensor, Tensor]  # x_n (B, D) and t_n (B,)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Noisy data on a path. Methods that are not references touch `batch` and what is computed from it, nothing else."""
+
+    path: Path
+    batch: Callable[[int, torch.Generator], Noisy]
+    points: Noisy  # all there are; for a stream, a million of them
+    t_n: float  # the noisiest level in the data
+    dim: int
+    data_mean: Tensor  # (D,), of X_0, estimated from the noisy data
+    data_covariance: Tensor  # (D, D), likewise
+    held_out: Noisy
+    count: int | None = None  # of data points; None for a stream
+    world: World | None = None
+    clean_batch: Callable[[int, torch.Generator], Tensor] | None = None
+
+    @property
+    def data_std(self) -> float:
+        """Root mean variance of a coordinate of X_0, as estimated from the noisy data."""
+        return math.sqrt(float(self.data_covariance.diagonal().mean()))
+
+
+def moments_of_clean(x_n: Tensor, t_n: Tensor, path: Path) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of X_0 from noisy points: those of X_n / alpha_n, less the noise's; eigenvalues kept positive."""
+    alpha, sigma = path(t_n).like(x_n)
+    scaled = x_n / alpha
+    excess = torch.cov(scaled.T).reshape(x_n.shape[1], -1) - (sigma / alpha).square().mean() * torch.eye(x_n.shape[1])
+    values, vectors = torch.linalg.eigh(excess)
+    floor = 1e-3 * float((sigma / alpha).square().mean()) + 1e-6
+    return scaled.mean(0), (vectors * values.clamp_min(floor)) @ vectors.T
+
+
+def from_world(world: World, path: Path, t_n: float, *, count: int | None, seed: int) -> Problem:
+    """Draws of a world, noised once each: a stream, or `count` fixed points that are reused."""
+
+    def fresh(size: int, source: torch.Generator) -> tuple[Tensor, Noisy]:
+        x_0 = world.sample(size, source).float()
+        noise = torch.randn(x_0.shape, generator=source)
+        return x_0, (path(t_n).apply(x_0, noise), torch.full((size,), t_n))
+
+    x_0, (x_n, levels) = fresh(count or 1_000_000, generator(seed, "data"))
+    _, held_out = fresh(20_000, generator(seed, "held-out data"))
+
+    def batch(size: int, source: torch.Generator) -> Noisy:
+        return fresh(size, source)[1] if count is None else _pick(x_n, levels, size, source)
+
+    def clean_batch(size: int, source: torch.Generator) -> Tensor:
+        return fresh(size, source)[0] if count is None else x_0[torch.randint(count, (size,), generator=source)]
+
+    mean, covariance = moments_of_clean(x_n, levels, path)
+    return Problem(path, batch, (x_n, levels), t_n, x_n.shape[1], mean, covariance, held_out, count, world, clean_batch)
+
+
+def from_points(x_n: Tensor, t_n: Tensor, path: Path, *, seed: int) -> Problem:
+    """The user's own noisy points; a tenth of them is held out."""
+    order = torch.randperm(len(x_n), generator=generator(seed, "held-out split"))
+    held, kept = order[: max(1, len(x_n) // 10)], order[max(1, len(x_n) // 10) :]
+    points = (x_n[kept], t_n[kept])
+
+    def batch(size: int, source: torch.Generator) -> Noisy:
+        return _pick(*points, size, source)
+
+    held_out = (x_n[held], t_n[held])
+    mean, covariance = moments_of_clean(*points, path)
+    return Problem(path, batch, points, float(t_n.max()), x_n.shape[1], mean, covariance, held_out, count=len(kept))
+
+
+def _pick(x_n: Tensor, t_n: Tensor, size: int, source: torch.Generator) -> Noisy:
+    index = torch.randint(len(x_n), (size,), generator=source)
+    return x_n[index], t_n[index]
+
+
+def add_noise(x_n: Tensor, t_n: Tensor, t: Tensor | float, path: Path, source: torch.Generator) -> Tensor:
+    """Noisy data taken up to level t >= t_n."""
+    step = transition(at_n=path(t_n), at_t=path(torch.as_tensor(t).expand(len(x_n))))
+    return step.apply(x_n, torch.randn(x_n.shape, generator=source))
+
+
+def finest_recoverable(sigma_n: float, count: int | None) -> float:
+    """The separation d of modes below which `count` noisy points hold no trace of them.
+
+    A modulation of wavelength d survives the noise with amplitude exp(-2 pi^2 (sigma_n / d)^2), which must exceed
+    5 / sqrt(count).
+    """
+    strength = math.log(math.sqrt(count or 10**7) / 5) if (count or 10**7) > 25 else 0.0
+    return math.inf if strength <= 0 else sigma_n * math.pi * math.sqrt(2 / strength)

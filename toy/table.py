@@ -1,0 +1,101 @@
+"""The table of results: mean and standard error over seeds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from toy.evaluation import LEVELS
+from toy.methods import METHODS
+from toy.without_truth import MULTIPLES
+
+SHOWN_LEVELS = (0.3, 0.5, 0.7, 1.0)
+
+
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each method, in the order of the registry: every number as {mean, error, count} over seeds; None where it has none."""
+    summary = []
+    for name in METHODS:
+        mine = [row for row in rows if row["method"] == name]
+        if not mine:
+            continue
+        keys = [key for key in mine[0] if key not in ("format", "method", "seed", "errors")]
+        numbers: dict[str, Any] = {key: over_seeds([_first(row.get(key)) for row in mine]) for key in keys}
+        if "errors" in mine[0]:
+            per_level = zip(*(row["errors"] for row in mine), strict=True)
+            numbers["errors"] = [over_seeds(list(values)) for values in per_level]
+        summary.append({"method": name, "title": METHODS[name].title, "reference": METHODS[name].reference, **numbers})
+    return summary
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def over_seeds(values: list[float | None]) -> dict[str, float | int | None] | None:
+    """Mean, standard error of the mean (None for one seed) and count."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    mean, count = sum(known) / len(known), len(known)
+    error = math.sqrt(sum((v - mean) ** 2 for v in known) / (count - 1) / count) if count > 1 else None
+    return {"mean": mean, "error": error, "count": count}
+
+
+def columns(known_truth: bool) -> list[tuple[str, Any]]:
+    """Heading, and how to find the number in a row of the summary."""
+    if known_truth:
+        at = [(f"nE({level:g} n)" if level != 1 else "nE(n)", _level(LEVELS.index(level))) for level in SHOWN_LEVELS]
+        return [*at, ("sub-n mean", _key("sub_n")), ("SW2", _key("sw2"))]
+    risks = [(f"risk {m:g} n" if m != 1 else "risk n", _key(f"risk_{m:g}")) for m in MULTIPLES]
+    return [*risks, ("inconsistency", _key("inconsistency")), ("SW2 noisy", _key("sw2_noisy"))]
+
+
+def _level(index: int) -> Any:
+    return lambda row: row["errors"][index]
+
+
+def _key(key: str) -> Any:
+    return lambda row: row.get(key)
+
+
+def show(number: dict[str, Any] | None) -> str:
+    """0.0638 or 0.0638 +- 0.0021; '-' where a method has no such number."""
+    if number is None:
+        return "-"
+    decimals = 4 if abs(number["mean"]) < 0.1 else 3
+    text = f"{number['mean']:.{decimals}f}"
+    return text if number["error"] is None else f"{text} ± {number['error']:.{decimals}f}"
+
+
+def cells(summary: list[dict[str, Any]]) -> list[list[str]]:
+    """The table as text, headings first."""
+    known_truth = any("errors" in row for row in summary)
+    wanted = columns(known_truth)
+    head = ["method", *(heading for heading, _ in wanted), "evaluations", "CPU s"]
+    body = []
+    for row in summary:
+        spent, seconds = row["network_evaluations"]["mean"], row["cpu_seconds"]["mean"]
+        ends = [f"{spent / 1e6:.1f} M" if spent else "-", f"{seconds:.0f}"]
+        body.append([row["method"] + (" *" if row["reference"] else ""), *(show(find(row)) for _, find in wanted), *ends])
+    return [head, *body]
+
+
+def as_text(summary: list[dict[str, Any]]) -> str:
+    """Aligned columns for a terminal."""
+    table = cells(summary)
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = [
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "* uses the truth: a reference, not a competitor"])
+
+
+def as_markdown(summary: list[dict[str, Any]]) -> str:
+    """The table of the README."""
+    head, *body = cells(summary)
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])

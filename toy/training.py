@@ -1,0 +1,187 @@
+"""The one training loop: any loss, a budget counted in network evaluations, and a run that resumes to the same bits."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_optimizer import SOAP
+from torch import Tensor, nn
+
+from ambient.denoisers import Preconditioned
+from ambient.paths import Times
+from ambient.randomness import generator
+from ambient.runs import Interrupted, Run, UserError
+from toy.networks import MLP
+from toy.problem import Noisy, Problem
+
+CHECKPOINT_SECONDS = 5.0
+REPORT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How a network is trained; the defaults suit every method here but the paper's."""
+
+    name: str = "soap"
+    learning_rate: float = 3e-3
+    averaging: float = 0.999  # of the weights, per step
+
+    def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """SOAP (Vyas et al. 2024) or Adam."""
+        if self.name == "soap":
+            return SOAP(parameters, lr=self.learning_rate, betas=(0.95, 0.95), weight_decay=0.0, precondition_frequency=10)
+        return torch.optim.Adam(parameters, lr=self.learning_rate, betas=(0.9, 0.99))
+
+
+@dataclass
+class Draw:
+    """Data and randomness of one step: a function of (seed, step) alone."""
+
+    problem: Problem
+    source: torch.Generator
+    progress: float  # share of the budget spent, in [0, 1)
+
+    def batch(self, count: int) -> Noisy:
+        """Noisy points and their levels, (count, D) and (count,)."""
+        return self.problem.batch(count, self.source)
+
+    def clean_batch(self, count: int) -> Tensor:
+        """Clean points, for references only."""
+        assert self.problem.clean_batch is not None
+        return self.problem.clean_batch(count, self.source)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers."""
+        return torch.randn(shape, generator=self.source)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1)."""
+        return torch.rand(shape, generator=self.source)
+
+
+class Counted(nn.Module):
+    """A denoiser that counts the samples it is evaluated on."""
+
+    def __init__(self, denoiser: nn.Module):
+        super().__init__()
+        self.denoiser, self.evaluations = denoiser, 0
+
+    def forward(self, x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
+        self.evaluations += len(x_t)
+        return self.denoiser(x_t, t, condition)
+
+
+Loss = Callable[[Counted, Draw], Tensor]
+Report = Callable[[str, float, float], None]  # stage, share of its budget spent, recent loss
+
+
+@dataclass
+class Trainer:
+    """Trains networks for one problem and seed, each in its own run directory below `directory`."""
+
+    problem: Problem
+    directory: Path
+    config: Any
+    seed: int
+    budget: float
+    report: Report
+    stop_requested: Callable[[], bool]
+    evaluations: int = 0
+
+    def network(self) -> Preconditioned:
+        """A fresh preconditioned MLP, the same for every method of a seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            network = MLP(self.problem.dim)
+        return Preconditioned(network, self.problem.path, data_std=self.problem.data_std)
+
+    def train(self, stage: str, loss: Loss, *, share: float = 1.0, optimiser: Optimiser | None = None) -> Preconditioned:
+        """Minimise `loss` until it has spent `share` of the budget; the averaged weights. Resumes, or loads what is done.
+
+        Raises: Interrupted after saving, when asked to stop; UserError if the loss is not finite.
+        """
+        run = Run(self.directory / stage, self.config, patience=20.0)
+        try:
+            state = self._loop(run, stage, loss, share * self.budget, optimiser or Optimiser())
+        finally:
+            run.close()
+        self.evaluations += state.denoiser.evaluations
+        return state.average
+
+    def _loop(self, run: Run, stage: str, loss: Loss, budget: float, optimiser: Optimiser) -> _State:
+        state = _State(self.network(), optimiser)
+        saved = run.load()
+        if saved:
+            state.load(*saved)
+        rows, last_save, last_report = [], time.monotonic(), 0.0
+        while state.denoiser.evaluations < budget:
+            progress = state.denoiser.evaluations / budget
+            draw = Draw(self.problem, generator(self.seed, f"train {stage}", state.step), progress)
+            value = state.update(loss(state.denoiser, draw), progress)
+            if not math.isfinite(value):
+                raise UserError(f"the loss of {stage} is not finite at step {state.step}; see {run.directory / 'metrics.jsonl'}")
+            rows.append(value)
+            if state.step % 100 == 0:
+                run.log(state.step, loss=sum(rows) / len(rows), evaluations=state.denoiser.evaluations)
+                rows = rows[-20:]
+            now = time.monotonic()
+            if now - last_report > REPORT_SECONDS:
+                self.report(stage, progress, sum(rows[-20:]) / len(rows[-20:]))
+                last_report = now
+            stop = self.stop_requested()
+            if stop or now - last_save > CHECKPOINT_SECONDS:
+                run.save(state.step, state.to_save())
+                last_save = now
+            if stop:
+                raise Interrupted(f"{stage} is saved at step {state.step}")
+        if not run.done:
+            run.save(state.step, state.to_save())
+            run.finish()
+        return state
+
+
+class _State:
+    """What a step changes: weights, their average, the optimiser, the step, the evaluations spent."""
+
+    def __init__(self, denoiser: Preconditioned, optimiser: Optimiser):
+        self.denoiser, self.average, self.step = Counted(denoiser), copy.deepcopy(denoiser).requires_grad_(False).eval(), 0
+        self.recipe = optimiser
+        self.parameters = list(denoiser.parameters())
+        self.optimiser = optimiser.build(self.parameters)
+
+    def update(self, loss: Tensor, progress: float) -> float:
+        """One optimiser step with warm-up and cosine decay of the rate to 1 %, then the average."""
+        rate = self.recipe.learning_rate * min(1.0, (self.step + 1) / 100) * (0.505 + 0.495 * math.cos(math.pi * progress))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 10.0)
+        self.optimiser.step()
+        self.step += 1
+        keep = min(self.recipe.averaging, self.step / (self.step + 10))
+        with torch.no_grad():
+            for averaged, current in zip(self.average.parameters(), self.parameters, strict=True):
+                averaged.lerp_(current, 1 - keep)
+        return float(loss.detach())
+
+    def to_save(self) -> dict[str, Any]:
+        return {
+            "weights": self.denoiser.denoiser.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "evaluations": self.denoiser.evaluations,
+        }
+
+    def load(self, step: int, saved: dict[str, Any]) -> None:
+        self.denoiser.denoiser.load_state_dict(saved["weights"])
+        self.average.load_state_dict(saved["average"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.denoiser.evaluations, self.step = saved["evaluations"], step
