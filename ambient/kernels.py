@@ -95,9 +95,8 @@ def matched(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, 
     Checked by: theory_checks/test_reverse_sde.py
     """
     at_t, at_s = path(t), path(s)
-    x_0_hat = denoiser(x_t, t, condition)
+    x_0_hat, jacobian = tweedie.jacobian(lambda x: denoiser(x, t, condition), x_t, create_graph=False)
     with torch.no_grad():
-        jacobian = tweedie.jacobian(lambda x: denoiser(x, t, condition), x_t)
         posterior = tweedie.posterior_covariance_from_jacobian((jacobian + jacobian.mT) / 2, at_t=at_t)
         values, vectors = torch.linalg.eigh(posterior)
         floor, weight = (expand(term, values) for term in _variance_terms(at_t=at_t, at_s=at_s))
@@ -118,12 +117,13 @@ def matched_trace(
     def h(x: Tensor) -> Tensor:
         return denoiser(x, t, condition)
 
-    x_0_hat = h(x_t)
+    if probe is None:
+        x_0_hat, jacobian = tweedie.jacobian(h, x_t, create_graph=False)
+        trace = jacobian.diagonal(dim1=1, dim2=2).sum(1)
+    else:
+        x_0_hat, product = tweedie.vector_jacobian(h, x_t, probe, create_graph=False)
+        trace = (probe * product).flatten(1).sum(1)
     with torch.no_grad():
-        if probe is None:
-            trace = tweedie.jacobian(h, x_t).diagonal(dim1=1, dim2=2).sum(1)
-        else:
-            trace = (probe * tweedie.jacobian_vector(h, x_t, probe)[1]).flatten(1).sum(1)
         variance = (at_t.sigma**2 / at_t.alpha) * trace.double().clamp_min(0) / x_t[0].numel()
     return _gaussian_step(x_t, x_0_hat, at_t=at_t, at_s=at_s, posterior_variance=variance)
 

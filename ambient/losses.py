@@ -169,10 +169,10 @@ def sure(
         return denoiser(x, t_n, condition)
 
     if probe is None:
-        h = h_at(x_n)
-        divergence = tweedie.jacobian(h_at, x_n).diagonal(dim1=1, dim2=2).sum(1)
+        h, jacobian = tweedie.jacobian(h_at, x_n)
+        divergence = jacobian.diagonal(dim1=1, dim2=2).sum(1)
     elif difference_step is None:
-        h, product = tweedie.jacobian_vector(h_at, x_n, probe)
+        h, product = tweedie.vector_jacobian(h_at, x_n, probe)
         divergence = (probe * product).flatten(1).sum(1)
     else:
         h = h_at(x_n)

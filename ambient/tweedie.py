@@ -114,17 +114,38 @@ def flow_from_x_0(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level) -> Tensor:
     return eps_from_x_0(x_t, x_0_hat, at_t=at_t) - x_0_hat
 
 
-def jacobian_vector(f: Callable[[Tensor], Tensor], x: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
-    """(f(x), (df/dx) vector) in one forward-mode pass; differentiable. `f` treats the samples of `x` (B, ...) separately."""
-    return torch.func.jvp(f, (x,), (vector,))  # pyright: ignore[reportReturnType]
+def vector_jacobian(
+    f: Callable[[Tensor], Tensor], x: Tensor, vector: Tensor, *, create_graph: bool | None = None
+) -> tuple[Tensor, Tensor]:
+    """(f(x), vector^T df/dx), both (B, ...), in one pass each way. `f` treats the samples of `x` separately.
+
+    The product is differentiable if `create_graph`, by default wherever gradients are being recorded.
+    """
+    value, leaf = _record(f, x)
+    product = _pull_back(value, leaf, vector, create_graph=torch.is_grad_enabled() if create_graph is None else create_graph)
+    return (value if torch.is_grad_enabled() else value.detach()), product
 
 
-def jacobian(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """df/dx for each sample, (B, D, D) with the samples flattened to D; D forward-mode passes, so for small D only."""
-    size = x[0].numel()
-    basis = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, 1, *x.shape[1:])
-    columns = [jacobian_vector(f, x, direction.expand_as(x))[1].flatten(1) for direction in basis]
-    return torch.stack(columns, dim=-1)
+def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool | None = None) -> tuple[Tensor, Tensor]:
+    """(f(x), df/dx (B, D, D)) with the samples flattened to D; D passes back, so for small D. Arguments as `vector_jacobian`."""
+    value, leaf = _record(f, x)
+    create_graph = torch.is_grad_enabled() if create_graph is None else create_graph
+    basis = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device).reshape(-1, 1, *x.shape[1:])
+    rows = [_pull_back(value, leaf, unit.expand_as(x), create_graph=create_graph).flatten(1) for unit in basis]
+    return (value if torch.is_grad_enabled() else value.detach()), torch.stack(rows, 1)
+
+
+def _record(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        leaf = x if x.requires_grad else x.detach().requires_grad_()
+        return f(leaf), leaf
+
+
+def _pull_back(value: Tensor, leaf: Tensor, vector: Tensor, *, create_graph: bool) -> Tensor:
+    if not value.requires_grad:  # f does not depend on x
+        return torch.zeros_like(leaf)
+    (product,) = torch.autograd.grad(value, leaf, vector, create_graph=create_graph, retain_graph=True, materialize_grads=True)
+    return product
 
 
 def posterior_covariance_from_jacobian(jacobian_x_0: Tensor, *, at_t: Level) -> Tensor:

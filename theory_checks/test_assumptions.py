@@ -95,7 +95,7 @@ def test_clean_mutants(mutant):
 
 def gradient_discrepancy(h: Denoiser, path: Path, t: float, x: Tensor) -> tuple[float, float]:
     """The antisymmetric part of d((h - x) / sigma^2)/dx against its size; a few products of matrices of size <= 4: 200 eps."""
-    jacobian = tweedie.jacobian(lambda y: (h(y, t) - y) / path(t).sigma ** 2, x)
+    _, jacobian = tweedie.jacobian(lambda y: (h(y, t) - y) / path(t).sigma ** 2, x, create_graph=False)
     return float((jacobian - jacobian.mT).abs().max()), float(200 * EPS * jacobian.abs().max())
 
 

@@ -89,7 +89,7 @@ def second_order(formula, world: GaussianMixture, at_t: Level, x: Tensor) -> tup
     weights, means, covariances = conditional(world, x, at_n=CLEAN, at_t=at_t)
     spread = means - torch.einsum("bk,bkd->bd", weights, means)[:, None]
     expected = torch.einsum("bk,bkij->bij", weights, covariances + spread[..., :, None] * spread[..., None, :])
-    jacobian = tweedie.jacobian(lambda y: world.denoise(y, at_t), x)
+    _, jacobian = tweedie.jacobian(lambda y: world.denoise(y, at_t), x, create_graph=False)
     size = float(means.square().max() + world.covariances.abs().max() + x.square().max())
     return float((formula(jacobian, at_t=at_t) - expected).abs().max()), size * rounding(world, x, at_t)
 
