@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -32,12 +34,19 @@ def level_above(problem: Problem, t_n: Tensor, draw: Draw) -> Tensor:
     return problem.path.t_from_ratio((problem.path.ratio(t_n) ** 2 + added**2).sqrt()).maximum(t_n.double())
 
 
-def pair_below(problem: Problem, t_n: Tensor, draw: Draw, steps: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """t <= t_n log-uniform, and s below it by a step of log(sigma / alpha) uniform in `steps`."""
-    nature = problem.path.ratio(t_n)
-    upper = _log_uniform(draw, 1.5 * FINEST * nature, nature)
+def pair_below(
+    problem: Problem, t_n: Tensor, draw: Draw, *, steps: tuple[float, float], crowding: float, anchored: float
+) -> tuple[Tensor, Tensor]:
+    """t <= t_n, and s below it by a step of log(sigma / alpha) uniform in `steps`.
+
+    A share `anchored` of the t are t_n itself; the others lie below it by log(1 / (1.5 FINEST)) u^crowding, u uniform:
+    log-uniform for a crowding of 1, crowded towards t_n for more.
+    """
+    depth = math.log(1 / (1.5 * FINEST)) * draw.uniform(len(t_n)).double() ** crowding
+    depth = torch.where(draw.uniform(len(t_n)) < anchored, 0.0, depth)
     step = steps[0] + (steps[1] - steps[0]) * draw.uniform(len(t_n)).double()
-    t = problem.path.t_from_ratio(upper).minimum(t_n.double())
+    upper = problem.path.ratio(t_n) * torch.exp(-depth)
+    t = torch.where(depth == 0, t_n.double(), problem.path.t_from_ratio(upper))
     return t, problem.path.t_from_ratio(upper * torch.exp(-step))
 
 

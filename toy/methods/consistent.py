@@ -21,9 +21,12 @@ class Recipe:
     """The choices in which training with consistency can differ."""
 
     antithetic: bool = True  # both losses; otherwise the paper's ambient loss and its pair
-    kernel: str = "matched-trace"
+    kernel: str = "matched"
+    approach: str = "ddim"  # the step that takes noisy data down to the level where consistency starts
     weight: float = 1.0  # of the consistency loss, both losses in units of the prior's variance
-    steps: tuple[float, float] = (0.1, 1.0)  # of log(sigma / alpha), smallest and largest
+    steps: tuple[float, float] = (0.1, 0.7)  # of log(sigma / alpha), smallest and largest
+    crowding: float = 2.0  # of those levels towards the data's, see `pair_below`
+    anchored: float = 0.1  # share that starts at the data's level itself
     batch: int = 128  # samples of the consistency loss; the ambient loss has 256
     start: float = 0.1  # share of the budget spent before consistency begins
     optimiser: str = "soap"
@@ -43,10 +46,12 @@ class Recipe:
         x_n, t_n = x_n[t_n > 0], t_n[t_n > 0]  # clean points have no levels below them
         if len(x_n) == 0:
             return x_n.sum()
-        t, s = pair_below(problem, t_n, draw, self.steps)
-        kernel = KERNELS[self.kernel]
+        t, s = pair_below(problem, t_n, draw, steps=self.steps, crowding=self.crowding, anchored=self.anchored)
+        kernel, approach = KERNELS[self.kernel], KERNELS[self.approach]
         with torch.no_grad():
-            x_t = kernel(denoiser, x_n, path=problem.path, t=t_n, s=t).draw(draw.normal(*x_n.shape))
+            x_t = approach(denoiser, x_n, path=problem.path, t=t_n, s=t).draw(draw.normal(*x_n.shape))
+        for name in (self.kernel, self.approach):  # each Jacobian product counts as an evaluation
+            denoiser.evaluations += len(x_n) * (problem.dim if name.startswith("matched") else 0)
         noise = draw.normal(2, *x_n.shape)
         loss = losses.consistency(denoiser, x_t, noise, path=problem.path, t=t, s=s, kernel=kernel, antithetic=self.antithetic)
         return (loss / gaussian_mmse(problem.path(t), problem.data_std)).mean()

@@ -7,7 +7,17 @@ from toy.methods.consistent import Recipe
 from toy.problem import Problem
 from toy.training import Trainer
 
-RECIPE = Recipe(antithetic=False, kernel="ancestral", weight=0.1, steps=(0.02, 0.2), optimiser="adam", learning_rate=2e-3)
+RECIPE = Recipe(
+    antithetic=False,
+    kernel="ancestral",
+    approach="ancestral",
+    weight=0.1,
+    steps=(0.02, 0.2),
+    crowding=1.0,
+    anchored=0.0,
+    optimiser="adam",
+    learning_rate=2e-3,
+)
 
 
 def fit(problem: Problem, trainer: Trainer) -> Fitted:
