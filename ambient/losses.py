@@ -194,19 +194,24 @@ def noisier2noise(
 
 
 def min_snr_weight(at_t: Level, *, prediction: str, gamma: float = 5.0) -> Tensor:
-    """min-SNR-gamma as a weight on the loss of a network predicting `prediction`; shape of the level.
+    """min-SNR-gamma as a weight on ||prediction error||^2 of a network that predicts `prediction`; shape of the level.
 
-    min(SNR, gamma) on ||h - X_0||^2, hence / SNR on the eps loss and / (SNR + 1) on the v loss; SNR = alpha^2 / sigma^2.
+    min(SNR, gamma) (d x_0 / d prediction)^2, SNR = alpha^2 / sigma^2: the same weight on ||h - X_0||^2 for all of them.
+    On variance-preserving paths min(SNR, gamma) / SNR for eps and / (SNR + 1) for v.
     Source: Hang et al. 2023, Sec. 3.4. Checked by: theory_checks/test_parametrisations.py
+    Raises: ValueError for a prediction other than "eps", "v", "flow", "x_0".
     """
-    if prediction not in ("eps", "v", "x_0"):
-        raise ValueError(f"min-SNR weights are known for 'eps', 'v' and 'x_0'; got {prediction!r}")
-    inverse_snr = (at_t.sigma / at_t.alpha) ** 2
-    if prediction == "x_0":
-        return (1 / inverse_snr).clamp(max=gamma)
+    alpha, sigma = at_t
     if prediction == "eps":
-        return (gamma * inverse_snr).clamp(max=1.0)
-    return (gamma * inverse_snr).clamp(max=1.0) / (1 + inverse_snr)
+        return (gamma * (sigma / alpha) ** 2).clamp(max=1.0)
+    capped = ((alpha / sigma) ** 2).clamp(max=gamma)
+    if prediction == "v":
+        return capped * (sigma / (alpha**2 + sigma**2)) ** 2
+    if prediction == "flow":
+        return capped * (sigma / (alpha + sigma)) ** 2
+    if prediction == "x_0":
+        return capped
+    raise ValueError(f"prediction must be 'eps', 'v', 'flow' or 'x_0'; got {prediction!r}")
 
 
 def repeat(value: Any, times: int) -> Any:

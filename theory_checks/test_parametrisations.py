@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ambient import losses, tweedie
 from ambient.denoisers import NetworkDenoiser
-from ambient.paths import Level, Path, VariancePreserving
+from ambient.paths import Level, Path
 from ambient.worlds import GaussianMixture
 from theory_checks.quadrature import CLEAN, EPS, conditional_mean, rounding
 from theory_checks.scorecard import Statement, worst
@@ -18,9 +18,7 @@ from theory_checks.strategies import EXAMPLES, likely_points, mixtures, paths, p
 
 CONVERSIONS = Statement("eps, v, flow", "each determines x_0 and follows from it: eps = Z, v = alpha Z - sigma X_0, u = Z - X_0")
 ADAPTERS = Statement("network denoisers", "a network that predicts the mean of eps, v, u or X_0 given X_t becomes E[X_0 | X_t]")
-MIN_SNR = Statement(
-    "min-SNR weights", "the weighted eps, v and x_0 losses are one number, min(SNR, gamma) ||h - X_0||^2 (v: on VP)"
-)
+MIN_SNR = Statement("min-SNR weights", "the weighted eps, v, flow and x_0 losses are one number, min(SNR, gamma) ||h - X_0||^2")
 
 TRUE = {
     "eps": (tweedie.x_0_from_eps, tweedie.eps_from_x_0),
@@ -133,7 +131,7 @@ def weighted(weight, path: Path, t: float, gamma: float, x_0: Tensor, z: Tensor)
     true, guessed = targets(x_0, z, at_t), targets(h, (at_t.apply(x_0, z) - at_t.alpha * h) / at_t.sigma, at_t)
     expected = min(float(at_t.alpha / at_t.sigma) ** 2, gamma) * losses.squared_norm(h - x_0)
     errors = []
-    for prediction in ("x_0", "eps", "v") if isinstance(path, VariancePreserving) else ("x_0", "eps"):
+    for prediction in ("x_0", "eps", "v", "flow"):
         found = weight(at_t, prediction=prediction, gamma=gamma) * losses.squared_norm(guessed[prediction] - true[prediction])
         errors.append(float((found / expected - 1).abs().max()))
     size = float((x_0.abs() + z.abs()).max()) + 1
