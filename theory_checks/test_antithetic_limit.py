@@ -47,7 +47,7 @@ def noisier(path: Path, t_n: float, e: float) -> float:
 
 def limit_discrepancy(formula: Formula, path: Path, t_n: float, h: Wave, x_n: Tensor, probe: Tensor) -> tuple[float, float]:
     """Rounding: eps / e at the finest step, times the size of the loss."""
-    claimed = losses.sure(h, x_n, probe, path=path, t_n=t_n)
+    claimed = losses.sure(h, x_n, probe, path=path, t_n=t_n).detach()
     slack = 100 * EPS / STEPS[-1] * (1 + float(claimed.abs().max()))
     return extrapolated(lambda e: formula(h, x_n, probe, path=path, t_n=t_n, t=noisier(path, t_n, e)), claimed, slack)
 
