@@ -1,0 +1,89 @@
+"""One look for all figures: a colour for each method that colour-blind readers can tell apart, and labels beside the lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": "#555555",
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "figure.dpi": 130,
+    "savefig.dpi": 130,
+    "savefig.facecolor": "white",
+    "lines.linewidth": 1.8,
+}
+
+INK, FAINT = "#222222", "#9a9a9a"
+DATA = "#6b7280"  # noisy data
+TRUTH = "#000000"
+
+COLOURS = {
+    "exact": "#000000",
+    "oracle": "#444444",
+    "deconvolution": "#6b6b6b",
+    "wiener": "#8a8a8a",
+    "ours": "#d55e00",
+    "paper": "#0072b2",
+    "ambient-only": "#009e73",
+    "early-stop": "#cc79a7",
+    "sure-denoise": "#b8860b",
+    "noisier2noise": "#3fa2dc",
+    "naive": "#882255",
+}
+
+DASHES = {"oracle": "--", "deconvolution": ":", "wiener": "-."}  # references, and the one that needs no training
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that leaves room for what is drawn. Not pyplot's: nothing outside changes."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def frame(axes: Axes) -> None:
+    """A thin box without ticks, for pictures of the plane."""
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(visible=True, color="#d0d0d0")
+
+
+def label_ends(axes: Axes, ends: dict[str, tuple[float, float]], *, gap: float = 0.062) -> None:
+    """Name each line at the right of its last point, in its colour, pushed apart where they would touch.
+
+    Limits and scales must have been set.
+    """
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    heights = {name: float(to_fraction.transform(end)[1]) for name, end in ends.items()}
+    names = sorted(heights, key=lambda name: heights[name])
+    for name, height in zip(names, spread_out([min(max(heights[n], 0.0), 1.0) for n in names], gap), strict=True):
+        axes.annotate(
+            name,
+            xy=ends[name],
+            xytext=(1.05, height),
+            textcoords="axes fraction",
+            color=COLOURS[name],
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": COLOURS[name], "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2},
+        )
+
+
+def spread_out(heights: list[float], gap: float) -> list[float]:
+    """Sorted heights moved until they are at least `gap` apart, below 1 if they fit."""
+    moved = list(heights)
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + gap)
+    if moved and moved[-1] > 1:
+        moved[-1] = 1.0
+    for i in range(len(moved) - 2, -1, -1):
+        moved[i] = min(moved[i], moved[i + 1] - gap)
+    return moved
