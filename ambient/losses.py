@@ -17,7 +17,7 @@ from torch import Tensor
 from ambient import tweedie
 from ambient.denoisers import Denoiser
 from ambient.kernels import Kernel
-from ambient.paths import Level, Path, Times, Transition, expand, transition
+from ambient.paths import Level, Path, Times, Transition, expand, shaped_like, transition
 
 SMALLEST_PROBE = 1e-2  # of sigma_n; see `ambient`, x_0 space
 
@@ -172,11 +172,11 @@ def sure(
         h, jacobian = tweedie.jacobian(h_at, x_n)
         divergence = jacobian.diagonal(dim1=1, dim2=2).sum(1)
     elif difference_step is None:
-        h, product = tweedie.vector_jacobian(h_at, x_n, probe)
+        h, product = tweedie.vector_jacobian(h_at, x_n, shaped_like(probe, x_n))
         divergence = (probe * product).flatten(1).sum(1)
     else:
         h = h_at(x_n)
-        divergence = (probe * (h_at(x_n + difference_step * probe) - h)).flatten(1).sum(1) / difference_step
+        divergence = (probe * (h_at(x_n + difference_step * shaped_like(probe, x_n)) - h)).flatten(1).sum(1) / difference_step
     risk = squared_norm(h - x_n / expand(alpha, x_n))
     return risk + (2 * sigma**2 / alpha).to(risk) * divergence - ((sigma / alpha) ** 2).to(risk) * x_n[0].numel()
 

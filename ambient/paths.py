@@ -29,7 +29,7 @@ def expand(value: Tensor, x: Tensor) -> Tensor:
     return value.to(dtype=x.dtype, device=x.device).reshape(value.shape + (1,) * (x.ndim - value.ndim))
 
 
-def _like(noise: Tensor, x: Tensor) -> Tensor:
+def shaped_like(noise: Tensor, x: Tensor) -> Tensor:
     """`noise`, which must not broadcast: one draw for several samples is a mistake that nothing else would show."""
     if noise.shape != x.shape:
         raise ValueError(f"noise must be shaped as the data, {tuple(x.shape)}; got {tuple(noise.shape)}")
@@ -49,7 +49,7 @@ class Level(NamedTuple):
     def apply(self, x_0: Tensor, noise: Tensor) -> Tensor:
         """X_t = alpha_t X_0 + sigma_t Z, shapes as `x_0`. Paper: Eq. (3.2). Checked by: theory_checks/test_transition.py"""
         alpha, sigma = self.like(x_0)
-        return alpha * x_0 + sigma * _like(noise, x_0)
+        return alpha * x_0 + sigma * shaped_like(noise, x_0)
 
 
 class Transition(NamedTuple):
@@ -65,7 +65,7 @@ class Transition(NamedTuple):
     def apply(self, x_n: Tensor, noise: Tensor) -> Tensor:
         """Re-noise `x_n` to level t; shapes as `x_n`. Paper: Eq. (3.4). Checked by: theory_checks/test_transition.py"""
         ratio, sigma = self.like(x_n)
-        return ratio * x_n + sigma * _like(noise, x_n)
+        return ratio * x_n + sigma * shaped_like(noise, x_n)
 
 
 def transition(*, at_n: Level, at_t: Level) -> Transition:

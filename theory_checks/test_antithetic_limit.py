@@ -72,7 +72,7 @@ def test_is_sure_at_t_n(data, world, t_n):
     path = VarianceExploding()
     x_n, h = data.draw(points(world, path(t_n))), data.draw(waves(world.means.shape[1]))
     probe = probes_like(x_n)
-    claimed = losses.sure(h, x_n, probe, path=path, t_n=t_n)
+    claimed = losses.sure(h, x_n, probe, path=path, t_n=t_n).detach()
     at_n, near = (
         (losses.antithetic_ambient(lambda x, t, _: h(x, t_n), x_n, probe, path=path, t_n=t_n, t=t) - claimed).abs().max()
         for t in (t_n, noisier(path, t_n, STEPS[-1]))
@@ -120,7 +120,7 @@ def variance_discrepancy(formula: Formula, world: GaussianMixture, path: Path, t
     def near(loss: Formula, e: float) -> Tensor:
         return variance(loss(h, x_n, z, path=path, t_n=t_n, t=noisier(path, t_n, e)))
 
-    sure = variance(losses.sure(h, x_n, z, path=path, t_n=t_n))
+    sure = variance(losses.sure(h, x_n, z, path=path, t_n=t_n).detach())
     growth = 4 * (at_n.sigma / at_n.alpha) ** 2 * weights @ losses.squared_norm(h(x_n, t_n) - x_n / at_n.alpha)
     slack = 100 * EPS / STEPS[-1] ** 2 * float(1 + sure + growth)
     bounded = extrapolated(lambda e: near(formula, e), sure, slack)
