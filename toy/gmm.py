@@ -28,7 +28,7 @@ from toy.methods.consistent import Recipe
 from toy.mixtures import MIXTURES
 from toy.points import load_points
 from toy.pool import run_all
-from toy.problem import Problem, finest_recoverable, from_points, from_world
+from toy.problem import Problem, from_points, from_world, remarks
 from toy.wall import Wall
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -168,13 +168,8 @@ def announce(config: Config, problem: Problem, methods: list[str], out: Path) ->
     what = config.data or f"{config.world} ({MIXTURES[config.world].title})"
     noise = f"noise {problem.t_n:.3g}, {problem.t_n / problem.data_std:.2g} of the data's own standard deviation"
     print(f"{what}: {amount}, {noise}; {len(methods)} methods -> {out}")
-    if problem.count is not None and problem.count < 100:
-        print(f"warning: only {problem.count} points; the paper reports that the ambient loss did not work on fewer than 100")
-    finest = finest_recoverable(problem.t_n, problem.count)
-    if problem.count is not None:
-        print(f"the wall: structure finer than about {finest:.2g} leaves no trace in {amount} with this noise, for any method")
-    if finest > 2 * problem.data_std:
-        print("warning: that is wider than the data itself; expect no more than its mean and covariance")
+    for remark in remarks(problem):
+        print(remark)
 
 
 def compute(config: Config, out: Path, methods: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

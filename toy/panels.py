@@ -70,14 +70,15 @@ def _cloud(axes: Axes, points: np.ndarray, colour: str, view: View) -> None:
 
 
 def _outline(axes: Axes, view: View, share: float, multiple: float) -> tuple[float, Path]:
-    """The contour that holds a share of the true density at a multiple of the data's noise: its height and its path."""
+    """The contour that holds a share of the true density at a multiple of the data's noise: its height and the region."""
     assert view.clean is not None
     x, y = (torch.linspace(*limits, 150, dtype=torch.float64) for limits in (axes.get_xlim(), axes.get_ylim()))
     density = view.clean.log_prob(torch.cartesian_prod(x, y), view.level(multiple)).exp().reshape(150, 150)
     falling = density.flatten().sort(descending=True).values
     height = float(falling[int((falling.cumsum(0) < share * falling.sum()).sum())])
-    contour = axes.contour(x, y, density.T, levels=[height], colors=INK, linewidths=0.7, alpha=0.7)
-    return height, contour.get_paths()[0]
+    axes.contour(x, y, density.T, levels=[height], colors=INK, linewidths=0.7, alpha=0.7)
+    inside = axes.contourf(x, y, density.T, levels=[height, 2 * float(falling[0])], colors="none")
+    return height, inside.get_paths()[0]
 
 
 def fields(drawing: Drawing) -> Figure | None:

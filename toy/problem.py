@@ -102,3 +102,22 @@ def finest_recoverable(sigma_n: float, count: int | None) -> float:
     """
     strength = math.log(math.sqrt(count or 10**7) / 5) if (count or 10**7) > 25 else 0.0
     return math.inf if strength <= 0 else sigma_n * math.pi * math.sqrt(2 / strength)
+
+
+def remarks(problem: Problem) -> list[str]:
+    """Where the wall is for these data, and warnings where nothing can be learned; for the terminal and the report."""
+    found, finest = [], finest_recoverable(problem.t_n, problem.count)
+    if problem.count is not None and problem.count < 100:
+        found.append(
+            f"warning: only {problem.count} points; the paper reports that the ambient loss did not work on fewer than 100"
+        )
+    poor = "expect no more than its mean and covariance"
+    if math.isinf(finest):
+        return [*found, f"warning: with this noise no structure of the data leaves a trace in {problem.count} points; {poor}"]
+    if problem.count is not None:
+        amount = f"{problem.count:,} points with this noise"
+        found.append(f"the wall: structure finer than about {finest:.2g} leaves no trace in {amount}, for any method")
+    if finest > 2 * problem.data_std:
+        wide = f"more than two standard deviations of the data ({problem.data_std:.2g})"
+        found.append(f"warning: structure must be wider than {finest:.2g} to leave a trace, and that is {wide}; {poor}")
+    return found

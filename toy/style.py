@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 RC: Any = {
     "font.family": "DejaVu Sans",
@@ -57,33 +59,20 @@ def frame(axes: Axes) -> None:
 
 
 def label_ends(axes: Axes, ends: dict[str, tuple[float, float]], *, gap: float = 0.062) -> None:
-    """Name each line at the right of its last point, in its colour, pushed apart where they would touch.
+    """Name each line at the right of its last point, in its colour, pushed apart where names would touch.
 
     Limits and scales must have been set.
     """
     to_fraction = axes.transData + axes.transAxes.inverted()
     heights = {name: float(to_fraction.transform(end)[1]) for name, end in ends.items()}
     names = sorted(heights, key=lambda name: heights[name])
-    for name, height in zip(names, spread_out([min(max(heights[n], 0.0), 1.0) for n in names], gap), strict=True):
-        axes.annotate(
-            name,
-            xy=ends[name],
-            xytext=(1.05, height),
-            textcoords="axes fraction",
-            color=COLOURS[name],
-            va="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": COLOURS[name], "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2},
-        )
+    for name, height in zip(names, spread_out([heights[n] for n in names], gap), strict=True):
+        leader = {"arrowstyle": "-", "color": COLOURS[name], "linewidth": 0.6, "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 1}
+        place: dict[str, Any] = {"xytext": (1.06, height), "textcoords": "axes fraction", "va": "center"}
+        axes.annotate(name, ends[name], color=COLOURS[name], annotation_clip=False, arrowprops=leader, **place)
 
 
-def spread_out(heights: list[float], gap: float) -> list[float]:
-    """Sorted heights moved until they are at least `gap` apart, below 1 if they fit."""
-    moved = list(heights)
-    for i in range(1, len(moved)):
-        moved[i] = max(moved[i], moved[i - 1] + gap)
-    if moved and moved[-1] > 1:
-        moved[-1] = 1.0
-    for i in range(len(moved) - 2, -1, -1):
-        moved[i] = min(moved[i], moved[i + 1] - gap)
-    return moved
+def spread_out(heights: list[float], gap: float) -> np.ndarray:
+    """The heights nearest to the sorted ones given that are at least `gap` apart, in [0, 1] if they fit."""
+    steps = gap * np.arange(len(heights))
+    return isotonic_regression(np.array(heights) - steps).x.clip(0, max(0, 1 - gap * (len(heights) - 1))) + steps
