@@ -49,9 +49,7 @@ def _denoising(h: Any, x: Tensor, z: Tensor, *, path: Any, t_n: Any, t: Any, con
 def _consistency(antithetic: bool, h: Any, x: Tensor, z: Tensor, *, path: Any, t_n: Any, t: Any, condition: Any = None) -> Tensor:
     """A step from t down to t_n."""
     noise = torch.stack([z, z.flip(-1)])
-    return losses.consistency(
-        h, x, noise, path=path, t=t, s=t_n, kernel=ancestral, antithetic=antithetic, condition=condition
-    )
+    return losses.consistency(h, x, noise, path=path, t=t, s=t_n, kernel=ancestral, antithetic=antithetic, condition=condition)
 
 
 def _sure(with_probe: bool, difference_step: float | None, h: Any, x: Tensor, z: Tensor, *, path: Any, t_n: Any, t: Any,
