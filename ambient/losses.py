@@ -172,7 +172,7 @@ def sure(
         h, jacobian = tweedie.jacobian(h_at, x_n)
         divergence = jacobian.diagonal(dim1=1, dim2=2).sum(1)
     elif difference_step is None:
-        h, product = tweedie.vector_jacobian(h_at, x_n, shaped_like(probe, x_n))
+        h, product = tweedie.vector_jacobian(h_at, x_n, probe)
         divergence = (probe * product).flatten(1).sum(1)
     else:
         h = h_at(x_n)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ambient.paths import Level, expand, transition
+from ambient.paths import Level, expand, shaped_like, transition
 
 
 def score_from_x_0(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level) -> Tensor:
@@ -122,7 +122,9 @@ def vector_jacobian(
     The product is differentiable if `create_graph`, by default wherever gradients are being recorded.
     """
     value, leaf = _record(f, x)
-    product = _pull_back(value, leaf, vector, create_graph=torch.is_grad_enabled() if create_graph is None else create_graph)
+    product = _pull_back(
+        value, leaf, shaped_like(vector, x), create_graph=torch.is_grad_enabled() if create_graph is None else create_graph
+    )
     return (value if torch.is_grad_enabled() else value.detach()), product
 
 
