@@ -56,7 +56,9 @@ def parse(
         word = unknown[0].split("=")[0]
         raise UserError(f"unknown option {word}{nearest(word, ['--' + n.replace('_', '-') for n in fields])}; see {prog} --help")
     from_file = _read_yaml(Path(given.config), fields, types) if given.config else {}
-    from_line = {name: value for name, value in vars(given).items() if name in fields}
+    from_line = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items() if name in fields
+    }
     preset = str(from_line.get("preset") or from_file.get("preset") or fields["preset"].default)
     if preset not in presets:
         raise UserError(f"unknown preset {preset!r}{nearest(preset, presets)}")
@@ -123,7 +125,8 @@ def _convert(value: Any, key: Any, path: Path, fields: Mapping[str, Any], types:
             return tuple(element(entry) for entry in entries)
         return element(str(value))
     except ValueError as error:
-        raise UserError(f"{key} in {path} must be of type {getattr(kind, '__name__', kind)}; got {value!r}") from error
+        wanted = kind if typing.get_origin(kind) else kind.__name__
+        raise UserError(f"{key} in {path} must be of type {wanted}; got {value!r}") from error
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -147,6 +150,6 @@ def command(main: Callable[[list[str]], None]) -> NoReturn:
         )
         sys.exit(2)
     except (Interrupted, KeyboardInterrupt) as error:
-        print(f"stopped: {error or 'nothing was lost'}; the same command goes on from there", file=sys.stderr)
+        print(f"stopped: {str(error) or 'nothing was lost'}; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)

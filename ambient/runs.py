@@ -55,8 +55,14 @@ class Run:
             self._lock = open(self.directory / ".lock", "w")  # noqa: SIM115 - held for the life of the run
         except OSError as error:
             raise UserError(f"cannot write to {self.directory}: {error.strerror}; choose another folder with --out") from error
-        self._take_lock(patience)
-        self._claim(yaml.safe_dump(to_plain(config), sort_keys=False))
+        try:
+            self._take_lock(patience)
+            for unfinished in self.checkpoints.glob(".step_*"):  # of a process that was killed while writing
+                unfinished.unlink()
+            self._claim(yaml.safe_dump(to_plain(config), sort_keys=False))
+        except BaseException:
+            self.close()
+            raise
 
     def _take_lock(self, patience: float) -> None:
         deadline = time.monotonic() + patience

@@ -1,0 +1,218 @@
+"""Run directories: whole or untouched files, the newest checkpoints, resuming, one process at a time, clear refusals."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from ambient import runs
+from ambient.runs import Run, UserError, read_metrics, stop_requests, to_plain, write_atomically
+
+CONFIG = {"rate": 0.1, "steps": (1, 2)}
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run(tmp_path / "run", CONFIG)
+    yield run
+    run.close()
+
+
+def again(run, config=CONFIG, **options):
+    run.close()
+    return Run(run.directory, config, **options)
+
+
+def names(run):
+    return sorted(path.name for path in run.checkpoints.iterdir())
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_new_run_says_what_it_is(run):
+    assert (run.directory / "config.yaml").read_text() == "rate: 0.1\nsteps:\n- 1\n- 2\n"
+    environment = json.loads((run.directory / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__
+    assert {"commit", "python", "platform", "processor", "cpus"} < set(environment)
+    assert run.load() is None
+    assert not run.done
+    run.finish()
+    assert run.done
+
+
+def test_states_come_back_to_the_bit(run):
+    state = {"weights": torch.randn(3, generator=torch.Generator().manual_seed(0)), "spent": 7, "names": ["a", None]}
+    run.save(12, state)
+    step, found = run.load()
+    assert (step, found["spent"], found["names"]) == (12, 7, ["a", None])
+    assert torch.equal(found["weights"], state["weights"])
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_newest_are_kept(tmp_path, keep):
+    run = Run(tmp_path, CONFIG, keep=keep)
+    for step in (5, 20, 100, 1000):
+        run.save(step, {"step": step})
+    assert [int(name[5:14]) for name in names(run)] == [5, 20, 100, 1000][-keep:]
+    assert run.load()[0] == 1000
+    run.close()
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_a_full_disk_leaves_the_old_checkpoint(run, monkeypatch, call):
+    run.save(1, {"value": 1})
+    before = names(run)
+    monkeypatch.setattr(runs.os, call, full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        run.save(2, {"value": 2})
+    monkeypatch.undo()
+    assert names(run) == before
+    assert run.load() == (1, {"value": 1})
+
+
+def test_a_process_killed_in_the_middle_of_writing_leaves_the_old_checkpoint(run, monkeypatch):
+    """It leaves an unfinished file behind, which no one takes for a checkpoint and which the next process removes."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    run.save(1, {"value": 1})
+    monkeypatch.setattr(runs.os, "replace", kill)
+    with pytest.raises(Killed):
+        run.save(2, {"value": 2})
+    monkeypatch.undo()
+    assert len(names(run)) == 2
+    assert run.load() == (1, {"value": 1})
+    resumed = again(run)
+    assert len(names(resumed)) == 1
+    resumed.save(3, {"value": 3})
+    assert resumed.load() == (3, {"value": 3})
+    resumed.close()
+
+
+def test_files_are_replaced_whole(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    monkeypatch.setattr(runs.os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def damage(path, how):
+    payload = path.read_bytes()
+    path.write_bytes({"cut short": payload[:-100], "empty": b"", "one bit": payload[:-1] + bytes([payload[-1] ^ 1])}[how])
+
+
+@pytest.mark.parametrize("how", ["cut short", "empty", "one bit"])
+def test_a_damaged_checkpoint_is_named_and_can_be_deleted(run, how):
+    for step in (3, 8):
+        run.save(step, {"value": step})
+    newest = run.checkpoints / names(run)[-1]
+    damage(newest, how)
+    with pytest.raises(UserError, match="is damaged; delete that file to go on from step 3") as caught:
+        run.load()
+    assert str(newest) in str(caught.value)
+    newest.unlink()
+    assert run.load() == (3, {"value": 3})
+
+
+def test_the_only_checkpoint_damaged_means_the_start(run):
+    run.save(3, {"value": 3})
+    damage(run.checkpoints / names(run)[0], "one bit")
+    with pytest.raises(UserError, match="delete that file to go on from the start"):
+        run.load()
+
+
+def test_a_changed_config_is_refused_with_the_difference(run):
+    with pytest.raises(UserError, match="holds a run with another config") as caught:
+        again(run, {"rate": 0.2, "steps": (1, 2)})
+    lines = str(caught.value).splitlines()
+    assert "-rate: 0.1" in lines
+    assert "+rate: 0.2" in lines
+    assert not any("steps" in line for line in lines)
+    again(run).close()
+
+
+def test_the_first_environment_is_kept(run):
+    path = run.directory / "environment.json"
+    path.write_text("{}")
+    again(run).close()
+    assert path.read_text() == "{}"
+
+
+def test_metrics_after_the_checkpoint_are_dropped(run):
+    run.log(1, loss=0.5)
+    run.log(2, loss=0.4, note="half")
+    run.save(2, {})
+    run.log(3, loss=0.3)
+    with open(run.directory / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "lo')
+    resumed = again(run)
+    assert resumed.load()[0] == 2
+    resumed.log(3, loss=0.31)
+    rows = read_metrics(run.directory / "metrics.jsonl")
+    assert rows == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4, "note": "half"}, {"step": 3, "loss": 0.31}]
+    resumed.close()
+
+
+def test_without_a_checkpoint_all_metrics_are_dropped(run):
+    run.log(0, loss=0.5)
+    assert run.load() is None
+    assert read_metrics(run.directory / "metrics.jsonl") == []
+
+
+def test_two_processes_cannot_share_a_directory(run):
+    code = f"from ambient.runs import Run; Run({str(run.directory)!r}, {CONFIG!r})"
+    second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "UserError" in second.stderr
+    assert "is in use by another process; wait for it or take another folder" in second.stderr
+    with pytest.raises(UserError, match="in use"):
+        Run(run.directory, CONFIG, patience=0.15)
+    again(run).close()
+
+
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"cannot write to .*; choose another folder with --out"):
+        Run(tmp_path / "file" / below, CONFIG)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM], ids=str)
+def test_requests_to_stop_are_heard_and_handlers_given_back(which):
+    before = signal.getsignal(which)
+    with stop_requests() as stopping:
+        assert not stopping()
+        os.kill(os.getpid(), which)
+        assert stopping()
+    assert signal.getsignal(which) is before
+
+
+def test_configs_become_plain():
+    @dataclass(frozen=True)
+    class Inner:
+        pair: tuple[int, int] = (1, 2)
+
+    @dataclass(frozen=True)
+    class Outer:
+        inner: Inner = Inner()
+        name: str | None = None
+
+    assert to_plain(Outer()) == {"inner": {"pair": [1, 2]}, "name": None}
+    assert to_plain({"a": (Inner,)}) == {"a": [Inner]}

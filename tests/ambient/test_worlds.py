@@ -1,0 +1,170 @@
+"""Worlds: shapes and types, levels for each sample, and the mixtures and data sets that are refused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from ambient.paths import VarianceExploding
+from ambient.randomness import generator
+from ambient.worlds import Empirical, GaussianMixture
+from tests.ambient.doubles import DISCRETE, PATHS, normal
+
+VE = VarianceExploding()
+WEIGHTS = torch.tensor([0.25, 0.75], dtype=torch.float64)
+MEANS = torch.tensor([[-1.0, 0.0], [1.0, 0.5]], dtype=torch.float64)
+COVARIANCES = torch.tensor([[[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.0], [0.0, 0.4]]], dtype=torch.float64)
+MIXTURE = GaussianMixture(WEIGHTS, MEANS, COVARIANCES)
+WORLDS = {"mixture": MIXTURE, "data set": Empirical(normal(7, 2)), "pictures": Empirical(normal(7, 2, 3, 3))}
+EVERY_WORLD = pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+
+
+def points_for(world, count, dtype=torch.float64):
+    return normal(count, *world.sample(1, generator(0, "shape")).shape[1:], dtype=dtype)
+
+
+@EVERY_WORLD
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_answers_have_the_shape_and_type_of_the_question(world, count, dtype):
+    x = points_for(world, count, dtype)
+    for at_t in (VE(0.5), VE(torch.full((count,), 0.5))):
+        assert (world.log_prob(x, at_t).shape, world.log_prob(x, at_t).dtype) == ((count,), dtype)
+        for answer in (world.denoise(x, at_t), world.score(x, at_t)):
+            assert (answer.shape, answer.dtype) == (x.shape, dtype)
+            assert bool(answer.isfinite().all())
+
+
+@EVERY_WORLD
+def test_levels_are_each_samples_own(world):
+    """A batch of three levels answers as three batches: up to 8 roundings of numbers of at most 1e2."""
+    x, levels = points_for(world, 3), torch.tensor([0.2, 0.5, 3.0])
+    for ask in (world.denoise, world.log_prob):
+        alone = torch.cat([ask(x[i : i + 1], VE(levels[i])) for i in range(3)])
+        assert float((ask(x, VE(levels)) - alone).abs().max()) <= 8 * 2.3e-16 * 1e2
+
+
+@EVERY_WORLD
+def test_layout_of_the_points_does_not_matter(world):
+    x = points_for(world, 6)
+    strange = x.movedim(0, -1).contiguous().movedim(-1, 0)
+    assert not strange.is_contiguous()
+    assert torch.allclose(world.denoise(strange, VE(0.5)), world.denoise(x, VE(0.5)), rtol=1e-13, atol=1e-14)
+
+
+@EVERY_WORLD
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_the_denoiser_of_a_world_is_its_answer(world, path):
+    x, t = points_for(world, 3), 300.0 if path is DISCRETE else 0.3
+    assert torch.equal(world.denoiser(path)(x, t, "any condition"), world.denoise(x, path(t)))
+    with pytest.raises(ValueError, match="times must be finite"):
+        world.denoiser(path)(x, -1.0)
+
+
+@EVERY_WORLD
+def test_samples_are_a_function_of_the_generator(world):
+    before = torch.random.get_rng_state()
+    first, again, other = (world.sample(50, generator(seed, "sample")) for seed in (0, 0, 1))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert len(first) == 50
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert len(world.sample(1, generator(0, "sample"))) == 1
+
+
+def test_a_float32_mixture_answers_in_the_type_asked():
+    single = GaussianMixture(WEIGHTS.float(), MEANS.float(), COVARIANCES.float())
+    x = normal(5, 2)
+    assert single.denoise(x, VE(0.5)).dtype == torch.float64
+    assert torch.allclose(single.denoise(x, VE(0.5)), MIXTURE.denoise(x, VE(0.5)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 1), (5, 2, 1)], ids=str)
+def test_points_of_another_dimension_are_refused(shape):
+    for ask in (MIXTURE.log_prob, MIXTURE.denoise, MIXTURE.posterior_covariance):
+        with pytest.raises(ValueError, match="this mixture lives in 2 dimensions; got points of shape"):
+            ask(normal(*shape), VE(0.5))
+    if shape[1:] != (2,):
+        for ask in (WORLDS["data set"].log_prob, WORLDS["data set"].denoise):
+            with pytest.raises(ValueError, match=r"this data set holds points \(2,\); got"):
+                ask(normal(*shape), VE(0.5))
+
+
+@EVERY_WORLD
+def test_levels_for_another_batch_are_refused(world):
+    with pytest.raises(ValueError, match="one for each of the 5 samples"):
+        world.denoise(points_for(world, 5), VE(torch.full((4,), 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": WEIGHTS * 1.001}, "sum to 1; they sum to 1.001"),
+        ({"weights": WEIGHTS * 0.999}, "sum to 1; they sum to 0.999"),
+        ({"weights": torch.tensor([-0.25, 1.25])}, "non-negative"),
+        ({"weights": torch.tensor([math.nan, 1.0])}, "must be finite"),
+        ({"weights": torch.ones(1)}, r"weights \(K,\) and means \(K, D\); got \(1,\) and \(2, 2\)"),
+        ({"weights": torch.ones(2, 1) / 2}, r"weights \(K,\)"),
+        ({"means": MEANS[0]}, r"means \(K, D\); got \(2,\) and \(2,\)"),
+        ({"means": MEANS * math.inf}, "must be finite"),
+        ({"means": torch.zeros(2, 3)}, r"covariances must be \(K, D, D\) for means \(2, 3\); got \(2, 2, 2\)"),
+        ({"covariances": COVARIANCES[0]}, r"\(K, D, D\) for means \(2, 2\); got \(2, 2\)"),
+        ({"covariances": COVARIANCES * math.nan}, "must be finite"),
+        ({"covariances": COVARIANCES + torch.tensor([[0.0, 0.01], [0.0, 0.0]])}, "must be symmetric"),
+        ({"covariances": -COVARIANCES}, "positive definite; the smallest eigenvalue is -"),
+        ({"covariances": torch.diag_embed(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))}, "smallest eigenvalue is 0"),
+        ({"covariances": torch.diag_embed(torch.tensor([[1.0, -0.1], [1.0, 1.0]]))}, "smallest eigenvalue is -0.1"),
+        ({"weights": torch.zeros(0), "means": torch.zeros(0, 2), "covariances": torch.zeros(0, 2, 2)}, "they sum to 0"),
+    ],
+    ids=str,
+)
+def test_mixtures_that_are_none_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        GaussianMixture(**{"weights": WEIGHTS, "means": MEANS, "covariances": COVARIANCES, **changes})
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_may_be_zero_and_rounded():
+    """A component without weight takes no part; sums may be off by float32's rounding of a thousand weights."""
+    lone = GaussianMixture(torch.tensor([0.0, 1.0]), MEANS, COVARIANCES)
+    single = GaussianMixture(torch.ones(1), MEANS[1:], COVARIANCES[1:])
+    x = normal(5, 2)
+    assert torch.allclose(lone.denoise(x, VE(0.5)), single.denoise(x, VE(0.5)), rtol=1e-13)
+    assert bool(lone.log_prob(x, VE(0.5)).isfinite().all())
+    GaussianMixture(WEIGHTS * (1 + 5e-6), MEANS, COVARIANCES)
+
+
+@pytest.mark.parametrize(
+    ("points", "weights", "message"),
+    [
+        (torch.zeros(0, 2), None, r"one or more finite points, \(N, ...\); got shape \(0, 2\)"),
+        (torch.zeros(5), None, r"finite points, \(N, ...\); got shape \(5,\)"),
+        (torch.tensor([[0.0], [math.nan]]), None, "finite points"),
+        (torch.tensor([[0.0], [math.inf]]), None, "finite points"),
+        (torch.zeros(3, 2), torch.ones(2), "weights must be positive, one for each of the 3 points"),
+        (torch.zeros(3, 2), torch.ones(3, 1), "one for each of the 3 points"),
+        (torch.zeros(3, 2), torch.tensor([1.0, 0.0, 1.0]), "must be positive"),
+        (torch.zeros(3, 2), torch.tensor([1.0, -1.0, 1.0]), "must be positive"),
+        (torch.zeros(3, 2), torch.tensor([1.0, math.nan, 1.0]), "must be positive"),
+        (torch.zeros(3, 2), torch.tensor([1.0, math.inf, 1.0]), "must be positive"),
+    ],
+    ids=str,
+)
+def test_data_sets_that_are_none_are_refused(points, weights, message):
+    with pytest.raises(ValueError, match=message):
+        Empirical(points, weights)
+
+
+def test_a_single_point_is_a_data_set():
+    world = Empirical(torch.full((1, 2), 3.0))
+    assert torch.allclose(world.denoise(normal(4, 2), VE(0.5)), torch.full((4, 2), 3.0, dtype=torch.float64))
+    assert world.sample(4, generator(0, "sample")).tolist() == [[3.0, 3.0]] * 4
+
+
+def test_weights_of_any_sum_are_frequencies():
+    """Within 5 standard deviations of the share: .01 at 40,000 draws of a share of .8."""
+    world = Empirical(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([1.0, 8.0, 1.0]))
+    shares = torch.bincount(world.sample(40_000, generator(0, "sample")).long().flatten(), minlength=3) / 40_000
+    assert torch.allclose(shares, torch.tensor([0.1, 0.8, 0.1]), rtol=0, atol=0.01)
