@@ -77,9 +77,8 @@ class View:
         """What is shown, if it is not everything."""
         if self.problem.dim <= 2:
             return None
-        return (
-            f"first two of {self.problem.dim} coordinates" if self.problem.world else f"first two principal of {self.problem.dim}"
-        )
+        kind = "coordinates" if self.problem.world else "principal components"
+        return f"the first two {kind} of {self.problem.dim}"
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Points (N, D) as seen, (N, 1 or 2)."""

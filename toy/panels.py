@@ -30,23 +30,23 @@ def samples(drawing: Drawing) -> Figure | None:
     view, problem = drawing.view, drawing.problem
     panels: list[tuple[str, np.ndarray, str]] = []
     if problem.world is not None:
-        panels.append(("clean data: never seen", view.true(SHOWN), TRUTH))
-    panels.append(("noisy data: all there is", view.noisy(SHOWN), DATA))
+        panels.append(("clean data:\nnever seen", view.true(SHOWN), TRUTH))
+    panels.append(("noisy data:\nall there is", view.noisy(SHOWN), DATA))
     for row in drawing.summary:
         name, distance = row["method"], row.get("sw2")
-        title = name if distance is None else f"{name}, SW2 {distance['mean']:.3f}"
+        title = name if distance is None else f"{name}\nSW2 {distance['mean']:.3f}"
         panels.append((title, view(drawing.arrays[name]["samples"]), COLOURS[name]))
-    across = 4 if len(panels) <= 12 else 5
+    across = 4 if len(panels) > 3 else len(panels)
     down = math.ceil(len(panels) / across)
-    figure = canvas(2.1 * across, (2.3 if view.dim == 2 else 1.6) * down + 0.25 * bool(view.words))
+    figure = canvas(2.1 * across, (2.55 if view.dim == 2 else 1.8) * down + 0.25 * bool(view.words))
     grid = figure.subplots(down, across, squeeze=False, sharey=view.dim == 1).ravel()
     for axes, (title, points, colour) in zip(grid, panels, strict=False):
         (_cloud if view.dim == 2 else _histogram)(axes, points, colour, view)
-        axes.set_title(title, color=colour, fontsize=9)
+        axes.set_title(title, color=colour, fontsize=11)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     if view.words:
-        figure.suptitle(view.words, fontsize=9.5, color=INK)
+        figure.suptitle(view.words, fontsize=11, color=INK)
     return figure
 
 

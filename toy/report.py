@@ -1,5 +1,125 @@
-"""Report."""
+"""One self-contained page that tells the paper's story with the figures and the numbers of a run."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ambient.runs import write_atomically
+from toy import findings, story
+from toy.drawing import Drawing
+from toy.evaluation import BELOW
+from toy.mixtures import MIXTURES
+from toy.page import CONSISTENCY, PAGE, TWEEDIE_TWICE, bullets, code, folded, formula, paragraphs, picture, results_table
+from toy.problem import Problem, remarks
+from toy.story import CAPTIONS
+from toy.wall import modulation
 
 
-def write(out, results, problem):
-    pass
+def write(out: Path, results: dict[str, Any], problem: Problem) -> None:
+    """Write `out`/report.html. The figures must have been drawn."""
+    drawing = Drawing(out, results, problem)
+    title, parts = ("Your noisy points", unknown) if problem.world is None else ("A clean distribution from noisy points", known)
+    top = paragraphs(f"A run of `python -m toy gmm`. The ideas are those of {story.PAPER}.", kind="by")
+    body = "\n".join([f"<h1>{title}</h1>", top, *parts(drawing), *ending(drawing)])
+    write_atomically(out / "report.html", PAGE.substitute(title=title, body=body).encode())
+
+
+def known(drawing: Drawing) -> list[str]:
+    """The story where the truth is known."""
+    out, level, relative = drawing.out, drawing.problem.t_n, drawing.relative_noise
+    assert relative is not None
+    title = MIXTURES[drawing.results["config"]["world"]].title
+    below = ", ".join(f"{multiple:g}" for multiple in BELOW)
+    return [
+        "<h2>The problem</h2>",
+        paragraphs(story.PROBLEM.format(title=title, level=level, relative=relative)),
+        *(paragraphs(remark, kind="remark") for remark in remarks(drawing.problem)),
+        picture(out, "samples", CAPTIONS["samples"]),
+        found(findings.with_truth(drawing)),
+        *ideas(),
+        picture(out, "fields", CAPTIONS["field curves" if drawing.problem.dim == 1 else "fields"]),
+        "<h2>How well it worked</h2>",
+        paragraphs(story.MEASURE.format(below=below)),
+        picture(out, "errors", CAPTIONS["errors"]),
+        results_table(drawing.summary),
+        paragraphs(story.TABLE, kind="by"),
+        "<h2>The wall</h2>",
+        paragraphs(story.WALL.format(here=modulation(relative), twice=modulation(2 * relative))),
+        picture(out, "wall", CAPTIONS["wall"]) or paragraphs(story.NO_WALL, kind="by"),
+    ]
+
+
+def unknown(drawing: Drawing) -> list[str]:
+    """The story of the user's own data."""
+    out, problem = drawing.out, drawing.problem
+    numbers = {"count": problem.count, "dim": problem.dim, "held_out": len(problem.held_out[0]), "level": problem.t_n}
+    return [
+        paragraphs(story.OWN_DATA.format(**numbers, share=problem.t_n / problem.data_std)),
+        *(paragraphs(remark, kind="remark") for remark in remarks(problem)),
+        found(findings.without_truth(drawing)),
+        picture(out, "samples", CAPTIONS["own samples"]),
+        *ideas(),
+        "<h2>What can be known without the truth</h2>",
+        paragraphs(story.KNOWABLE),
+        picture(out, "without_truth", CAPTIONS["without_truth"]),
+        results_table(drawing.summary),
+    ]
+
+
+def found(sentences: list[str]) -> str:
+    """The findings, set apart."""
+    return f'<div class="findings">{"".join(map(paragraphs, ["**What this run found**", *sentences]))}</div>'
+
+
+def ideas() -> list[str]:
+    """The two ideas of the paper."""
+    return [
+        "<h2>First idea: Tweedie, twice</h2>",
+        paragraphs(story.TWEEDIE),
+        formula(*TWEEDIE_TWICE),
+        paragraphs(story.TWEEDIE_SYMBOLS, kind="by"),
+        paragraphs(story.AMBIENT),
+        "<h2>Second idea: consistency</h2>",
+        paragraphs(story.MARTINGALE),
+        formula(*CONSISTENCY),
+        paragraphs(story.CONSISTENT),
+    ]
+
+
+def ending(drawing: Drawing) -> list[str]:
+    """Limits, how to go on, and what the run was."""
+    out, config = drawing.out, drawing.results["config"]
+    training = picture(out, "training", CAPTIONS["training"])
+    return [
+        "<h2>What this run cannot show</h2>",
+        bullets(findings.limits(drawing)),
+        "<h2>How to go on</h2>",
+        code("\n".join(next_commands(config, drawing.problem.t_n))),
+        "<h2>About this run</h2>",
+        folded("Training", training) if training else "",
+        folded("Configuration", code(yaml.safe_dump(config, sort_keys=False))),
+        folded("Environment", code((out / "environment.json").read_text())),
+    ]
+
+
+def next_commands(config: dict[str, Any], level: float) -> list[str]:
+    """Commands that go on from this run, each after a word on what it does."""
+    options = {"data": config["data"]} if config["data"] else {"world": config["world"]}
+    options |= {key: config[key] for key in ("sigma_n", "noise_column", "points") if config[key] is not None}
+
+    def command(**changes: Any) -> str:
+        given = {**options, **changes}
+        return "python -m toy gmm " + " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(v))}" for key, v in given.items())
+
+    lines = ["# three seeds and a larger budget", command(preset="full")]
+    if not config["data"]:
+        lines += ["# twice the noise: towards the wall", command(sigma_n=f"{2 * level:.3g}", out="runs/noisier")]
+        lines += ["# as many points as you would have", command(points=10_000, out="runs/finite")]
+        lines += ["# your own noisy points", "python -m toy gmm --data points.csv --sigma-n 0.3 --out runs/mine"]
+    else:
+        lines += ["# a world whose truth is known", "python -m toy gmm --world ring5 --points 10000 --out runs/known"]
+    return [*lines, "# every formula on this page, checked", "pytest theory_checks"]
