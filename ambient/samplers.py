@@ -56,7 +56,7 @@ def reverse_process(
 ) -> Iterator[State]:
     """Yield the state after each step of the grid; the first is at times[1], the last at times[-1].
 
-    Paper: Eq. (2.3). Checked by: theory_checks/test_reverse_sde.py
+    Paper: Eq. (2.3). Checked by: theory_checks/test_reverse_chain.py
 
     Args: x_t: (B, ...), at level times[0]; times: falling; noise(i): standard normal like x_t, for step i.
     Raises: ValueError for fewer than two times.
