@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from theory_checks import scorecard
 
@@ -22,6 +22,7 @@ common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **common)
 settings.register_profile("ci", max_examples=40, derandomize=True, print_blob=True, **common)
 settings.register_profile("nightly", max_examples=2000, print_blob=True, **common)
+settings.register_profile("mutants", max_examples=8, derandomize=True, phases=[Phase.explicit, Phase.generate], **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 torch.set_num_threads(1)  # small tensors: on busy cores, threads wait for one another, up to ten times as long

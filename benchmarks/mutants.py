@@ -1,0 +1,213 @@
+"""Mutation testing: one small fault at a time in the mathematics, and whether the tests notice.
+
+    python benchmarks/mutants.py                          a sample of 400 faults, on one core
+    python benchmarks/mutants.py --sample 0 --only paths  all faults of one module
+
+Faults are those of cosmic-ray (`pip install "cosmic-ray>=8.3"`): an arithmetic operator, a comparison, a number, a sign, a
+condition, a decorator. Left out are those that say nothing: bit operations on real numbers, identity for equality, and texts of
+error messages. They are planted in a copy of the tree; each runs, in a fork of one warm process, the tests of its module with
+few draws, and if these pass all of theory_checks and tests/ambient. docs/mutants.md lists the survivors with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+FIRST = {  # the tests of each module; theory_checks/test_NAME.py
+    "paths": ["transition", "schedule"],
+    "tweedie": ["double_tweedie", "tweedie", "parametrisations"],
+    "losses": ["ambient", "sure", "antithetic", "estimators", "noisier2noise", "parametrisations"],
+    "kernels": ["reverse_sde"],
+    "worlds": ["worlds", "empirical"],
+}
+ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Pow"}
+ORDER = {"Eq", "NotEq", "Lt", "LtE", "Gt", "GtE"}
+OPPOSITES = ({"Is", "IsNot"}, {"In", "NotIn"})
+LIMIT = 300  # seconds for one mutant; one that runs for ever is noticed
+
+
+class Mutant(NamedTuple):
+    """One fault: an operator of cosmic-ray at one of its places in a module."""
+
+    module: str
+    operator: str
+    occurrence: int
+    line: int
+
+
+def says_something(operator: str) -> bool:
+    """Whether an operator of cosmic-ray makes faults that someone could make in this code."""
+    kind, *change = operator.removeprefix("core/").split("_")
+    pair = set(change)
+    if kind == "ReplaceBinaryOperator":
+        return pair <= ARITHMETIC
+    if kind == "ReplaceComparisonOperator":
+        return pair <= ORDER or pair in OPPOSITES
+    return "Invert" not in pair and kind not in ("VariableReplacer", "VariableInserter", "NoOp", "ReplaceKeyword")
+
+
+def source_of(module: str) -> str:
+    return (ROOT / "ambient" / f"{module}.py").read_text()
+
+
+def mutants_of(module: str) -> Iterator[Mutant]:
+    """All mutants that compile and are not in the text of an error."""
+    from cosmic_ray import plugins
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.mutating import mutate_code
+
+    source = source_of(module)
+    messages = {line for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Raise) for line in lines_of(node)}
+    for name in sorted(filter(says_something, plugins.operator_names())):
+        operator = plugins.get_operator(name)()
+        places = [place for node in ast_nodes(get_ast(source)) for place in operator.mutation_positions(node)]
+        for occurrence, ((line, _), _) in enumerate(places):
+            changed = mutate_code(source, operator, occurrence)
+            if line not in messages and changed not in (None, source) and compiles(changed):
+                yield Mutant(module, name, occurrence, line)
+
+
+def lines_of(node: ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+def compiles(source: str) -> bool:
+    try:
+        compile(source, "mutant", "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
+def plant(mutant: Mutant, tree: Path, number: int) -> tuple[str, str]:
+    """Write the mutant into the copy; the line before and after. The time of the file is new each time: no stale bytecode."""
+    from cosmic_ray import plugins
+    from cosmic_ray.mutating import mutate_code
+
+    source = source_of(mutant.module)
+    changed = mutate_code(source, plugins.get_operator(mutant.operator)(), mutant.occurrence)
+    path = tree / "ambient" / f"{mutant.module}.py"
+    path.write_text(changed)
+    os.utime(path, (number, number))
+    before, after = source.splitlines(), changed.splitlines()
+    return before[mutant.line - 1].strip(), after[mutant.line - 1].strip() if len(after) == len(before) else "(line removed)"
+
+
+def restore(mutant: Mutant, tree: Path, number: int) -> None:
+    path = tree / "ambient" / f"{mutant.module}.py"
+    path.write_text(source_of(mutant.module))
+    os.utime(path, (number, number))
+
+
+def passes(tests: list[str], tree: Path) -> bool:
+    """Run the tests in a fork, which has torch and pytest loaded and `ambient` not."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(LIMIT)
+        os.chdir(tree)
+        sys.path.insert(0, str(tree))
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        import pytest
+
+        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests])))
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == 5:
+        raise SystemExit(f"no tests in {tests}")
+    return code == 0
+
+
+def copy_tree(tree: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if name.startswith(("ambient/", "theory_checks/", "tests/")) or name == "pyproject.toml":
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tree / name)
+
+
+def run(mutants: list[Mutant], out: Path) -> list[dict]:
+    """The verdict on each, kept in a file of lines, so that a run that was stopped goes on."""
+    done = {tuple(row["mutant"]): row for row in map(json.loads, out.read_text().splitlines())} if out.exists() else {}
+    with tempfile.TemporaryDirectory() as name:
+        tree = Path(name)
+        copy_tree(tree)
+        everything = ["theory_checks", "tests/ambient"]
+        if not passes(everything, tree):
+            raise SystemExit("the tests do not pass without a mutant")
+        for number, mutant in enumerate(mutants):
+            if tuple(mutant) in done:
+                continue
+            start = time.monotonic()
+            before, after = plant(mutant, tree, 2 * number + 1)
+            first = [f"tests/ambient/test_{mutant.module}.py"]
+            first += [f"theory_checks/test_{check}.py" for check in FIRST[mutant.module]]
+            survived = passes(first, tree) and passes(everything, tree)
+            restore(mutant, tree, 2 * number + 2)
+            row = {"mutant": mutant, "survived": survived, "before": before, "after": after}
+            done[tuple(mutant)] = row
+            with open(out, "a") as file:
+                file.write(json.dumps(row) + "\n")
+            mark = "SURVIVED" if survived else "killed"
+            print(
+                f"{number + 1}/{len(mutants)} {mark} {time.monotonic() - start:.1f} s  {mutant.module}:{mutant.line}  {after}",
+                flush=True,
+            )
+    return [done[tuple(mutant)] for mutant in mutants]
+
+
+def main() -> None:
+    """Sample, run, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--sample", type=int, default=400, help="faults drawn at random, each as likely; 0 for all (default: 400)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--only", nargs="+", choices=list(FIRST), default=list(FIRST), help="modules")
+    parser.add_argument("--out", type=Path, default=Path("runs/mutants.jsonl"), help="verdicts, one a line; resumes")
+    parser.add_argument("--list", action="store_true", help="only list the faults")
+    options = parser.parse_args()
+    os.environ.update(HYPOTHESIS_PROFILE="mutants", OMP_NUM_THREADS="1")
+    mutants = [mutant for module in options.only for mutant in mutants_of(module)]
+    total = len(mutants)
+    if options.sample and options.sample < total:
+        mutants = sorted(random.Random(options.seed).sample(mutants, options.sample))
+    if options.list:
+        print(*mutants, f"{len(mutants)} of {total}", sep="\n")
+        return
+    import diffusers  # noqa: F401 - loaded once, here, for all forks
+    import hypothesis  # noqa: F401
+    import sklearn.mixture  # noqa: F401
+    import torch
+
+    torch.set_num_threads(1)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = run(mutants, options.out)
+    killed = sum(not row["survived"] for row in rows)
+    print(
+        f"\n{killed} of {len(rows)} mutants killed, {100 * killed / len(rows):.1f} %; {total} exist in {', '.join(options.only)}"
+    )
+    for row in rows:
+        if row["survived"]:
+            print(f"{row['mutant'][0]}:{row['mutant'][3]}  {row['before']}  ->  {row['after']}")
+
+
+if __name__ == "__main__":
+    main()
