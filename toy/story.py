@@ -49,7 +49,7 @@ that is right above n, consistent below, leaves clean points alone (h(x, 0) = x)
 """
 
 MEASURE = """
-The error of a denoiser h at level s is its distance from the exact answer h^*, in units of the error that even h^* cannot
+The error of a denoiser h at level s is its squared distance from the exact answer h^*, in units of the error that even h^* cannot
 avoid: nE(s) = E|h - h^*|^2 / E|X_0 - h^*|^2. Its mean over {below} of the data's noise is the *sub-n mean*.
 """
 

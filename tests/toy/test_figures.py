@@ -1,0 +1,171 @@
+"""What a run draws and writes: figures that are there and can be seen, a page that stands alone and tells the truth."""
+
+import json
+import re
+from html import unescape
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from toy import findings, page, table
+from toy.drawing import Drawing
+from toy.gmm import Config, Source
+from toy.methods import METHODS
+from toy.problem import remarks
+from toy.style import COLOURS, spread_out
+
+DATA_URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
+
+
+def results_of(run):
+    return json.loads((run / "results.json").read_text())
+
+
+def page_of(run):
+    """The report without its pictures, and how many there were."""
+    return DATA_URI.subn("", (run / "report.html").read_text())
+
+
+def text_of(html):
+    return unescape(re.sub(r"<[^>]+>", "", re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)))
+
+
+@pytest.fixture
+def drawing(smoke_run):
+    results = results_of(smoke_run)
+    return Drawing(smoke_run, results, Source(Config(preset="smoke"))(0))
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"), [("smoke_run", {"samples", "errors", "fields"}), ("own_data_run", {"samples", "without_truth"})]
+)
+def test_what_a_problem_allows_is_drawn_and_nothing_else(run, expected, request):
+    folder = request.getfixturevalue(run) / "figures"
+    assert {file.name for file in folder.iterdir()} == {f"{name}.png" for name in expected}
+    for file in folder.iterdir():
+        with Image.open(file) as image:
+            image.load()
+            pixels = np.asarray(image.convert("RGB"))
+        height, width, _ = pixels.shape
+        assert 500 < width < 2000
+        assert 150 < height < 2000
+        ink = (pixels < 200).any(2)
+        assert ink.mean() > 0.01, f"{file.name} is all but empty"
+        assert ink[:, : width // 2].any()
+        assert ink[:, width // 2 :].any()
+
+
+def test_drawing_changes_no_global_style(smoke_run):
+    assert mpl.rcParams["axes.spines.top"] == mpl.rcParamsDefault["axes.spines.top"]
+    assert mpl.rcParams["savefig.dpi"] == mpl.rcParamsDefault["savefig.dpi"]
+
+
+def test_every_method_has_a_colour_of_its_own():
+    assert set(COLOURS) == set(METHODS)
+    assert len(set(COLOURS.values())) == len(COLOURS)
+
+
+@pytest.mark.parametrize("run", ["smoke_run", "own_data_run"])
+def test_the_report_holds_the_whole_table_and_stands_alone(run, request):
+    run = request.getfixturevalue(run)
+    html, pictures = page_of(run)
+    text = text_of(html)
+    summary = results_of(run)["summary"]
+    assert pictures == len(list((run / "figures").iterdir()))
+    assert summary
+    for row in summary:
+        assert row["title"] in text
+    body = re.search(r"<tbody>(.*?)</tbody>", html, re.DOTALL)
+    assert body is not None
+    shown = [re.findall(r"<td>([^<]*)</td>", line) for line in body[1].split("</tr>") if "<td>" in line]
+    assert shown == [numbers for _, *numbers in table.cells(summary)[1:]]
+    assert not re.search(r"https?:|//[a-z]|<script|<link|src=\"(?!\")|@import|url\(", html)
+    assert not re.search(r"\b(nan|inf|None)\b", text.split("About this run")[0], re.IGNORECASE)
+
+
+def test_the_report_of_an_untrained_network_says_that_nothing_was_learned(smoke_run):
+    text = text_of(page_of(smoke_run)[0])
+    assert "Nothing was learned below the data's noise" in text
+    assert "From noisy points alone, a network learned" not in text
+
+
+def test_the_report_warns_of_too_few_points_in_the_words_of_the_terminal(own_data_run):
+    config = Config(**{key: tuple(v) if isinstance(v, list) else v for key, v in results_of(own_data_run)["config"].items()})
+    said = remarks(Source(config)(0))
+    assert any("only 72 points" in remark for remark in said)
+    text = text_of(page_of(own_data_run)[0])
+    for remark in said:
+        assert remark in text
+
+
+def number(mean, error=None):
+    return {"mean": mean, "error": error, "count": 1 if error is None else 3}
+
+
+def changed(drawing, **sub_n):
+    """The same run with other sub-n means, {method: (mean, error)}; none for methods that are not named."""
+    summary = [dict(row) for row in drawing.summary]
+    for row in summary:
+        mean = sub_n.get(row["method"].replace("-", "_"))
+        row["sub_n"] = None if mean is None else number(*mean)
+    return Drawing(drawing.out, {**drawing.results, "summary": summary}, drawing.problem)
+
+
+def below(drawing):
+    return next(sentence for sentence in findings.with_truth(drawing) if "sub-n mean" in sentence)
+
+
+def test_findings_follow_the_numbers(drawing):
+    good = changed(drawing, ours=(0.06, None), paper=(0.11, None), ambient_only=(0.3, None), wiener=(0.55, None))
+    assert findings.with_truth(good)[0].startswith("From noisy points alone, a network learned")
+    assert re.search(r"Larger: paper \(0\.110\), ambient-only \(0\.300\), wiener \(0\.550\)\.", below(good))
+    assert any("with consistency added it is 0.0600, lower." in sentence for sentence in findings.with_truth(good))
+    bad = changed(drawing, ours=(0.9, None), paper=(0.11, None), ambient_only=(0.3, None), wiener=(0.55, None))
+    assert findings.with_truth(bad)[0].startswith("Nothing was learned")
+    assert re.search(r"Smaller: paper \(0\.110\), ambient-only \(0\.300\), wiener \(0\.550\)\.", below(bad))
+    assert any("with consistency added it is 0.900, higher." in sentence for sentence in findings.with_truth(bad))
+
+
+@pytest.mark.parametrize(("error", "word"), [(0.01, "Larger"), (0.05, "Not told apart from it")])
+def test_seeds_that_overlap_are_not_told_apart(drawing, error, word):
+    # 0.20 and 0.28 differ by 0.08: 5.7 standard errors of the difference at .01 each, 1.1 at .05
+    seeds = changed(drawing, ours=(0.2, error), paper=(0.28, error))
+    assert re.search(rf"{word}: paper", below(seeds))
+
+
+@given(st.floats(1e-6, 1e3), st.floats(1e-6, 1e3), st.none() | st.floats(0, 10), st.none() | st.floats(0, 10))
+def test_better_is_the_mirror_of_worse(a, b, error_a, error_b):
+    mirror = {"better": "worse", "worse": "better", "same": "same"}
+    one, other = number(a, error_a), number(b, error_b)
+    assert findings.relation(one, other) == mirror[findings.relation(other, one)]
+    assert findings.relation(one, one) == "same"
+
+
+@given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=12).map(sorted))
+def test_labels_do_not_touch_and_stay_beside_the_plot(heights):
+    gap = 0.05  # 12 labels need 11 gaps, .55 of the height
+    moved = spread_out(heights, gap)
+    assert (np.diff(moved) >= gap - 1e-12).all()
+    assert moved.min() >= 0
+    assert moved.max() <= 1 + 1e-12
+    apart = bool((np.diff(heights) >= gap).all()) and heights[0] >= 0 and heights[-1] <= 1
+    if apart:
+        np.testing.assert_allclose(moved, heights, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("s_n^2 of X_0", "<p>s<sub>n</sub><sup>2</sup> of X<sub>0</sub></p>"),
+        ("*any* **weight** h^* and h^*", "<p><i>any</i> <b>weight</b> h<sup>&#42;</sup> and h<sup>&#42;</sup></p>"),
+        ("a < b & `--seeds 3`", "<p>a &lt; b &amp; <code>--seeds 3</code></p>"),
+        ("x - y, exp(-2 pi)\n\nz", "<p>x &minus; y, exp(&minus;2 &pi;)</p>\n<p>z</p>"),
+        ("<script>alert(1)</script>", "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>"),
+    ],
+)
+def test_rich_text(text, html):
+    assert page.paragraphs(text) == html
