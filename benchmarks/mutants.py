@@ -125,7 +125,8 @@ def passes(tests: list[str], tree: Path) -> bool:
         os.dup2(silence, 2)
         import pytest
 
-        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests])))
+        quiet = ["-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is loaded
+        os._exit(int(pytest.main(["-x", *quiet, *tests])))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code == 5:
