@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ambient.runs import write_atomically
+from ambient.runs import UserError, write_atomically
 from toy.evaluation import against_truth
 from toy.methods import METHODS, ours
 from toy.methods.consistent import Recipe
@@ -44,7 +44,7 @@ class Fit:
     def _one(self, name: str, report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
         folder = self.directory / "methods" / name / f"seed_{self.seed}"
         if (folder / "result.json").exists():
-            return json.loads((folder / "result.json").read_text())
+            return read_result(folder / "result.json")
         folder.mkdir(parents=True, exist_ok=True)
         problem, method = self.problem(self.seed), ours.with_recipe(self.recipe) if name == "ours" else METHODS[name]
         networks = self.directory / "networks" / f"seed_{self.seed}"
@@ -62,6 +62,20 @@ class Fit:
         write_atomically(folder / "arrays.npz", buffer.getvalue())
         write_atomically(folder / "result.json", json.dumps(row).encode())
         return row
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """What was found before. Raises: UserError if the file is damaged or was written by another version."""
+    try:
+        row = json.loads(path.read_text())
+        found = row["format"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged; delete it, and the same command evaluates that method again") from error
+    if found != FORMAT:
+        raise UserError(
+            f"{path} is of format {found}, and this version writes {FORMAT}; take another folder, or delete that file"
+        )
+    return row
 
 
 @torch.no_grad()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -34,7 +37,9 @@ def run_all(tasks: Sequence[Task], *, workers: int, done: Callable[[Any], None])
     messages = context.Queue()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(messages,))
     with stop_requests() as stopping, Bars(messages) as bars:
-        pending = {pool.submit(_work, task, os.getpid()) for task in tasks}
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it: Ctrl-C reaches them through here
+        pending = {pool.submit(_work, task) for task in tasks}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         try:
             while pending and not stopping():
                 finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -42,9 +47,10 @@ def run_all(tasks: Sequence[Task], *, workers: int, done: Callable[[Any], None])
                 for future in finished:
                     done(future.result())
         except BrokenProcessPool as error:
-            raise UserError(
-                "a worker process was killed (out of memory?); the same command goes on from its checkpoint"
-            ) from error
+            if stopping():  # a signal to all processes at once ends those that have not begun
+                raise Interrupted("everything is saved") from error
+            message = "a worker process was killed (out of memory?); the same command goes on from its checkpoint"
+            raise UserError(message) from error
         finally:
             for process in list(pool._processes.values()) if pending else []:
                 process.terminate()  # SIGTERM: workers save and leave
@@ -57,11 +63,22 @@ def _start(messages: Any) -> None:
     global _messages
     _messages = messages
     torch.set_num_threads(1)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
-def _work(task: Task, parent: int) -> Any:
+def _leave_with_parent() -> None:
+    """Where the parent was killed: SIGTERM, so that a task saves, and again, to end a worker that waits for the next task."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    while True:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.5)
+
+
+def _work(task: Task) -> Any:
     with stop_requests() as stopping:
-        return task(lambda *message: _messages.put(message), lambda: stopping() or os.getppid() != parent)
+        return task(lambda *message: _messages.put(message), stopping)
 
 
 class Bars:
