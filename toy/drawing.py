@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,9 +40,9 @@ class Drawing:
         return next((row.get(key) for row in self.summary if row["method"] == method), None)
 
     def held_out_error(self, method: str, key: str) -> float | None:
-        """The standard error over held-out points in the first seed, of what is measured on each."""
+        """The standard error over held-out points in the first seed, of what is measured on each; a single one has none."""
         row = next(row for row in self.results["rows"] if row["method"] == method and row["seed"] == self.seed)
-        return row[key][1] if isinstance(row[key], list) else None
+        return row[key][1] if isinstance(row[key], list) and math.isfinite(row[key][1]) else None
 
     @property
     def relative_noise(self) -> float | None:

@@ -105,13 +105,17 @@ def without_truth(drawing: Drawing) -> list[str]:
     risks = {row["method"]: row["risk_1"]["mean"] for row in drawing.summary if row.get("risk_1")}
     if risks:
         best = min(risks, key=lambda name: risks[name])
-        error = drawing.held_out_error(best, "risk_1") or 0.0
-        near = [name for name, risk in risks.items() if name != best and risk <= risks[best] + 2 * error]
-        value = f"{risks[best]:.3g} ± {error:.2g} of the data's variance"
-        others = f"Within two standard errors of it: {', '.join(near)}." if near else "No other is within two standard errors."
-        sentences.append(f"At the data's own noise {best} has the smallest held-out risk, {value}. {others}")
+        error = drawing.held_out_error(best, "risk_1")
+        near = [name for name, risk in risks.items() if name != best and error and risk <= risks[best] + 2 * error]
+        value = f"{risks[best]:.3g}" + (f" ± {error:.2g}" if error else "")
+        others = f" Within two standard errors of it: {', '.join(near)}." if near else ""
+        sentences.append(
+            f"At the data's own noise {best} has the smallest held-out risk, {value} of the data's variance.{others}"
+        )
         if "wiener" in (best, *near):
-            sentences.append("The linear filter is among them: nothing here shows that a network learned more than a covariance.")
+            sentences.append(
+                "No network is shown to do better than the linear filter, which knows the mean and covariance alone."
+            )
     hero = hero_of(drawing)
     drift = None if hero is None else drawing.number(hero, "inconsistency")
     if drift is not None:
@@ -139,7 +143,7 @@ def limits(drawing: Drawing) -> list[str]:
             "Whether the samples are right: below the data's noise nothing that can be computed from these points decides it. "
             "Try a built-in world with as much noise and as many points to see what to expect."
         )
-        found.append(f"{len(problem.held_out[0])} points were held out; with few of them, distances between samples say little.")
+        found.append(f"Points held out: {len(problem.held_out[0])}. With few of them, distances between samples say little.")
     left_out = [name for name in METHODS if all(row["method"] != name for row in drawing.summary)]
     if left_out:
         found.append(f"Not run here: {', '.join(left_out)}.")

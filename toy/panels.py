@@ -31,7 +31,7 @@ def samples(drawing: Drawing) -> Figure | None:
     panels: list[tuple[str, np.ndarray, str]] = []
     if problem.world is not None:
         panels.append(("clean data:\nnever seen", view.true(SHOWN), TRUTH))
-    panels.append(("noisy data:\nall there is", view.noisy(SHOWN), DATA))
+    panels.append(("noisy data:\nall there is" if panels else "noisy data", view.noisy(SHOWN), DATA))
     for row in drawing.summary:
         name, distance = row["method"], row.get("sw2")
         title = name if distance is None else f"{name}\nSW2 {distance['mean']:.3f}"
@@ -107,7 +107,9 @@ def _quiver(axes: Axes, drawing: Drawing, name: str) -> AxesImage | None:
     axes.title.set_color(COLOURS[name])
     frame(axes)
     shown = np.arange(len(points)).reshape(side, side)[::2, ::2].ravel()
-    if view.clean is not None:
+    if view.clean is None:
+        axes.scatter(*view.noisy(1_000).T, s=3, color=DATA, alpha=0.4, linewidths=0)
+    else:
         height, outline = _outline(axes, view, 0.99, 0.5)
         density = view.clean.log_prob(torch.from_numpy(points), view.level(0.5)).exp().numpy()
         shown = shown[density[shown] > height]

@@ -1,6 +1,7 @@
 """What a run draws and writes: figures that are there and can be seen, a page that stands alone and tells the truth."""
 
 import json
+import math
 import re
 from html import unescape
 
@@ -135,6 +136,15 @@ def test_seeds_that_overlap_are_not_told_apart(drawing, error, word):
     # 0.20 and 0.28 differ by 0.08: 5.7 standard errors of the difference at .01 each, 1.1 at .05
     seeds = changed(drawing, ours=(0.2, error), paper=(0.28, error))
     assert re.search(rf"{word}: paper", below(seeds))
+
+
+def test_one_held_out_point_has_no_standard_error(own_data_run):
+    results = results_of(own_data_run)
+    for row in results["rows"]:
+        row["risk_1"] = [row["risk_1"][0], math.nan]
+    drawing = Drawing(own_data_run, results, Source(Config(preset="smoke"))(0))
+    assert drawing.held_out_error("wiener", "risk_1") is None
+    assert not re.search(r"\bnan\b", " ".join(findings.without_truth(drawing)))
 
 
 @given(st.floats(1e-6, 1e3), st.floats(1e-6, 1e3), st.none() | st.floats(0, 10), st.none() | st.floats(0, 10))
