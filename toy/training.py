@@ -30,7 +30,7 @@ class Optimiser:
     """How a network is trained; the defaults suit every method here but the paper's."""
 
     name: str = "soap"
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     averaging: float = 0.999  # of the weights, per step
 
     def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -24,13 +24,13 @@ class Recipe:
     kernel: str = "matched"
     approach: str = "ddim"  # the step that takes noisy data down to the level where consistency starts
     weight: float = 1.0  # of the consistency loss, both losses in units of the prior's variance
-    steps: tuple[float, float] = (0.1, 0.7)  # of log(sigma / alpha), smallest and largest
-    crowding: float = 2.0  # of those levels towards the data's, see `pair_below`
-    anchored: float = 0.1  # share that starts at the data's level itself
-    batch: int = 128  # samples of the consistency loss; the ambient loss has 256
+    steps: tuple[float, float] = (0.1, 1.0)  # of log(sigma / alpha), smallest and largest
+    crowding: float = 3.0  # of those levels towards the data's, see `pair_below`
+    anchored: float = 0.7  # share that starts at the data's level itself
+    batch: int = 64  # samples of the consistency loss; the ambient loss has 256
     start: float = 0.1  # share of the budget spent before consistency begins
     optimiser: str = "soap"
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
 
     def loss(self, problem: Problem, denoiser: Counted, draw: Draw) -> Tensor:
         """The ambient term, and after `start` the weighted consistency term."""

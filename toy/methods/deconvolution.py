@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.fft import irfftn, rfftn
-from scipy.ndimage import fourier_gaussian, map_coordinates
+from scipy.ndimage import fourier_gaussian, gaussian_filter, map_coordinates
 from torch import Tensor
 
 from ambient.paths import Path, Times
@@ -61,7 +61,12 @@ def noisy_histogram(problem: Problem, cells: int) -> tuple[np.ndarray, float, np
 
 
 def blur(values: np.ndarray, cells: float) -> np.ndarray:
-    """Convolution with a Gaussian of standard deviation `cells`, exact for band-limited values; the borders wrap around."""
+    """Convolution with a Gaussian of standard deviation `cells`: by Fourier transform, where the borders wrap around.
+
+    Narrow Gaussians are sampled instead: cut off at the grid's highest frequency, they would ring below zero.
+    """
+    if cells < 4:
+        return gaussian_filter(values, cells, truncate=8.0, mode="constant")
     spectrum = fourier_gaussian(np.asarray(rfftn(values)), cells, n=values.shape[-1])
     return np.asarray(irfftn(spectrum, s=values.shape)).clip(0)
 

@@ -12,7 +12,7 @@ from toy.levels import any_level
 from toy.problem import Problem
 from toy.training import Counted, Draw
 
-BATCH = 512
+BATCH = 1024
 
 
 def denoising_loss(problem: Problem, targets: Callable[[Draw], Tensor]) -> Callable[[Counted, Draw], Tensor]:

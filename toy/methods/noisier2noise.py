@@ -13,7 +13,7 @@ from toy.method import Fitted, Method
 from toy.problem import Problem
 from toy.training import Counted, Draw, Trainer
 
-BATCH = 512
+BATCH = 1024
 
 
 def fit(problem: Problem, trainer: Trainer) -> Fitted:
