@@ -56,7 +56,7 @@ class Config:
         None, "column of --data with each row's noise standard deviation, 0 for clean", metavar="NAME"
     )
     method: tuple[str, ...] = option(tuple(METHODS), "which methods to run", choices=tuple(METHODS), metavar="NAME")
-    evaluations: float = option(6.0, "budget of each network: millions of samples passed through it, forward and backward")
+    evaluations: float = option(4.0, "budget of each network: millions of samples passed through it, forward and backward")
     seed: int = option(0, "first seed; data, noise and weights follow from it")
     seeds: int = option(1, "number of seeds", metavar="COUNT")
     recipe: tuple[str, ...] = option((), "change the recipe of `ours`, e.g. kernel=ancestral weight=0.1", metavar="KEY=VALUE")
