@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -133,17 +134,16 @@ def main(argv: list[str]) -> None:
     out = Path(config.out or f"runs/gmm-{config.preset}")
     problem = Source(config)(config.seed)
     methods = choose(config, problem)
-    run = Run(out, config.identity())
-    announce(config, problem, methods, out)
-    rows, wall = compute(config, out, methods)
-    summary = table.summarise(rows)
-    results = {"format": FORMAT, "config": config.identity(), "summary": summary, "rows": rows, "wall": wall}
-    write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-    write_atomically(out / "table.md", (table.as_markdown(summary) + "\n").encode())
-    figures.draw_all(out, results, problem)
-    report_page.write(out, results, problem)
-    run.finish()
-    run.close()
+    with closing(Run(out, config.identity())) as run:
+        announce(config, problem, methods, out)
+        rows, wall = compute(config, out, methods)
+        summary = table.summarise(rows)
+        results = {"format": FORMAT, "config": config.identity(), "summary": summary, "rows": rows, "wall": wall}
+        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        write_atomically(out / "table.md", (table.as_markdown(summary) + "\n").encode())
+        figures.draw_all(out, results, problem)
+        report_page.write(out, results, problem)
+        run.finish()
     print(f"\n{table.as_text(summary)}\n\nreport: {out / 'report.html'}")
 
 
