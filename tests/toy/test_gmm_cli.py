@@ -1,0 +1,226 @@
+"""`python -m toy gmm`: help, every mistake one clear line, results of another version, the user's own data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+
+from ambient.runs import UserError
+from tests.toy.command_line import Here, finish, start
+from toy.experiment import FORMAT, read_result
+from toy.gmm import PRESETS
+
+SMOKE = ("--preset", "smoke", "--evaluations", "0.002")
+
+
+@pytest.fixture
+def toy(monkeypatch, capsys):
+    return Here(monkeypatch, capsys)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Writes a small table of two coordinates, with changes, and names the file."""
+
+    def write(**changes):
+        rng = np.random.default_rng(0)
+        columns = {"x": rng.normal(size=40), "y": rng.normal(size=40), **changes}
+        path = tmp_path / "points.csv"
+        pd.DataFrame(columns).to_csv(path, index=False)
+        return path
+
+    return write
+
+
+def with_entry(values, row, value):
+    changed = np.array(values, dtype=object)
+    changed[row] = value
+    return changed
+
+
+def test_help_reads_like_documentation():
+    """As a process of its own, once."""
+    answer = finish(start("gmm", "--help"))
+    assert (answer.code, answer.error) == (0, "")
+    assert "python -m toy gmm --data points.csv --sigma-n 0.3" in answer.out
+    for word in ("--out DIR", "--sigma-n", "--preset", "--seed", "--method", "--config FILE", "ring5", *PRESETS):
+        assert word in answer.out
+
+
+def test_experiments_are_listed(toy):
+    for words in ((), ("--help",)):
+        answer = toy(*words)
+        assert answer.code == 0
+        assert "gmm" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gmn"], "unknown experiment 'gmn'; did you mean gmm?"),
+        (["gmm", "--sigma", "1"], "unknown option --sigma; did you mean --sigma-n?"),
+        (["gmm", "--methd", "ours"], "unknown option --methd; did you mean --method?"),
+        (["gmm", "--method", "our"], "unknown method 'our'; did you mean ours?"),
+        (["gmm", "--world", "ring6"], "unknown world 'ring6'; did you mean ring5?"),
+        (["gmm", "--preset", "fulll"], "unknown preset 'fulll'; did you mean full?"),
+        (["gmm", "--sigma-n", "-0.3"], "--sigma-n must be positive and finite; got -0.3"),
+        (["gmm", "--sigma-n", "nan"], "--sigma-n must be positive and finite; got nan"),
+        (["gmm", "--sigma-n", "inf"], "--sigma-n must be positive and finite; got inf"),
+        (["gmm", "--sigma-n", "0"], "--sigma-n must be positive"),
+        (["gmm", "--sigma-n", "much"], "argument --sigma-n: invalid float value: 'much'"),
+        (["gmm", "--seeds", "0"], "--seeds and --workers must be positive"),
+        (["gmm", "--evaluations", "-1"], "--evaluations, --seeds and --workers must be positive"),
+        (["gmm", "--points", "5"], "--points must be at least 10; got 5"),
+        (["gmm", "--noise-column", "s"], "--noise-column goes with --data"),
+        (["gmm", "--data", "x.csv", "--points", "100"], "--points goes with a built-in world"),
+        (["gmm", "--recipe", "wieght=1"], "unknown recipe key 'wieght'; did you mean weight?"),
+        (["gmm", "--recipe", "weight=big"], "recipe weight takes a value like"),
+        (["gmm", "--recipe", "antithetic=1"], "recipe antithetic takes a value like True; got '1'"),
+        (["gmm", "--recipe", "steps=0.1"], "recipe steps takes a value like"),
+        (["gmm", "--config", "nowhere.yaml"], "cannot read nowhere.yaml: No such file"),
+        (["gmm", "--data", "nowhere.csv", "--sigma-n", "1"], "cannot read nowhere.csv: No such file"),
+    ],
+    ids=str,
+)
+def test_mistakes_on_the_command_line(toy, words, message):
+    assert message in toy.refusal(*words)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sigma: 1", "unknown key 'sigma' in {file}; did you mean sigma_n?"),
+        ("sigma_n: -1", "--sigma-n must be positive and finite; got -1.0"),
+        ("method: [ours, wienr]", "unknown method 'wienr'; did you mean wiener?"),
+        ("seeds: many", "seeds in {file} must be of type int; got 'many'"),
+    ],
+)
+def test_mistakes_in_yaml(toy, tmp_path, text, message):
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    assert message.format(file=file) in toy.refusal("gmm", "--config", file)
+
+
+COLUMN = ("--noise-column", "s")
+ONE = ("--sigma-n", "0.3")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "message"),
+    [
+        ({"y": with_entry(np.ones(40), 6, np.nan)}, ONE, "row 7 holds a missing or infinite value"),
+        ({"y": with_entry(np.ones(40), 6, np.inf)}, ONE, "row 7 holds a missing or infinite value"),
+        ({"name": ["a"] * 40}, ONE, "columns must be numbers, but name holds something else"),
+        ({"y": with_entry(np.ones(40), 6, "?")}, ONE, "columns must be numbers, but y holds something else"),
+        ({}, (), "either --sigma-n for all points or --noise-column"),
+        ({"s": np.ones(40)}, (*ONE, *COLUMN), "either --sigma-n for all points or --noise-column"),
+        ({}, COLUMN, "has no column 's'; it has x, y"),
+        ({"s": with_entry(np.ones(40), 3, -0.1)}, COLUMN, "noise levels in 's' must be finite and not negative"),
+        ({"s": with_entry(np.ones(40), 3, np.nan)}, COLUMN, "noise levels in 's' must be finite and not negative"),
+        ({"s": with_entry(np.ones(40), 3, "low")}, COLUMN, "noise levels in 's' must be finite and not negative"),
+        ({"s": np.zeros(40)}, COLUMN, "all noise levels are 0; this is clean data"),
+        ({"x": np.ones(40), "y": np.ones(40)}, ONE, "all points are the same"),
+    ],
+    ids=range(12),
+)
+def test_mistakes_in_data(toy, table, changes, words, message):
+    assert message in toy.refusal("gmm", "--data", table(**changes), *words)
+
+
+def test_files_that_hold_no_points(toy, tmp_path):
+    def refusal(name):
+        return toy.refusal("gmm", "--data", tmp_path / name, "--sigma-n", "0.3")
+
+    np.save(tmp_path / "few.npy", np.eye(9))
+    assert "few.npy holds 9 points; at least 10 are needed" in refusal("few.npy")
+    np.save(tmp_path / "flat.npy", np.ones(40))
+    assert "must hold one point a row, (N, D); got shape (40,)" in refusal("flat.npy")
+    np.save(tmp_path / "none.npy", np.ones((0, 2)))
+    assert "none.npy holds no points" in refusal("none.npy")
+    np.save(tmp_path / "objects.npy", np.array([[{}]]), allow_pickle=True)
+    assert "cannot read" in refusal("objects.npy")
+    (tmp_path / "empty.csv").write_text("")
+    assert "cannot read" in refusal("empty.csv")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
+    assert "cannot read" in refusal("broken.parquet")
+    (tmp_path / "points.txt").write_text("1 2")
+    assert "points are read from .npy, .csv or .parquet files" in refusal("points.txt")
+
+
+def test_a_folder_that_cannot_be_written(toy, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    message = toy.refusal("gmm", *SMOKE, "--out", tmp_path / "file" / "run")
+    assert f"cannot write to {tmp_path / 'file' / 'run'}: Not a directory; choose another folder with --out" in message
+
+
+def test_references_need_the_truth(toy, table):
+    message = toy.refusal("gmm", "--data", table(), *ONE, "--method", "oracle", "--out", "never")
+    assert "method oracle cannot be run here: it needs the clean distribution" in message
+
+
+def test_a_changed_config_in_the_same_folder_is_refused_with_the_difference(toy, smoke_run):
+    before = {path: path.stat().st_mtime_ns for path in smoke_run.rglob("*.json")}
+    message = toy.refusal("gmm", *SMOKE, "--out", smoke_run, "--sigma-n", "0.5", lines=6)
+    assert "holds a run with another config" in message
+    assert "\n-sigma_n: null\n+sigma_n: 0.5\n" in message
+    assert {path: path.stat().st_mtime_ns for path in smoke_run.rglob("*.json")} == before
+
+
+def test_a_finished_run_is_not_run_again(toy, smoke_run, tmp_path):
+    """The same table from the same files, in less time than starting twice takes; `workers` is no part of what is asked."""
+    out = tmp_path / "copy"
+    shutil.copytree(smoke_run, out)
+    work = [*out.rglob("checkpoints/*.pt"), *out.rglob("result.json")]
+    before = {path: path.stat().st_mtime_ns for path in work}
+    rows = json.loads((out / "results.json").read_text())["summary"]
+    start_time = time.monotonic()
+    answer = toy("gmm", *SMOKE, "--out", out, "--workers", "1")
+    assert answer.code == 0, answer.error
+    assert time.monotonic() - start_time < 45
+    assert len(work) > 8
+    assert {path: path.stat().st_mtime_ns for path in work} == before
+    assert json.loads((out / "results.json").read_text())["summary"] == rows
+
+
+def test_results_of_another_version_are_refused(toy, smoke_run, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(smoke_run, out)
+    result = out / "methods" / "wiener" / "seed_0" / "result.json"
+    result.write_text('{"format": 0, "method": "wiener"}')
+    message = toy.refusal("gmm", *SMOKE, "--out", out)
+    assert f"{result} is of format 0, and this version writes {FORMAT}; take another folder, or delete that file" in message
+    assert result.read_text() == '{"format": 0, "method": "wiener"}'
+
+
+@pytest.mark.parametrize("content", ['{"method": "wiener"}', '{"format": 1, "meth', "[]", ""])
+def test_damaged_results_are_named(tmp_path, content):
+    (tmp_path / "result.json").write_text(content)
+    with pytest.raises(UserError, match=r"result\.json is damaged; delete it, and the same command evaluates"):
+        read_result(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize("how", ["one level for all", "a column, some rows clean"])
+def test_a_real_table_noised_once(toy, tmp_path, how):
+    rng, flowers = np.random.default_rng(0), load_iris(as_frame=True).data
+    levels = np.full(len(flowers), 0.4) if how == "one level for all" else rng.choice([0.0, 0.2, 0.4], len(flowers))
+    noisy = flowers + levels[:, None] * rng.normal(size=flowers.shape)
+    if how != "one level for all":
+        noisy["noise"] = levels
+    noisy.to_parquet(tmp_path / "iris.parquet")
+    words = ("--sigma-n", "0.4") if how == "one level for all" else ("--noise-column", "noise")
+    out, methods = tmp_path / "run", ("ours", "early-stop", "wiener")
+    answer = toy("gmm", *SMOKE, "--data", tmp_path / "iris.parquet", *words, "--method", *methods, "--out", out)
+    assert answer.code == 0, answer.error
+    assert "150 points" in answer.out or "135 points" in answer.out
+    found = json.loads((out / "results.json").read_text())
+    assert [row["method"] for row in found["summary"]] == list(methods)
+    for row in found["summary"]:
+        assert "errors" not in row  # nothing that needs the truth
+        assert np.isfinite(row["sw2_noisy"]["mean"])
+    assert (out / "DONE").exists()
