@@ -130,7 +130,7 @@ class Empirical(World):
     Args: points (N, ...), finite, N >= 1; weights (N,), positive, of any sum; all alike by default.
     """
 
-    CHUNK = 4096
+    CHUNK = 2048
 
     def __init__(self, points: Tensor, weights: Tensor | None = None):
         self.points = torch.as_tensor(points)
@@ -139,11 +139,11 @@ class Empirical(World):
         self.weights = self.weights / self.weights.sum()
         if self.weights.shape != (count,) or not bool((self.weights > 0).all()):
             raise ValueError(f"weights must be positive, one for each of the {count} points")
-        if self.points.ndim < 2 or len(self.points) == 0 or not bool(self.points.isfinite().all()):
+        chunks = self.points.split(self.CHUNK)
+        if self.points.ndim < 2 or count == 0 or not all(bool(chunk.isfinite().all()) for chunk in chunks):
             raise ValueError(f"need one or more finite points, (N, ...); got shape {tuple(self.points.shape)}")
-        flat = self.points.flatten(1)
-        self.centre = flat.mean(0)
-        self.largest_square = float((flat - self.centre).square().sum(1).max())
+        self.centre = self.points.flatten(1).mean(0)
+        self.largest_square = max(float((chunk.flatten(1) - self.centre).square().sum(1).max()) for chunk in chunks)
 
     def _keys(self, dtype: torch.dtype) -> Iterator[Tensor]:
         """Centred points, their squared norms and log-weights, in chunks; from the points anew, so that no rounding is kept."""
