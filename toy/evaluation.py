@@ -18,13 +18,10 @@ from toy.problem import Problem, add_noise
 
 BELOW = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85)  # of the data's noise; their mean is the sub-n mean
 LEVELS = (*BELOW, 1.0, 1.5, 3.0)
-POINTS = 20_000
 STEPS = 100
 
 
-def normalised_errors(
-    fitted: Fitted, problem: Problem, *, levels: tuple[float, ...] = LEVELS, points: int = POINTS
-) -> list[float | None]:
+def normalised_errors(fitted: Fitted, problem: Problem, *, count: int, levels: tuple[float, ...] = LEVELS) -> list[float | None]:
     """nE(s) = E||h - h*||^2 / MMSE(s) with X_s from the true p_s, at each multiple of the data's noise.
 
     None where the method has no denoiser. The same points for every method and seed.
@@ -39,7 +36,7 @@ def normalised_errors(
             errors.append(None)
             continue
         source, at_t = generator(0, "evaluation", number), problem.path(t)
-        x_0 = world.sample(points, source)
+        x_0 = world.sample(count, source)
         x_t = at_t.apply(x_0, torch.randn(x_0.shape, dtype=x_0.dtype, generator=source))
         mmse = world.posterior_covariance(x_t, at_t).diagonal(dim1=1, dim2=2).sum(1).mean()
         with torch.no_grad():
@@ -91,12 +88,12 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 200) -> float
     return float((along_x - along_y.unflatten(1, (len(x), -1)).mean(2)).square().mean().sqrt())
 
 
-def against_truth(fitted: Fitted, problem: Problem, *, seed: int) -> dict[str, Any]:
+def against_truth(fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
     """Errors, sliced Wasserstein distance, and some samples for the figures."""
     assert problem.world is not None
-    errors = normalised_errors(fitted, problem)
-    samples = generate(fitted, problem, POINTS, seed=seed)
-    truth = problem.world.sample(10 * POINTS, generator(0, "true samples")).float()
+    errors = normalised_errors(fitted, problem, count=count)
+    samples = generate(fitted, problem, count, seed=seed)
+    truth = problem.world.sample(10 * count, generator(0, "true samples")).float()
     return {
         "errors": errors,
         "sub_n": sub_n_mean(errors),

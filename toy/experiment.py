@@ -34,6 +34,7 @@ class Fit:
     problem: Callable[[int], Problem]
     directory: Path
     evaluations: float
+    samples: int
     config: dict[str, Any]
     recipe: Recipe
 
@@ -52,7 +53,8 @@ class Fit:
         start = time.process_time()
         fitted = method.fit(problem, trainer)
         seconds = time.process_time() - start
-        found = (against_truth if problem.world else without_truth)(fitted, problem, seed=self.seed)
+        score = against_truth if problem.world else without_truth
+        found = score(fitted, problem, count=self.samples, seed=self.seed)
         samples = found.pop("samples")[:SHOWN].numpy()
         row = {"format": FORMAT, "method": name, "seed": self.seed, **found}
         row |= {"network_evaluations": trainer.evaluations, "cpu_seconds": round(seconds, 1)}

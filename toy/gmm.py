@@ -18,6 +18,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from ambient.config import nearest, option, parse
 from ambient.paths import VarianceExploding
 from ambient.runs import Run, UserError, write_atomically
@@ -35,7 +38,11 @@ from toy.wall import Wall
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "full": {"seeds": 3, "evaluations": 24.0},
-    "smoke": {"evaluations": 0.02, "method": ("exact", "ours", "paper", "ambient-only", "early-stop", "wiener")},
+    "smoke": {
+        "evaluations": 0.02,
+        "samples": 2_000,
+        "method": ("exact", "ours", "paper", "ambient-only", "early-stop", "wiener"),
+    },
 }
 
 
@@ -58,6 +65,7 @@ class Config:
     )
     method: tuple[str, ...] = option(tuple(METHODS), "which methods to run", choices=tuple(METHODS), metavar="NAME")
     evaluations: float = option(4.0, "budget of each network: millions of samples passed through it, forward and backward")
+    samples: int = option(20_000, "points and samples that each method is scored with", metavar="COUNT")
     seed: int = option(0, "first seed; data, noise and weights follow from it")
     seeds: int = option(1, "number of seeds", metavar="COUNT")
     recipe: tuple[str, ...] = option((), "change the recipe of `ours`, e.g. kernel=ancestral weight=0.1", metavar="KEY=VALUE")
@@ -73,8 +81,8 @@ class Config:
             raise ValueError(f"--sigma-n must be positive and finite; got {self.sigma_n}")
         if self.points is not None and self.points < 10:
             raise ValueError(f"--points must be at least 10; got {self.points}")
-        if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1):
-            raise ValueError("--evaluations, --seeds and --workers must be positive")
+        if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1 and self.samples >= 1):
+            raise ValueError("--evaluations, --samples, --seeds and --workers must be positive")
         if self.data is None and self.noise_column is not None:
             raise ValueError("--noise-column goes with --data")
         if self.data is not None and self.points is not None:
@@ -124,8 +132,8 @@ class Source:
         config, path = self.config, VarianceExploding()
         if config.data is None:
             return from_world(MIXTURES[config.world].build(), path, config.level(), count=config.points, seed=seed)
-        _, (x_n, t_n) = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column)
-        return from_points(x_n, t_n, path, seed=seed)
+        table = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column)
+        return from_points(table.points, table.levels, path, scale=table.scale, seed=seed)
 
 
 def main(argv: list[str]) -> None:
@@ -141,10 +149,24 @@ def main(argv: list[str]) -> None:
         results = {"format": FORMAT, "config": config.identity(), "summary": summary, "rows": rows, "wall": wall}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         write_atomically(out / "table.md", (table.as_markdown(summary) + "\n").encode())
+        if config.data is not None:
+            write_samples(config, out, methods)
         figures.draw_all(out, results, problem)
         report_page.write(out, results, problem)
         run.finish()
     print(f"\n{table.as_text(summary)}\n\nreport: {out / 'report.html'}")
+
+
+def write_samples(config: Config, out: Path, methods: list[str]) -> None:
+    """samples.csv: what each method generates, in the units and columns of the user's data."""
+    assert config.data is not None
+    data = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column)
+    tables = []
+    for name in methods:
+        with np.load(out / "methods" / name / f"seed_{config.seed}" / "arrays.npz") as arrays:
+            values = arrays["samples"] * data.scale + data.centre.numpy()
+        tables.append(pd.DataFrame(values, columns=data.columns).assign(method=name))
+    write_atomically(out / "samples.csv", pd.concat(tables).to_csv(index=False).encode())
 
 
 def choose(config: Config, problem: Problem) -> list[str]:
@@ -166,7 +188,7 @@ def announce(config: Config, problem: Problem, methods: list[str], out: Path) ->
     """Say what is about to happen, and warn where it cannot work."""
     amount = "a stream of points" if problem.count is None else f"{problem.count:,} points"
     what = config.data or f"{config.world} ({MIXTURES[config.world].title})"
-    noise = f"noise {problem.t_n:.3g}, {problem.t_n / problem.data_std:.2g} of the data's own standard deviation"
+    noise = f"noise {problem.t_n * problem.scale:.3g}, {problem.t_n / problem.data_std:.2g} of the data's own standard deviation"
     print(f"{what}: {amount}, {noise}; {len(methods)} methods -> {out}")
     for remark in remarks(problem):
         print(remark)
@@ -179,9 +201,8 @@ def compute(config: Config, out: Path, methods: list[str]) -> tuple[list[dict[st
     tasks: list[Any] = []
     for seed in range(config.seed, config.seed + config.seeds):
         for group in share_networks(methods):
-            tasks.append(
-                Fit(group, seed, Source(config), out, 1e6 * config.evaluations, config.identity(), config.recipe_of_ours())
-            )
+            budget, recipe = 1e6 * config.evaluations, config.recipe_of_ours()
+            tasks.append(Fit(group, seed, Source(config), out, budget, config.samples, config.identity(), recipe))
     if config.preset != "smoke" and config.data is None and METHODS["deconvolution"].unfit(Source(config)(config.seed)) is None:
         tasks.append(Wall(config.world, config.seed))
 

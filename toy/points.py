@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ambient.runs import UserError
-from toy.problem import Noisy
 
 
-def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -> tuple[Noisy, Noisy]:
-    """(points as given, points centred and scaled to unit root-mean variance), each with their noise levels.
+@dataclass(frozen=True)
+class Table:
+    """Noisy points, centred and scaled to unit root-mean variance, and how to go back: x * scale + centre."""
+
+    points: Tensor  # (N, D)
+    levels: Tensor  # (N,), in the scaled units
+    columns: list[str]
+    centre: Tensor  # (D,)
+    scale: float
+
+
+def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -> Table:
+    """Read noisy points, one a row.
 
     `noise_column` names a column (in .npy: its number) with the noise standard deviation of each row, 0 for clean rows;
     otherwise `sigma_n` is that of all. All other columns are coordinates.
@@ -25,20 +37,19 @@ def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -
     words = [str(column) for column in points.columns if not pd.api.types.is_numeric_dtype(points[column])]
     if words:
         raise UserError(f"{file}: columns must be numbers, but {', '.join(words)} holds something else; leave it out")
-    x_n = points.to_numpy(np.float64)
+    x_n = points.to_numpy(np.float64, copy=True)
     if x_n.size == 0:
         raise UserError(f"{file} holds no points")
     if not np.isfinite(x_n).all():
-        raise UserError(
-            f"{file}: row {int(np.argwhere(~np.isfinite(x_n))[0, 0]) + 1} holds a missing or infinite value; drop or mend it"
-        )
+        row = int(np.argwhere(~np.isfinite(x_n))[0, 0]) + 1
+        raise UserError(f"{file}: row {row} holds a missing or infinite value; drop or mend it")
     if len(x_n) < 10:
         raise UserError(f"{file} holds {len(x_n)} points; at least 10 are needed to hold some out, and far more to learn from")
-    spread = float(np.sqrt(x_n.var(0).mean()))
-    if spread == 0:
+    centre, scale = x_n.mean(0), float(np.sqrt(x_n.var(0).mean()))
+    if scale == 0:
         raise UserError(f"{file}: all points are the same")
-    as_given = torch.from_numpy(x_n).float(), torch.from_numpy(levels).float()
-    return as_given, (torch.from_numpy((x_n - x_n.mean(0)) / spread).float(), torch.from_numpy(levels / spread).float())
+    scaled, scaled_levels = torch.from_numpy((x_n - centre) / scale).float(), torch.from_numpy(levels / scale).float()
+    return Table(scaled, scaled_levels, list(map(str, points.columns)), torch.from_numpy(centre), scale)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -29,6 +29,7 @@ class Problem:
     data_covariance: Tensor  # (D, D), likewise
     held_out: Noisy
     count: int | None = None  # of data points; None for a stream
+    scale: float = 1.0  # one unit of length here, in the units of the data as it was given
     world: World | None = None
     clean_batch: Callable[[int, torch.Generator], Tensor] | None = None
 
@@ -66,10 +67,11 @@ def from_world(world: World, path: Path, t_n: float, *, count: int | None, seed:
         return fresh(size, source)[0] if count is None else x_0[torch.randint(count, (size,), generator=source)]
 
     mean, covariance = moments_of_clean(x_n, levels, path)
-    return Problem(path, batch, (x_n, levels), t_n, x_n.shape[1], mean, covariance, held_out, count, world, clean_batch)
+    points, dim = (x_n, levels), x_n.shape[1]
+    return Problem(path, batch, points, t_n, dim, mean, covariance, held_out, count, world=world, clean_batch=clean_batch)
 
 
-def from_points(x_n: Tensor, t_n: Tensor, path: Path, *, seed: int) -> Problem:
+def from_points(x_n: Tensor, t_n: Tensor, path: Path, *, scale: float, seed: int) -> Problem:
     """The user's own noisy points; a tenth of them is held out."""
     order = torch.randperm(len(x_n), generator=generator(seed, "held-out split"))
     held, kept = order[: max(1, len(x_n) // 10)], order[max(1, len(x_n) // 10) :]
@@ -80,7 +82,8 @@ def from_points(x_n: Tensor, t_n: Tensor, path: Path, *, seed: int) -> Problem:
 
     held_out = (x_n[held], t_n[held])
     mean, covariance = moments_of_clean(*points, path)
-    return Problem(path, batch, points, float(t_n.max()), x_n.shape[1], mean, covariance, held_out, count=len(kept))
+    t_max, dim = float(t_n.max()), x_n.shape[1]
+    return Problem(path, batch, points, t_max, dim, mean, covariance, held_out, count=len(kept), scale=scale)
 
 
 def _pick(x_n: Tensor, t_n: Tensor, size: int, source: torch.Generator) -> Noisy:
@@ -116,8 +119,10 @@ def remarks(problem: Problem) -> list[str]:
         return [*found, f"warning: with this noise no structure of the data leaves a trace in {problem.count} points; {poor}"]
     if problem.count is not None:
         amount = f"{problem.count:,} points with this noise"
-        found.append(f"the wall: structure finer than about {finest:.2g} leaves no trace in {amount}, for any method")
+        fine = f"{finest * problem.scale:.2g}"
+        found.append(f"the wall: structure finer than about {fine} leaves no trace in {amount}, for any method")
     if finest > 2 * problem.data_std:
-        wide = f"more than two standard deviations of the data ({problem.data_std:.2g})"
-        found.append(f"warning: structure must be wider than {finest:.2g} to leave a trace, and that is {wide}; {poor}")
+        wide = f"more than two standard deviations of the data ({problem.data_std * problem.scale:.2g})"
+        fine = f"{finest * problem.scale:.2g}"
+        found.append(f"warning: structure must be wider than {fine} to leave a trace, and that is {wide}; {poor}")
     return found

@@ -30,7 +30,7 @@ def write(out: Path, results: dict[str, Any], problem: Problem) -> None:
 
 def known(drawing: Drawing) -> list[str]:
     """The story where the truth is known."""
-    out, level, relative = drawing.out, drawing.problem.t_n, drawing.relative_noise
+    out, level, relative = drawing.out, drawing.problem.t_n * drawing.problem.scale, drawing.relative_noise
     assert relative is not None
     title = MIXTURES[drawing.results["config"]["world"]].title
     below = ", ".join(f"{multiple:g}" for multiple in BELOW)
@@ -56,7 +56,12 @@ def known(drawing: Drawing) -> list[str]:
 def unknown(drawing: Drawing) -> list[str]:
     """The story of the user's own data."""
     out, problem = drawing.out, drawing.problem
-    numbers = {"count": problem.count, "dim": problem.dim, "held_out": len(problem.held_out[0]), "level": problem.t_n}
+    numbers = {
+        "count": problem.count,
+        "dim": problem.dim,
+        "held_out": len(problem.held_out[0]),
+        "level": problem.t_n * problem.scale,
+    }
     return [
         paragraphs(story.OWN_DATA.format(**numbers, share=problem.t_n / problem.data_std)),
         *(paragraphs(remark, kind="remark") for remark in remarks(problem)),
@@ -98,7 +103,7 @@ def ending(drawing: Drawing) -> list[str]:
         "<h2>What this run cannot show</h2>",
         bullets(findings.limits(drawing)),
         "<h2>How to go on</h2>",
-        code("\n".join(next_commands(config, drawing.problem.t_n))),
+        code("\n".join(next_commands(config, drawing.problem.t_n * drawing.problem.scale))),
         "<h2>About this run</h2>",
         folded("Training", training) if training else "",
         folded("Configuration", code(yaml.safe_dump(config, sort_keys=False))),

@@ -38,8 +38,8 @@ class Wall:
             problems = [from_world(mixture.build(), VarianceExploding(), t_n, count=count, seed=self.seed) for count in COUNTS]
             for count, problem in zip(COUNTS, problems, strict=True):
                 fitted = deconvolution.best_grid(problem, cells=8, stops=deconvolution.STOPS[:-2])
-                row[f"deconvolution_{count}"] = sub_n_mean(normalised_errors(fitted, problem, points=2000))
-            row["wiener"] = sub_n_mean(normalised_errors(wiener.filter_of(problems[-1]), problems[-1], points=2000))
+                row[f"deconvolution_{count}"] = sub_n_mean(normalised_errors(fitted, problem, count=2000))
+            row["wiener"] = sub_n_mean(normalised_errors(wiener.filter_of(problems[-1]), problems[-1], count=2000))
             rows.append(row)
             report("the wall", (i + 1) / len(NOISE), math.nan)
         return rows

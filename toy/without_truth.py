@@ -19,7 +19,7 @@ MULTIPLES = (1.0, 1.5, 3.0)  # of the data's noise, where the risk is estimated
 PROBES = 32
 
 
-def without_truth(fitted: Fitted, problem: Problem, *, seed: int) -> dict[str, Any]:
+def without_truth(fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
     """Held-out risk at and above the data's noise, inconsistency below it, and how re-noised samples match held-out data.
 
     Risks and inconsistency are in units of the data's variance, as [mean, standard error].
@@ -30,7 +30,7 @@ def without_truth(fitted: Fitted, problem: Problem, *, seed: int) -> dict[str, A
             report[f"risk_{multiple:g}"] = _mean_and_error(held_out_risk(fitted, problem, multiple, seed=seed))
     if fitted.only_at is None and fitted.stop == 0 and bool((problem.held_out[1] > 0).any()):
         report["inconsistency"] = _mean_and_error(held_out_inconsistency(fitted, problem, seed=seed))
-    samples = generate(fitted, problem, max(2000, len(problem.held_out[0])), seed=seed)
+    samples = generate(fitted, problem, max(count, len(problem.held_out[0])), seed=seed)
     x_n, t_n = problem.held_out
     noise = torch.randn(x_n.shape, generator=generator(seed, "re-noising"))
     report["sw2_noisy"] = sliced_wasserstein(problem.path(t_n).apply(samples[: len(x_n)], noise), x_n)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.fft import irfftn, rfftn
-from scipy.ndimage import fourier_gaussian, gaussian_filter, map_coordinates
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from ambient.paths import Path, Times
@@ -46,7 +46,7 @@ def best_grid(problem: Problem, *, cells: int = CELLS, stops: tuple[int, ...] = 
         if step in stops:
             grid = GridDensity(density / density.sum(), origin, cell, problem.path)
             found.append(Fitted(grid.denoise, draw=grid.sample))
-    return min(found, key=lambda fitted: sub_n_mean(normalised_errors(fitted, problem, levels=BELOW, points=POINTS)) or math.inf)
+    return min(found, key=lambda fitted: sub_n_mean(normalised_errors(fitted, problem, count=POINTS, levels=BELOW)) or math.inf)
 
 
 def noisy_histogram(problem: Problem, cells: int) -> tuple[np.ndarray, float, np.ndarray]:
@@ -61,13 +61,16 @@ def noisy_histogram(problem: Problem, cells: int) -> tuple[np.ndarray, float, np
 
 
 def blur(values: np.ndarray, cells: float) -> np.ndarray:
-    """Convolution with a Gaussian of standard deviation `cells`: by Fourier transform, where the borders wrap around.
+    """Convolution with the discrete Gaussian of standard deviation `cells`; the borders wrap around.
 
-    Narrow Gaussians are sampled instead: cut off at the grid's highest frequency, they would ring below zero.
+    Its transform exp(cells^2 (cos w - 1)) on each axis has a positive kernel of exactly that variance, however narrow, where
+    a sampled Gaussian has the wrong variance and a band-limited one rings below zero. Source: Lindeberg 1990.
     """
-    if cells < 4:
-        return gaussian_filter(values, cells, truncate=8.0, mode="constant")
-    spectrum = fourier_gaussian(np.asarray(rfftn(values)), cells, n=values.shape[-1])
+    spectrum = np.asarray(rfftn(values))
+    for axis, length in enumerate(values.shape):
+        frequencies = np.arange(spectrum.shape[axis]) * (2 * np.pi / length)
+        response = np.exp(cells**2 * (np.cos(frequencies) - 1))
+        spectrum = spectrum * response.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
     return np.asarray(irfftn(spectrum, s=values.shape)).clip(0)
 
 

@@ -14,11 +14,12 @@ from toy.problem import Problem
 from toy.training import Counted, Draw, Trainer
 
 BATCH = 1024
+MULTIPLE = 1.5  # of the data's noise: the one level
 
 
 def fit(problem: Problem, trainer: Trainer) -> Fitted:
     path = problem.path
-    level = float(path.t_from_ratio(2**0.5 * path.ratio(problem.t_n)))
+    level = float(path.t_from_ratio(MULTIPLE * path.ratio(problem.t_n)))
 
     def loss(predictor: Counted, draw: Draw) -> Tensor:
         x_n, t_n = draw.batch(BATCH)
@@ -36,7 +37,7 @@ def fit(problem: Problem, trainer: Trainer) -> Fitted:
 
 METHOD = Method(
     name="noisier2noise",
-    title="Noisier2Noise: one level, twice the data's noise variance",
+    title="Noisier2Noise: a denoiser at one level, 1.5 times the data's noise",
     fit=fit,
     network="noisier2noise",
 )
