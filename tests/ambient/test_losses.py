@@ -182,11 +182,37 @@ def test_consistency_needs_two_draws_for_each_sample(shape):
         losses.consistency(Recorder(), normal(5, 3), normal(*shape), path=VE, t=0.5, s=0.25, kernel=ancestral)
 
 
-def test_unknown_spaces_and_predictions_are_refused():
-    with pytest.raises(ValueError, match="space must be 'x_n', 'eps' or 'x_0'; got 'x0'"):
-        losses.ambient(Recorder(), normal(5, 3), normal(5, 3), path=VE, t_n=0.1, t=0.2, space="x0")
-    with pytest.raises(ValueError, match="prediction must be 'eps', 'v', 'flow' or 'x_0'; got 'score'"):
-        losses.min_snr_weight(VE(0.5), prediction="score")
+@pytest.mark.parametrize("space", ["x0", "", "e", "f", "x_m", "x_z"])
+def test_unknown_spaces_are_refused(space):
+    with pytest.raises(ValueError, match="space must be 'x_n', 'eps' or 'x_0'; got"):
+        losses.ambient(Recorder(), normal(5, 3), normal(5, 3), path=VE, t_n=0.1, t=0.2, space=space)
+
+
+def test_unsaid_the_paper_is_meant():
+    """The x_n space, and a plain pair."""
+    x, noise = normal(5, 3), normal(2, 5, 3, step=1)
+    options = {"path": VE, "t_n": 0.25, "t": 0.5}
+    unsaid, said = (losses.ambient(Recorder(), x, noise[0], **options, **how) for how in ({}, {"space": "x_n"}))
+    assert torch.equal(unsaid, said)
+    options = {"path": VE, "t": 0.5, "s": 0.25, "kernel": ancestral}
+    unsaid, said, other = (
+        losses.consistency(Recorder(), x, noise, **options, **how) for how in ({}, {"antithetic": False}, {"antithetic": True})
+    )
+    assert torch.equal(unsaid, said)
+    assert not torch.equal(unsaid, other)
+
+
+def test_a_difference_tends_to_the_jacobian_product_probe_by_probe():
+    """Not on average over probes alone: the error for this probe is of first order in the step, below e |h''| |Z|^3 < 30 e."""
+    x, probe, e = normal(5, 3), normal(5, 3, step=1), 1e-6
+    exact, found = (losses.sure(Recorder(), x, probe, path=VE, t_n=0.25, difference_step=step) for step in (None, e))
+    assert float((exact - found).detach().abs().max()) < 2 * 0.25**2 * 30 * e
+
+
+@pytest.mark.parametrize("prediction", ["score", "", "f", "z", "x"])
+def test_unknown_predictions_are_refused(prediction):
+    with pytest.raises(ValueError, match="prediction must be 'eps', 'v', 'flow' or 'x_0'; got"):
+        losses.min_snr_weight(VE(0.5), prediction=prediction)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "flow", "x_0"])
