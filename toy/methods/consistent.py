@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ambient import losses
 from ambient.denoisers import gaussian_mmse
-from ambient.kernels import KERNELS
+from ambient.kernels import KERNELS, Kernel, matched_trace
 from toy.levels import level_above, pair_below
 from toy.methods import ambient_only
 from toy.problem import Problem
 from toy.training import Counted, Draw, Optimiser
+
+FULL_COVARIANCE = 8  # coordinates up to which a step is matched in full
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,26 @@ class Recipe:
         if len(x_n) == 0:
             return x_n.sum()
         t, s = pair_below(problem, t_n, draw, steps=self.steps, crowding=self.crowding, anchored=self.anchored)
-        kernel, approach = KERNELS[self.kernel], KERNELS[self.approach]
+        approach, kernel = (self.step(name, x_n, denoiser, draw) for name in (self.approach, self.kernel))
         with torch.no_grad():
             x_t = approach(denoiser, x_n, path=problem.path, t=t_n, s=t).draw(draw.normal(*x_n.shape))
-        for name in (self.kernel, self.approach):  # each Jacobian product counts as an evaluation
-            denoiser.evaluations += len(x_n) * (problem.dim if name.startswith("matched") else 0)
         noise = draw.normal(2, *x_n.shape)
         loss = losses.consistency(denoiser, x_t, noise, path=problem.path, t=t, s=s, kernel=kernel, antithetic=self.antithetic)
         return (loss / gaussian_mmse(problem.path(t), problem.data_std)).mean()
+
+    @staticmethod
+    def step(name: str, x_n: Tensor, denoiser: Counted, draw: Draw) -> Kernel:
+        """The kernel of that name; the full covariance gives way to its trace, by one probe, where it would cost too much.
+
+        Each Jacobian product is counted as an evaluation.
+        """
+        dim = x_n.shape[1]
+        if name == "matched" and dim <= FULL_COVARIANCE:
+            denoiser.evaluations += len(x_n) * dim
+        elif name.startswith("matched"):
+            denoiser.evaluations += len(x_n)
+            return partial(matched_trace, probe=draw.normal(*x_n.shape))
+        return KERNELS[name]
 
     def trained_by(self) -> Optimiser:
         """The optimiser of this recipe."""
