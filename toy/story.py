@@ -13,9 +13,9 @@ see the noisy points and the value of s_n, nothing else.** The truth is for scor
 """
 
 OWN_DATA = """
-{count:,} noisy points with {dim} coordinates, and {held_out:,} more held out. They are centred and scaled to unit variance on
-average, and so is all that is shown. The largest standard deviation of their noise is then {level:.3g}, or {share:.2g} of
-what is estimated for the clean data itself.
+{count:,} noisy points with {dim} coordinates, and {held_out:,} more held out. The largest standard deviation of their noise is
+{level:.3g} in your units, or {share:.2g} of what is estimated for the clean data itself. The methods, and the figures here, work
+on points that are centred and scaled to unit variance on average; `samples.csv` has what they generate in your units.
 """
 
 TWEEDIE = """
