@@ -73,6 +73,7 @@ def finish(process: subprocess.Popen[str], seconds: float = 120) -> Answer:
 
 def left_of(process: subprocess.Popen[str]) -> bool:
     """Whether any process of its group is alive."""
+    process.poll()  # buries the first of them if it is dead
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -36,15 +37,26 @@ def bare():
 @pytest.fixture(scope="module")
 def uninterrupted(bare, tmp_path_factory):
     out = tmp_path_factory.mktemp("resume") / "uninterrupted"
+    begun = time.monotonic()
     gmm.main([*WORDS, "--out", str(out)])
+    (out / "seconds").write_text(str(time.monotonic() - begun))
     return out
 
 
 def complete(out, uninterrupted):
-    """Run to the end and compare every network, its average and its optimiser, and every number of the table."""
+    """Run to the end and compare."""
     gmm.main([*WORDS, "--out", str(out)])
+    compare(out, uninterrupted)
+
+
+def compare(out, uninterrupted):
+    """Every network, its average and its optimiser, and every number of the table but the time it took."""
     for network in NETWORKS:
         assert same_bits(final_weights(out, network), final_weights(uninterrupted, network))
+    first, second = (json.loads((folder / "results.json").read_text())["summary"] for folder in (out, uninterrupted))
+    for row in first + second:
+        del row["cpu_seconds"]
+    assert first == second
     assert (out / "DONE").exists()
 
 
@@ -77,19 +89,28 @@ def test_signals_save_and_change_nothing(tmp_path, uninterrupted):
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path, uninterrupted):
-    """From the start of the process to the end of the run; half of the kills leave the workers without a parent."""
-    chance, out = random.Random(0), tmp_path / "run"
-    for kill in range(20):
+    """Of processes at work, from their start to the end of the run; half of the kills leave the workers without a parent.
+
+    A run that ends before it is killed is compared, and another begun.
+    """
+    chance, kills, runs, seconds = random.Random(0), 0, 0, float((uninterrupted / "seconds").read_text())
+    while kills < 20:
+        out = tmp_path / f"run_{runs}"
         process = start("gmm", *WORDS, "--out", out)
-        time.sleep(chance.uniform(0.5, 14))
-        if kill % 2:
+        time.sleep(chance.uniform(0.1, 1.2) * seconds)
+        at_work = process.poll() is None
+        if at_work and kills % 2:
             process.kill()
             wait_until_left(process, seconds=60)
-        elif process.poll() is None:
+        elif at_work:
             os.killpg(process.pid, signal.SIGKILL)
         answer = finish(process)
         assert answer.code in (-signal.SIGKILL, 0), answer
-    complete(out, uninterrupted)
+        kills += answer.code != 0
+        if (out / "DONE").exists():
+            compare(out, uninterrupted)
+            runs += 1
+    complete(tmp_path / f"run_{runs}", uninterrupted)
 
 
 @pytest.mark.parametrize("optimiser", ["soap", "adam"])
