@@ -168,3 +168,33 @@ def test_weights_of_any_sum_are_frequencies():
     world = Empirical(torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([1.0, 8.0, 1.0]))
     shares = torch.bincount(world.sample(40_000, generator(0, "sample")).long().flatten(), minlength=3) / 40_000
     assert torch.allclose(shares, torch.tensor([0.1, 0.8, 0.1]), rtol=0, atol=0.01)
+
+
+class Watched(Empirical):
+    """Remembers the precision it worked in."""
+
+    def _keys(self, dtype):
+        self.worked_in = dtype
+        return super()._keys(dtype)
+
+
+@pytest.mark.parametrize(("sigma", "precision"), [(0.013, torch.float32), (0.0124, torch.float64)])
+def test_float32_is_used_where_it_rounds_no_exponent_by_a_hundredth(sigma, precision):
+    """Points -3 and 3 seen from 3: the exponents x . key / sigma^2 and key^2 / (2 sigma^2) reach (9 + 4.5) / sigma^2.
+
+    Times 2^-23 that is .0095 for the larger sigma and .0105 for the smaller.
+    """
+    world = Watched(torch.tensor([[-3.0], [3.0]]))
+    world.denoise(torch.tensor([[3.0], [0.1]]), VE(sigma))
+    assert world.worked_in == precision
+    double = Watched(torch.tensor([[-3.0], [3.0]], dtype=torch.float64))
+    double.denoise(torch.tensor([[3.0], [0.1]]), VE(1.0))
+    assert double.worked_in == torch.float64
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_without_noise_the_answer_is_the_nearest_point_at_any_scale(scale):
+    """The points are .9 of the spread apart and more, the smallest sigma is 1e-6 of it."""
+    points = scale * torch.tensor([[-1.0], [0.1], [1.0]], dtype=torch.float64)
+    found = Empirical(points).denoise(scale * torch.tensor([[0.3], [-0.6]], dtype=torch.float64), VE(0.0))
+    assert torch.allclose(found, points[[1, 0]], rtol=1e-12, atol=0)
