@@ -71,7 +71,7 @@ class GaussianMixture(World):
             raise ValueError("weights, means and covariances must be finite")
         if bool((self.weights < 0).any()) or abs(float(self.weights.sum()) - 1) > 1e-5:
             raise ValueError(f"weights must be non-negative and sum to 1; they sum to {float(self.weights.sum()):.6g}")
-        if not torch.allclose(self.covariances, self.covariances.mT, rtol=1e-5, atol=0):
+        if not torch.allclose(self.covariances, self.covariances.mT, rtol=1e-5, atol=1e-6 * float(self.covariances.abs().max())):
             raise ValueError("covariances must be symmetric")
         self.variances, self.axes = torch.linalg.eigh(self.covariances)  # (K, D), (K, D, D)
         if bool((self.variances <= 0).any()):
@@ -135,7 +135,7 @@ class Empirical(World):
     def __init__(self, points: Tensor, weights: Tensor | None = None):
         self.points = torch.as_tensor(points)
         count = len(self.points)
-        self.weights = torch.full((count,), 1.0 / max(count, 1), dtype=torch.float64) if weights is None else weights.double()
+        self.weights = torch.ones(count, dtype=torch.float64) if weights is None else weights.double()
         self.weights = self.weights / self.weights.sum()
         if self.weights.shape != (count,) or not bool((self.weights > 0).all()):
             raise ValueError(f"weights must be positive, one for each of the {count} points")
@@ -153,8 +153,8 @@ class Empirical(World):
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         cumulative = self.weights.cumsum(0)
-        chosen = torch.searchsorted(cumulative, torch.rand(count, dtype=torch.float64, generator=generator) * cumulative[-1])
-        return self.points[chosen.clamp_max(len(self.points) - 1)]
+        uniform = torch.rand(count, dtype=torch.float64, generator=generator)
+        return self.points[torch.searchsorted(cumulative, uniform * cumulative[-1])]
 
     def _attend(self, x_t: Tensor, at_t: Level) -> tuple[Tensor, Tensor]:
         """E[X_0 | x] with flat samples (B, D), and log sum_i w_i exp(-||x - alpha x_i||^2 / (2 sigma^2)), (B,)."""
