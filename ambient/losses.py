@@ -98,8 +98,8 @@ def antithetic_ambient(
         torch.cat([x_n, x_n]),
         torch.cat([noise, -noise]),
         path=path,
-        t_n=repeat(torch.as_tensor(t_n, dtype=torch.float64), 2),
-        t=repeat(torch.as_tensor(t, dtype=torch.float64), 2),
+        t_n=repeat(_each(t_n, x_n), 2),
+        t=repeat(_each(t, x_n), 2),
         space="x_0",
         condition=repeat(condition, 2),
     )
@@ -137,7 +137,7 @@ def consistency(
         noise = torch.cat([noise, -noise])
     step = kernel(denoiser, x_t, path=path, t=t, s=s, condition=condition)
     draws = len(noise)
-    s_each = repeat(torch.as_tensor(s, dtype=torch.float64), draws)
+    s_each = repeat(_each(s, x_t), draws)
     h_s = denoiser(step.draw(noise).flatten(0, 1), s_each, repeat(condition, draws))
     residuals = (h_s.unflatten(0, (draws, -1)) - step.x_0_hat).flatten(2)
     if antithetic:
@@ -212,6 +212,13 @@ def min_snr_weight(at_t: Level, *, prediction: str, gamma: float = 5.0) -> Tenso
     if prediction == "x_0":
         return capped
     raise ValueError(f"prediction must be 'eps', 'v', 'flow' or 'x_0'; got {prediction!r}")
+
+
+def _each(value: Times, x: Tensor) -> Tensor:
+    """A time for each sample of `x`, (B,), from one or from as many. Raises: ValueError for another number of them."""
+    times = torch.as_tensor(value, dtype=torch.float64)
+    expand(times, x)  # refuses other shapes
+    return times.expand(len(x))
 
 
 def repeat(value: Any, times: int) -> Any:

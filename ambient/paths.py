@@ -82,8 +82,10 @@ def transition(*, at_n: Level, at_t: Level) -> Transition:
     ratio = at_t.alpha / at_n.alpha
     scaled = ratio * at_n.sigma
     variance = (at_t.sigma - scaled) * (at_t.sigma + scaled)  # exactly 0 at t = n, where the difference of squares may not be
-    if torch.any(variance < 0):
-        raise ValueError("t is less noisy than t_n: data can be given more noise, never less (need t >= t_n)")
+    if not bool((variance >= 0).all()):
+        raise ValueError(
+            "t is less noisy than t_n: data can be given more noise, never less (need t >= t_n; in a reverse step, s <= t)"
+        )
     return Transition(ratio, variance.sqrt())
 
 

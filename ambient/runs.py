@@ -80,6 +80,9 @@ class Run:
         """Write the config of a new run; compare that of an old one."""
         path = self.directory / "config.yaml"
         if not path.exists():
+            foreign = sorted(entry.name for entry in self.directory.iterdir() if not entry.name.startswith("."))
+            if foreign not in ([], ["checkpoints"], ["checkpoints", "environment.json"]):
+                raise UserError(f"{self.directory} is not empty and holds no run ({foreign[0]}, ...); take another folder")
             write_atomically(self.directory / "environment.json", json.dumps(environment(), indent=2).encode())
             write_atomically(path, wanted.encode())
             return

@@ -30,7 +30,7 @@ from toy.experiment import FORMAT, Fit
 from toy.methods import METHODS, ours
 from toy.methods.consistent import Recipe
 from toy.mixtures import MIXTURES
-from toy.points import load_points
+from toy.points import LARGEST_NOISE, digest_of_file, load_points
 from toy.pool import run_all
 from toy.problem import Problem, from_points, from_world, remarks
 from toy.wall import Wall
@@ -77,8 +77,12 @@ class Config:
                 raise ValueError(f"unknown method {name!r}{nearest(name, METHODS)}")
         if self.world not in MIXTURES:
             raise ValueError(f"unknown world {self.world!r}{nearest(self.world, MIXTURES)}")
+        if not self.method:
+            raise ValueError("--method needs at least one name")
         if self.sigma_n is not None and not 0 < self.sigma_n < math.inf:
             raise ValueError(f"--sigma-n must be positive and finite; got {self.sigma_n}")
+        if self.data is None and self.level() > LARGEST_NOISE * MIXTURES[self.world].separation:
+            raise ValueError(f"--sigma-n {self.sigma_n} drowns {self.world}: at most {LARGEST_NOISE} times the modes' distance")
         if self.points is not None and self.points < 10:
             raise ValueError(f"--points must be at least 10; got {self.points}")
         if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1 and self.samples >= 1):
@@ -104,7 +108,8 @@ class Config:
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on."""
-        return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
+        found = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
+        return found if self.data is None else {**found, "data_digest": digest_of_file(self.data)}
 
     def level(self) -> float:
         """sigma_n of a built-in world."""

@@ -57,4 +57,5 @@ def _log_uniform(draw: Draw, low: Tensor, high: Tensor) -> Tensor:
 
 def start_level(problem: Problem) -> float:
     """The level from which samplers start."""
-    return float(problem.path.t_from_ratio(NOISIEST * problem.data_std))
+    nature = float(problem.path.ratio(problem.t_n))
+    return float(problem.path.t_from_ratio(max(NOISIEST * problem.data_std, 3 * nature)))

@@ -10,7 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ambient.runs import UserError
+from ambient.runs import UserError, digest
+
+LARGEST_NOISE = 100  # times the spread of the data; beyond, nothing at all is left of them
 
 
 @dataclass(frozen=True)
@@ -32,22 +34,32 @@ def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -
     Raises: UserError for files that cannot be read and for values that are not finite, negative levels, or no data.
     """
     table = _read(Path(file))
+    if table.size == 0:
+        raise UserError(f"{file} holds no points")
     levels = _levels(table, file, sigma_n, noise_column)
     points = table.drop(columns=[noise_column] if noise_column else [])
     words = [str(column) for column in points.columns if not pd.api.types.is_numeric_dtype(points[column])]
     if words:
         raise UserError(f"{file}: columns must be numbers, but {', '.join(words)} holds something else; leave it out")
+    if any(pd.api.types.is_complex_dtype(points[column]) for column in points.columns):
+        raise UserError(f"{file}: complex numbers are not points; give real and imaginary parts as columns of their own")
     x_n = points.to_numpy(np.float64, copy=True)
     if x_n.size == 0:
-        raise UserError(f"{file} holds no points")
+        raise UserError(f"{file} holds no coordinates beside {noise_column!r}")
     if not np.isfinite(x_n).all():
         row = int(np.argwhere(~np.isfinite(x_n))[0, 0]) + 1
         raise UserError(f"{file}: row {row} holds a missing or infinite value; drop or mend it")
     if len(x_n) < 10:
         raise UserError(f"{file} holds {len(x_n)} points; at least 10 are needed to hold some out, and far more to learn from")
+    if np.abs(x_n).max() > 1e30:
+        raise UserError(f"{file}: values beyond 1e30; choose other units")
     centre, scale = x_n.mean(0), float(np.sqrt(x_n.var(0).mean()))
-    if scale == 0:
-        raise UserError(f"{file}: all points are the same")
+    if scale < 1e-30:
+        raise UserError(f"{file}: all points are the same, or differ by less than 1e-30; choose other units")
+    if levels.max() > LARGEST_NOISE * scale:
+        raise UserError(
+            f"{file}: noise {levels.max():.3g} is over {LARGEST_NOISE} times the spread of the points, {scale:.3g}; check it"
+        )
     scaled, scaled_levels = torch.from_numpy((x_n - centre) / scale).float(), torch.from_numpy(levels / scale).float()
     return Table(scaled, scaled_levels, list(map(str, points.columns)), torch.from_numpy(centre), scale)
 
@@ -60,12 +72,31 @@ def _read(path: Path) -> pd.DataFrame:
                 raise UserError(f"{path} must hold one point a row, (N, D); got shape {array.shape}")
             return pd.DataFrame(array, columns=[str(i) for i in range(array.shape[1])])
         if path.suffix in (".csv", ".parquet"):
-            return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+            table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+            if path.suffix == ".csv" and len(table) and all(_is_number(name) for name in table.columns):
+                raise UserError(f"{path}: the first row must name the columns; it holds numbers")
+            return table
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    except (ValueError, EOFError, pd.errors.ParserError) as error:
+        raise UserError(f"cannot read {path}: it is not a {path.suffix} file of numbers ({type(error).__name__})") from error
     raise UserError(f"{path}: points are read from .npy, .csv or .parquet files")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def digest_of_file(file: str) -> str:
+    """SHA-256 of the content, shortened: a run is of these points, whatever the file is called."""
+    try:
+        return digest(Path(file).read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def _levels(table: pd.DataFrame, file: str, sigma_n: float | None, noise_column: str | None) -> np.ndarray:

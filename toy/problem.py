@@ -46,7 +46,8 @@ def moments_of_clean(x_n: Tensor, t_n: Tensor, path: Path) -> tuple[Tensor, Tens
     excess = torch.cov(scaled.T).reshape(x_n.shape[1], -1) - (sigma / alpha).square().mean() * torch.eye(x_n.shape[1])
     values, vectors = torch.linalg.eigh(excess)
     floor = 1e-3 * float((sigma / alpha).square().mean()) + 1e-6
-    return scaled.mean(0), (vectors * values.clamp_min(floor)) @ vectors.T
+    covariance = (vectors * values.clamp_min(floor)) @ vectors.T
+    return scaled.mean(0), (covariance + covariance.T) / 2
 
 
 def from_world(world: World, path: Path, t_n: float, *, count: int | None, seed: int) -> Problem:

@@ -76,7 +76,7 @@ def cells(summary: list[dict[str, Any]]) -> list[list[str]]:
     body = []
     for row in summary:
         spent, seconds = row["network_evaluations"]["mean"], row["cpu_seconds"]["mean"]
-        ends = [f"{spent / 1e6:.1f} M" if spent else "-", f"{seconds:.0f}"]
+        ends = [f"{spent / 1e6:.3g} M" if spent else "-", f"{seconds:.0f}"]
         body.append([row["method"] + (" *" if row["reference"] else ""), *(show(find(row)) for _, find in wanted), *ends])
     return [head, *body]
 

@@ -75,7 +75,7 @@ def test_experiments_are_listed(toy):
         (["gmm", "--sigma-n", "0"], "--sigma-n must be positive"),
         (["gmm", "--sigma-n", "much"], "argument --sigma-n: invalid float value: 'much'"),
         (["gmm", "--seeds", "0"], "--seeds and --workers must be positive"),
-        (["gmm", "--evaluations", "-1"], "--evaluations, --seeds and --workers must be positive"),
+        (["gmm", "--evaluations", "-1"], "--evaluations, --samples, --seeds and --workers must be positive"),
         (["gmm", "--points", "5"], "--points must be at least 10; got 5"),
         (["gmm", "--noise-column", "s"], "--noise-column goes with --data"),
         (["gmm", "--data", "x.csv", "--points", "100"], "--points goes with a built-in world"),

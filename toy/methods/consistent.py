@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ambient import losses
+from ambient.config import nearest
 from ambient.denoisers import gaussian_mmse
 from ambient.kernels import KERNELS, Kernel, matched_trace
 from toy.levels import level_above, pair_below
@@ -34,6 +36,19 @@ class Recipe:
     start: float = 0.1  # share of the budget spent before consistency begins
     optimiser: str = "soap"
     learning_rate: float = 5e-3
+
+    def __post_init__(self) -> None:
+        for name in (self.kernel, self.approach):
+            if name not in KERNELS:
+                raise ValueError(f"unknown kernel {name!r}{nearest(name, KERNELS)}")
+        if self.optimiser not in ("soap", "adam"):
+            raise ValueError(f"optimiser must be soap or adam; got {self.optimiser!r}")
+        if not (0 < self.steps[0] <= self.steps[1] < math.inf and self.batch >= 1 and 0 < self.learning_rate < 1):
+            raise ValueError("steps must be positive and in order, batch at least 1, learning_rate between 0 and 1")
+        if not (
+            0 <= self.weight < math.inf and 0 <= self.anchored <= 1 and 0 <= self.start <= 1 and 0 < self.crowding < math.inf
+        ):
+            raise ValueError("weight must not be negative, crowding positive, anchored and start between 0 and 1")
 
     def loss(self, problem: Problem, denoiser: Counted, draw: Draw) -> Tensor:
         """The ambient term, and after `start` the weighted consistency term."""
