@@ -216,3 +216,10 @@ def test_configs_become_plain():
 
     assert to_plain(Outer()) == {"inner": {"pair": [1, 2]}, "name": None}
     assert to_plain({"a": (Inner,)}) == {"a": [Inner]}
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(UserError, match=r"not empty and holds no run \(report.html"):
+        Run(tmp_path, CONFIG)
+    assert (tmp_path / "report.html").read_text() == "mine"

@@ -13,6 +13,7 @@ from sklearn.datasets import load_iris
 
 from ambient.runs import UserError
 from tests.toy.command_line import Here, finish, start
+from toy import gmm
 from toy.experiment import FORMAT, read_result
 from toy.gmm import PRESETS
 
@@ -224,3 +225,17 @@ def test_a_real_table_noised_once(toy, tmp_path, how):
         assert "errors" not in row  # nothing that needs the truth
         assert np.isfinite(row["sw2_noisy"]["mean"])
     assert (out / "DONE").exists()
+
+
+def test_a_file_that_has_changed_is_another_run(tmp_path):
+    file, config = tmp_path / "points.csv", {}
+    for number in (0, 1):
+        pd.DataFrame(np.random.default_rng(number).standard_normal((50, 2)), columns=["a", "b"]).to_csv(file, index=False)
+        config[number] = gmm.Config(data=str(file), sigma_n=0.3).identity()
+    assert config[0]["data_digest"] != config[1]["data_digest"]
+
+
+@pytest.mark.parametrize("word", ["kernel=foo", "batch=0", "weight=-1", "optimiser=sgd", "steps=0.5,0.1", "anchored=2"])
+def test_recipes_that_cannot_be(word):
+    with pytest.raises(ValueError, match=r"kernel|batch|weight|optimiser|steps|anchored"):
+        gmm.Config(recipe=(word,))
