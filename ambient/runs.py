@@ -50,6 +50,7 @@ class Run:
     def __init__(self, directory: str | Path, config: Any, *, keep: int = 2, patience: float = 0.0):
         self.directory, self.keep = Path(directory), keep
         self.checkpoints = self.directory / "checkpoints"
+        self._refuse_foreign_folder()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.directory / ".lock", "w")  # noqa: SIM115 - held for the life of the run
@@ -63,6 +64,13 @@ class Run:
         except BaseException:
             self.close()
             raise
+
+    def _refuse_foreign_folder(self) -> None:
+        if self.directory.is_dir() and not (self.directory / "config.yaml").exists():
+            own = {"checkpoints", "environment.json"}  # of a run that was killed before it had begun
+            foreign = sorted(p.name for p in self.directory.iterdir() if p.name not in own and not p.name.startswith("."))
+            if foreign:
+                raise UserError(f"{self.directory} is not empty and holds no run ({foreign[0]}, ...); take another folder")
 
     def _take_lock(self, patience: float) -> None:
         deadline = time.monotonic() + patience
@@ -80,9 +88,6 @@ class Run:
         """Write the config of a new run; compare that of an old one."""
         path = self.directory / "config.yaml"
         if not path.exists():
-            foreign = sorted(entry.name for entry in self.directory.iterdir() if not entry.name.startswith("."))
-            if foreign not in ([], ["checkpoints"], ["checkpoints", "environment.json"]):
-                raise UserError(f"{self.directory} is not empty and holds no run ({foreign[0]}, ...); take another folder")
             write_atomically(self.directory / "environment.json", json.dumps(environment(), indent=2).encode())
             write_atomically(path, wanted.encode())
             return
