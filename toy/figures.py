@@ -40,11 +40,11 @@ def draw_all(out: Path, results: dict[str, Any], problem: Problem) -> list[Path]
 
 
 def errors(drawing: Drawing) -> Figure | None:
-    """nE against the level, all methods but the exact one; a method that shares another's network is that line already."""
+    """nE against the level, all methods with more than one level but the exact one; a network that is shared is one line."""
     lines, networks = {}, set()
     for row in drawing.summary:
         network, known = METHODS[row["method"]].network, [number is not None for number in row.get("errors", [])]
-        if row["method"] != "exact" and any(known) and network not in networks:
+        if row["method"] != "exact" and sum(known) > 1 and network not in networks:
             lines[row["method"]] = row["errors"]
             networks |= {network} - {None}
     if not lines:
