@@ -97,7 +97,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path, uninterrupted):
     while kills < 20:
         out = tmp_path / f"run_{runs}"
         process = start("gmm", *WORDS, "--out", out)
-        time.sleep(chance.uniform(0.1, 1.2) * seconds)
+        time.sleep(chance.uniform(0.1, 1.2) * min(seconds, 30.0))
         at_work = process.poll() is None
         if at_work and kills % 2:
             process.kill()
