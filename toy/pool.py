@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 import torch
@@ -40,23 +41,33 @@ def run_all(tasks: Sequence[Task], *, workers: int, done: Callable[[Any], None])
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it: Ctrl-C reaches them through here
         pending = {pool.submit(_work, task) for task in tasks}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        complete = False
         try:
             while pending and not stopping():
                 finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                 bars.update()
                 for future in finished:
                     done(future.result())
+            complete = not pending
         except BrokenProcessPool as error:
             if stopping():  # a signal to all processes at once ends those that have not begun
                 raise Interrupted("everything is saved") from error
             message = "a worker process was killed (out of memory?); the same command goes on from its checkpoint"
             raise UserError(message) from error
         finally:
-            for process in list(pool._processes.values()) if pending else []:
-                process.terminate()  # SIGTERM: workers save and leave
-            pool.shutdown(wait=True, cancel_futures=True)
+            processes = list(pool._processes.values())
+            pool.shutdown(wait=complete, cancel_futures=True)
+            _end(processes)
         if pending:
             raise Interrupted("everything is saved")
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """SIGTERM until all have left: a task saves at the first; after it, a worker may wait for a lock that died with another."""
+    while any(process.is_alive() for process in processes):
+        for process in processes:
+            process.terminate()
+        time.sleep(0.2)
 
 
 def _start(messages: Any) -> None:
