@@ -37,7 +37,8 @@ def parse(
 ) -> Any:
     """Resolve a config from presets, `--config FILE` and options. `config_class` has a field `preset`.
 
-    Raises: UserError for an unknown option or key (naming the nearest), a value of the wrong type, a file that cannot be read.
+    Raises: UserError for an unknown option or key (naming the nearest), a key or a name that is given twice, a value of the wrong
+    type, a file that cannot be read.
     """
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     types = typing.get_type_hints(config_class)
@@ -62,8 +63,13 @@ def parse(
     preset = str(from_line.get("preset") or from_file.get("preset") or fields["preset"].default)
     if preset not in presets:
         raise UserError(f"unknown preset {preset!r}{nearest(preset, presets)}")
+    chosen = {**presets[preset], **from_file, **from_line, "preset": preset}
+    for name, value in chosen.items():
+        twice = _first_repeated(value) if types[name] == tuple[str, ...] else None
+        if twice is not None:
+            raise UserError(f"--{name.replace('_', '-')} names {twice!r} twice")
     try:
-        return config_class(**{**presets[preset], **from_file, **from_line, "preset": preset})
+        return config_class(**chosen)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -97,9 +103,25 @@ def _element(kind: Any) -> Callable[[str], Any]:
     return inner[0] if inner else kind
 
 
+def _first_repeated(entries: Sequence[str]) -> str | None:
+    """The first entry that is there a second time, or None."""
+    return next((entry for i, entry in enumerate(entries) if entry in entries[:i]), None)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML where a key stands once: the plain loader takes the last and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        twice = _first_repeated([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+        if twice is not None:
+            raise UserError(f"{self.name} gives {twice!r} twice; leave one of them")
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path, fields: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        with path.open() as stream:
+            content = yaml.load(stream, _Loader) or {}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

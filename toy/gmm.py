@@ -100,6 +100,8 @@ class Config:
             key, _, value = word.partition("=")
             if key not in known:
                 raise ValueError(f"unknown recipe key {key!r}{nearest(key, known)}")
+            if key in changes:
+                raise ValueError(f"--recipe gives {key!r} twice")
             try:
                 changes[key] = _as(known[key], value)
             except ValueError as error:

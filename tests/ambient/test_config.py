@@ -94,6 +94,7 @@ def test_types_from_yaml(yaml_file):
         (["--rate"], "argument --rate: expected one argument"),
         (["--rate", "-1"], "--rate must be positive; got -1.0"),
         (["stray"], "unknown option stray"),
+        (["--kinds", "b", "a", "b"], "--kinds names 'b' twice"),
         (["--config", "missing.yaml"], "cannot read missing.yaml: No such file or directory"),
     ],
     ids=str,
@@ -119,6 +120,9 @@ def test_mistakes_on_the_command_line(argv, words):
         ("limit: x", "limit in {file} must be of type int | None; got 'x'"),
         ("preset: quik", "unknown preset 'quik'; did you mean quick?"),
         ("rate: -1", "--rate must be positive; got -1.0"),
+        ("rate: 1\nname: x\nrate: 2", "{file} gives 'rate' twice; leave one of them"),
+        ('rate: 1\n"rate": 1', "{file} gives 'rate' twice"),
+        ("kinds: [a, b, a]", "--kinds names 'a' twice"),
         ("- rate", "{file} must hold option: value pairs"),
         ("rate: [1", "{file} is not valid YAML: "),
     ],
@@ -127,6 +131,11 @@ def test_mistakes_on_the_command_line(argv, words):
 def test_mistakes_in_yaml(yaml_file, text, words):
     file = yaml_file(text)
     assert words.format(file=file) in refusal("--config", file)
+
+
+def test_numbers_may_repeat():
+    """It is names that are chosen once; widths of layers, say, are often equal."""
+    assert read("--levels", "1", "1").levels == (1.0, 1.0)
 
 
 def test_a_yaml_file_that_is_no_text(tmp_path):

@@ -81,6 +81,8 @@ def test_experiments_are_listed(toy):
         (["gmm", "--noise-column", "s"], "--noise-column goes with --data"),
         (["gmm", "--data", "x.csv", "--points", "100"], "--points goes with a built-in world"),
         (["gmm", "--recipe", "wieght=1"], "unknown recipe key 'wieght'; did you mean weight?"),
+        (["gmm", "--recipe", "weight=1", "weight=2"], "--recipe gives 'weight' twice"),
+        (["gmm", "--method", "ours", "wiener", "ours"], "--method names 'ours' twice"),
         (["gmm", "--recipe", "weight=big"], "recipe weight takes a value like"),
         (["gmm", "--recipe", "antithetic=1"], "recipe antithetic takes a value like True; got '1'"),
         (["gmm", "--recipe", "steps=0.1"], "recipe steps takes a value like"),
@@ -99,6 +101,7 @@ def test_mistakes_on_the_command_line(toy, words, message):
         ("sigma: 1", "unknown key 'sigma' in {file}; did you mean sigma_n?"),
         ("sigma_n: -1", "--sigma-n must be positive and finite; got -1.0"),
         ("method: [ours, wienr]", "unknown method 'wienr'; did you mean wiener?"),
+        ("seeds: 1\nseeds: 2", "{file} gives 'seeds' twice"),
         ("seeds: many", "seeds in {file} must be of type int; got 'many'"),
     ],
 )
