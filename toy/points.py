@@ -38,7 +38,7 @@ def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -
         raise UserError(f"{file} holds no points")
     levels = _levels(table, file, sigma_n, noise_column)
     points = table.drop(columns=[noise_column] if noise_column else [])
-    words = [str(column) for column in points.columns if not pd.api.types.is_numeric_dtype(points[column])]
+    words = [str(column) for column in points.columns if not _holds_numbers(points[column])]
     if words:
         raise UserError(f"{file}: columns must be numbers, but {', '.join(words)} holds something else; leave it out")
     if any(pd.api.types.is_complex_dtype(points[column]) for column in points.columns):
@@ -64,22 +64,27 @@ def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -
     return Table(scaled, scaled_levels, list(map(str, points.columns)), torch.from_numpy(centre), scale)
 
 
+def _holds_numbers(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)  # to pandas a truth is a number
+
+
 def _read(path: Path) -> pd.DataFrame:
+    kind = path.suffix.lower()
     try:
-        if path.suffix == ".npy":
+        if kind == ".npy":
             array = np.load(path, allow_pickle=False)
             if array.ndim != 2:
                 raise UserError(f"{path} must hold one point a row, (N, D); got shape {array.shape}")
             return pd.DataFrame(array, columns=[str(i) for i in range(array.shape[1])])
-        if path.suffix in (".csv", ".parquet"):
-            table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-            if path.suffix == ".csv" and len(table) and all(_is_number(name) for name in table.columns):
+        if kind in (".csv", ".parquet"):
+            table = pd.read_csv(path) if kind == ".csv" else pd.read_parquet(path)
+            if kind == ".csv" and len(table) and all(_is_number(name) for name in table.columns):
                 raise UserError(f"{path}: the first row must name the columns; it holds numbers")
             return table
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, pd.errors.ParserError) as error:
-        raise UserError(f"cannot read {path}: it is not a {path.suffix} file of numbers ({type(error).__name__})") from error
+        raise UserError(f"cannot read {path}: it is not a {kind} file of numbers ({type(error).__name__})") from error
     raise UserError(f"{path}: points are read from .npy, .csv or .parquet files")
 
 
@@ -106,7 +111,10 @@ def _levels(table: pd.DataFrame, file: str, sigma_n: float | None, noise_column:
         return np.full(len(table), sigma_n)
     if noise_column not in table.columns:
         raise UserError(f"{file} has no column {noise_column!r}; it has {', '.join(map(str, table.columns))}")
-    levels = np.asarray(pd.to_numeric(table[noise_column], errors="coerce"), np.float64)
+    column = table[noise_column]
+    if any(isinstance(value, (bool, np.bool_)) for value in column):
+        raise UserError(f"{file}: {noise_column!r} holds true and false; noise levels are standard deviations")
+    levels = np.asarray(pd.to_numeric(column, errors="coerce"), np.float64)
     if not (np.isfinite(levels) & (levels >= 0)).all():
         raise UserError(f"{file}: noise levels in {noise_column!r} must be finite and not negative")
     if not (levels > 0).any():

@@ -16,6 +16,7 @@ from tests.toy.command_line import Here, finish, start
 from toy import gmm
 from toy.experiment import FORMAT, read_result
 from toy.gmm import PRESETS
+from toy.points import load_points
 
 SMOKE = ("--preset", "smoke", "--evaluations", "0.002")
 
@@ -129,9 +130,12 @@ ONE = ("--sigma-n", "0.3")
         ({"s": with_entry(np.ones(40), 3, np.nan)}, COLUMN, "noise levels in 's' must be finite and not negative"),
         ({"s": with_entry(np.ones(40), 3, "low")}, COLUMN, "noise levels in 's' must be finite and not negative"),
         ({"s": np.zeros(40)}, COLUMN, "all noise levels are 0; this is clean data"),
+        ({"s": [True, False] * 20}, COLUMN, "'s' holds true and false; noise levels are standard deviations"),
+        ({"s": with_entry([True, False] * 20, 3, None)}, COLUMN, "'s' holds true and false"),
+        ({"y": [True, False] * 20}, ONE, "columns must be numbers, but y holds something else"),
         ({"x": np.ones(40), "y": np.ones(40)}, ONE, "all points are the same"),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_mistakes_in_data(toy, table, changes, words, message):
     assert message in toy.refusal("gmm", "--data", table(**changes), *words)
@@ -155,6 +159,17 @@ def test_files_that_hold_no_points(toy, tmp_path):
     assert "cannot read" in refusal("broken.parquet")
     (tmp_path / "points.txt").write_text("1 2")
     assert "points are read from .npy, .csv or .parquet files" in refusal("points.txt")
+
+
+@pytest.mark.parametrize("ending", [".npy", ".NPY", ".csv", ".CSV", ".parquet", ".Parquet"])
+def test_endings_in_capitals_are_the_same_formats(tmp_path, ending):
+    values, file = np.random.default_rng(0).normal(size=(20, 2)), tmp_path / f"points{ending}"
+    table = pd.DataFrame(values, columns=["a", "b"])
+    write = {".npy": lambda: np.save(stream, values), ".csv": lambda: table.to_csv(stream, index=False)}
+    with open(file, "wb") as stream:  # given a name, numpy adds an ending of its own
+        write.get(ending.lower(), lambda: table.to_parquet(stream))()
+    found = load_points(str(file), sigma_n=0.3, noise_column=None)
+    np.testing.assert_allclose(found.points * found.scale + found.centre, values, atol=1e-6)  # float32, of numbers below 4
 
 
 def test_a_folder_that_cannot_be_written(toy, tmp_path):
