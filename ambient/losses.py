@@ -162,7 +162,10 @@ def sure(
     or Z . (h(X_n + e Z) - h(X_n)) / e for a `difference_step` e.
 
     Paper: J_SURE of Sec. 2.2 and its two estimators. Checked by: theory_checks/test_sure.py
+    Raises: ValueError for a difference_step that is 0 or not finite.
     """
+    if difference_step is not None and not 0 < abs(difference_step) < float("inf"):
+        raise ValueError(f"difference_step must be finite and not 0; got {difference_step}")
     alpha, sigma = path(t_n)
 
     def h_at(x: Tensor) -> Tensor:

@@ -209,6 +209,12 @@ def test_a_difference_tends_to_the_jacobian_product_probe_by_probe():
     assert float((exact - found).detach().abs().max()) < 2 * 0.25**2 * 30 * e
 
 
+@pytest.mark.parametrize("step", [0, 0.0, float("nan"), float("inf"), -float("inf")])
+def test_a_difference_over_no_step_is_refused(step):
+    with pytest.raises(ValueError, match=f"difference_step must be finite and not 0; got {step}"):
+        losses.sure(Recorder(), normal(5, 3), normal(5, 3), path=VE, t_n=0.25, difference_step=step)
+
+
 @pytest.mark.parametrize("prediction", ["score", "", "f", "z", "x"])
 def test_unknown_predictions_are_refused(prediction):
     with pytest.raises(ValueError, match="prediction must be 'eps', 'v', 'flow' or 'x_0'; got"):
