@@ -15,7 +15,7 @@ so a Gaussian step is a guess of Cov(X_0 | X_t), and the usual ones differ in no
 
 DDIM, the probability-flow step, moves by the predicted noise and draws none. Bias of one step on E h(X_s): see
 theory_checks/test_reverse_sde.py, which also shows that ancestral and Euler-Maruyama are of first order and `matched` of
-second order in the step.
+second order in the step. From clean data (sigma_t = 0, so s = t) every step is the identity: no noise was added, q = 0.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _gaussian_step(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level, at_s: Level, po
 
 def _variance_terms(*, at_t: Level, at_s: Level) -> tuple[Tensor, Tensor]:
     """(sigma_s^2 q^2 / sigma_t^2, (alpha_s q^2 / sigma_t^2)^2): Cov(X_s | X_t) = first I + second Cov(X_0 | X_t)."""
-    share = transition(at_n=at_s, at_t=at_t).sigma ** 2 / at_t.sigma**2
+    share = torch.where(at_t.sigma == 0, 0.0, transition(at_n=at_s, at_t=at_t).sigma ** 2 / at_t.sigma**2)
     return at_s.sigma**2 * share, (at_s.alpha * share) ** 2
 
 
@@ -129,15 +129,15 @@ def matched_trace(
 
 
 def ddim(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
-    """The probability-flow step x_s = alpha_s h + (sigma_s / sigma_t) (x_t - alpha_t h); deterministic.
+    """The probability-flow step x_s = alpha_s h + (sigma_s / sigma_t) (x_t - alpha_t h); deterministic. 0 / 0 is 1 at s = t = 0.
 
     Source: Song et al. 2021 (DDIM), Eq. (12) with eta = 0. Checked by: theory_checks/test_reverse_sde.py
     """
     at_t, at_s = path(t), path(s)
     transition(at_n=at_s, at_t=at_t)  # refuses a step towards more noise
     x_0_hat = denoiser(x_t, t, condition)
-    (alpha_t, _), (alpha_s, _) = at_t.like(x_t), at_s.like(x_t)
-    mean = alpha_s * x_0_hat + expand(at_s.sigma / at_t.sigma, x_t) * (x_t - alpha_t * x_0_hat)
+    scale = torch.where(at_t.sigma == 0, 1.0, at_s.sigma / at_t.sigma)
+    mean = expand(at_s.alpha - scale * at_t.alpha, x_t) * x_0_hat + expand(scale, x_t) * x_t
     return Step(x_0_hat, mean, torch.zeros_like(expand(at_s.sigma, x_t)))
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ambient.kernels import KERNELS, Step, euler_maruyama, matched, matched_trace
+from ambient.losses import consistency
 from ambient.paths import RectifiedFlow, VarianceExploding
 from tests.ambient.doubles import DISCRETE, PATHS, Recorder, normal
 
@@ -89,6 +90,30 @@ def test_times_that_are_none_are_refused(kernel, times):
 def test_no_step_is_no_step(kernel):
     x = normal(5, 3)
     assert torch.allclose(kernel(Recorder(), x, path=VE, t=0.5, s=0.5).draw(normal(5, 3, step=1)), x, rtol=1e-14)
+
+
+@EVERY_STEP
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_clean_data_stay_as_they_are(kernel, path):
+    """To the bit, whatever the denoiser says; also in a batch with noisy samples, which step as they do alone."""
+    x, noise, last = normal(3, 2), normal(3, 2, step=1), 40.0 if path is DISCRETE else 0.4
+    whole = kernel(Recorder(), x, path=path, t=0.0, s=0.0)
+    assert torch.equal(whole.draw(noise), x)
+    levels = {"t": torch.tensor([0.0, 2 * last, 0.0]), "s": torch.tensor([0.0, last, 0.0])}
+    mixed = kernel(Recorder(), x, path=path, **levels).draw(noise)
+    assert torch.equal(mixed[::2], x[::2])
+    assert bool((mixed[1] != x[1]).all())
+    assert bool(mixed.isfinite().all())
+
+
+@EVERY_STEP
+def test_clean_data_are_consistent_whatever_the_denoiser(kernel):
+    """The step stays where it is, so h is compared with itself; the gradient is finite too."""
+    denoiser = Recorder()
+    value = consistency(denoiser, normal(5, 3), normal(2, 5, 3, step=1), path=VE, t=0.0, s=0.0, kernel=kernel)
+    value.sum().backward()
+    assert float(value.detach().abs().max()) == 0
+    assert float(denoiser.w.grad) == 0
 
 
 @EVERY_STEP
