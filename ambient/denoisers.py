@@ -75,9 +75,10 @@ class Preconditioned(nn.Module):
     """A network that corrects a simple denoiser and is exact on clean data.
 
     h(x, t) = skip(x, t) + c_out F(c_in x, c_noise),   c_in^2 = 1 / (alpha_t^2 s^2 + sigma_t^2),   c_out^2 = `gaussian_mmse`,
-    c_noise = log(sigma_t / (alpha_t s)) within [-8, 8], s = data_std. h(x, 0) = x whatever F is, as (A1) asks.
-    The default skip, on the VE path, gives EDM's preconditioning; the `denoise` of a world fitted to the data (a Wiener
-    filter, a mixture of them) gives a better starting point.
+    c_noise = ln(sigma_t / (alpha_t s)) within [-8, 8], s = data_std. h(x, 0) = x whatever F is, as (A1) asks.
+    The default skip, on the VE path, gives EDM's preconditioning but for c_noise: EDM's is ln(sigma_t) / 4, blind to the data's
+    scale; this one is 0 where noise is as strong as signal. The `denoise` of a world fitted to the data (a Wiener filter, a
+    mixture of them) gives a better starting point.
 
     Paper: (A1) of Theorem A.6. Source: Karras et al. 2022, Table 1. Checked by: theory_checks/test_assumptions.py
 
