@@ -16,12 +16,12 @@ from ambient.runs import read_metrics, write_atomically
 from toy import panels
 from toy.drawing import Drawing
 from toy.evaluation import LEVELS
-from toy.methods import METHODS
 from toy.problem import Problem
 from toy.style import COLOURS, DASHES, DATA, FAINT, INK, RC, canvas, label_ends
 from toy.wall import COUNTS, modulation
 
 SHOWN = (1e-4, 10.0)  # errors beyond are at the border: done, or lost
+WIDTH = 0.02  # of a line, in decades of the error
 
 
 def draw_all(out: Path, results: dict[str, Any], problem: Problem) -> list[Path]:
@@ -40,24 +40,21 @@ def draw_all(out: Path, results: dict[str, Any], problem: Problem) -> list[Path]
 
 
 def errors(drawing: Drawing) -> Figure | None:
-    """nE against the level, all methods with more than one level but the exact one; a network that is shared is one line."""
-    lines, networks = {}, set()
-    for row in drawing.summary:
-        network, known = METHODS[row["method"]].network, [number is not None for number in row.get("errors", [])]
-        if row["method"] != "exact" and sum(known) > 1 and network not in networks:
-            lines[row["method"]] = row["errors"]
-            networks |= {network} - {None}
+    """nE against the level, all methods with more than one level but the exact one; lines that coincide can all be seen."""
+    lines = {row["method"]: curve(row["errors"]) for row in drawing.summary if row["method"] != "exact" and "errors" in row}
+    lines = {name: line for name, line in lines.items() if np.isfinite(line[0]).sum() > 1}
     if not lines:
         return None
     figure = canvas(7.2, 4.4)
     axes = figure.add_subplot()
-    ends = {}
-    for name, numbers in lines.items():
-        known = [(s, n["mean"], n["error"] or 0.0) for s, n in zip(LEVELS, numbers, strict=True) if n is not None]
-        s, mean, error = (np.array(v) for v in zip(*known, strict=True))
-        axes.plot(s, mean, DASHES.get(name, "-"), color=COLOURS[name], zorder=3 if name == "ours" else 2)
-        axes.fill_between(s, (mean - error).clip(mean / 50), mean + error, color=COLOURS[name], alpha=0.18, linewidth=0)
-        ends[name] = (float(s[-1]), float(mean[-1].clip(*SHOWN)))
+    order = sorted(lines, key=lambda name: (name in DASHES, name == "ours"))  # what is beneath shows between dashes
+    for i, name in enumerate(order):
+        mean, error = lines[name]
+        above = sum((np.abs(np.log10(mean / lines[other][0])) < WIDTH for other in order[i + 1 :]), np.zeros(len(mean)))
+        for depth in range(int(above.max()) + 1):  # wider where others lie on it
+            width = RC["lines.linewidth"] + 2 * depth
+            axes.plot(LEVELS, np.where(above >= depth, mean, np.nan), DASHES.get(name, "-"), color=COLOURS[name], linewidth=width)
+        axes.fill_between(LEVELS, (mean - error).clip(mean / 50), mean + error, color=COLOURS[name], alpha=0.18, linewidth=0)
     axes.set(xscale="log", yscale="log", xlim=(LEVELS[0], LEVELS[-1]))
     low, high = axes.get_ylim()
     axes.set_ylim(max(low, SHOWN[0]), min(high, SHOWN[1]))
@@ -69,8 +66,14 @@ def errors(drawing: Drawing) -> Figure | None:
     axes.set_xticks(ticks, [f"{tick:g}" if tick != 1 else "1 = n" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set(xlabel="noise level, in units of the data's noise: $s / s_n$", ylabel="error $E|h - h^*|^2$ / least possible error")
-    label_ends(axes, ends)
+    last = {name: np.flatnonzero(np.isfinite(mean))[-1] for name, (mean, _) in lines.items()}
+    label_ends(axes, {name: (LEVELS[at], float(lines[name][0][at].clip(*SHOWN))) for name, at in last.items()})
     return figure
+
+
+def curve(numbers: list[dict[str, Any] | None]) -> np.ndarray:
+    """(means, standard errors) over the levels, NaN where a method has no number."""
+    return np.array([(math.nan, math.nan) if n is None else (n["mean"], n["error"] or 0.0) for n in numbers]).T
 
 
 def wall(drawing: Drawing) -> Figure | None:

@@ -49,6 +49,7 @@ def known(drawing: Drawing) -> list[str]:
         paragraphs(story.TABLE, kind="by"),
         "<h2>The wall</h2>",
         paragraphs(story.WALL.format(here=modulation(relative), twice=modulation(2 * relative))),
+        paragraphs(story.DECONVOLUTION) if deconvolved(drawing) else "",
         picture(out, "wall", CAPTIONS["wall"]) or paragraphs(story.NO_WALL, kind="by"),
     ]
 
@@ -73,6 +74,11 @@ def unknown(drawing: Drawing) -> list[str]:
         picture(out, "without_truth", CAPTIONS["without_truth"]),
         results_table(drawing.summary),
     ]
+
+
+def deconvolved(drawing: Drawing) -> bool:
+    """Whether the grid deconvolution was run, as a method or for the wall."""
+    return bool(drawing.results["wall"]) or any(row["method"] == "deconvolution" for row in drawing.summary)
 
 
 def found(sentences: list[str]) -> str:

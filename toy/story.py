@@ -62,8 +62,11 @@ WALL = """
 "Exact" is a statement about the minimiser of a loss, over all functions and with endless data. It says nothing about how much
 of the truth is still visible in the data. Noise blurs: a pattern that repeats at distance d keeps, in the density of the
 noisy points, exp(-2 pi^2 s_n^2 / d^2) of its strength. Here that is {here:.2g}; at twice the noise it would be {twice:.1g}.
-What N points show of it drowns once it falls to about 1/sqrt(N), and no method, trained or not, gets it back. The grid
-deconvolution sees the same data, needs no network, and is stopped with the truth in hand: it marks what could be had.
+What N points show of it drowns once it falls to about 1/sqrt(N), and no method, trained or not, gets it back.
+"""
+
+DECONVOLUTION = """
+The grid deconvolution sees the same data, needs no network, and is stopped with the truth in hand: it marks what could be had.
 """
 
 NO_WALL = "This run did not measure it: the smoke preset leaves it out, and there is no grid in more than two dimensions."
@@ -85,8 +88,8 @@ many of them tells apart.
 CAPTIONS = {
     "samples": """
 The clean points, the noisy ones, and what each method makes of the noisy ones; the black outline is the truth. SW2 is
-the sliced Wasserstein distance to clean points: 0 is perfect, and finite samples never reach it. Exact, oracle and
-deconvolution use the truth, for reference.""",
+the sliced Wasserstein distance to clean points: 0 is perfect, and finite samples never reach it. What has a star in the
+table uses the truth, for reference.""",
     "own samples": """
 The noisy points, and what each method makes of them. Early stop is the cautious answer: best guesses of clean points,
 too narrow by what the noise has hidden. Going on below the noise draws whole points; how far to trust them is the
@@ -97,8 +100,8 @@ ground, the further from the exact answer; it covers 99 % of the noisy points of
     "field curves": "Where each denoiser sends a point at *half* the data's noise, a level at which no data exist.",
     "errors": """
 Error against noise level. Right of the line the first idea alone promises 0; left of it the second has to carry the
-answer down. The exact denoiser is 0 and not shown; early stop is the network of ambient-only; shades are standard
-errors, where there are several seeds.""",
+answer down. The exact denoiser is 0 and not shown. Where lines coincide, those beneath are drawn wider; shades are
+standard errors, where there are several seeds.""",
     "wall": """
 Above: what is recovered as the noise grows. Below: what is left to recover it from; dashed, the strength that chance
 alone has in N points. The vertical line is this run.""",

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from html import unescape
 
 import matplotlib as mpl
@@ -10,14 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from toy import findings, page, table
 from toy.drawing import Drawing
+from toy.figures import errors
 from toy.gmm import Config, Source
 from toy.methods import METHODS
 from toy.problem import remarks
-from toy.style import COLOURS, spread_out
+from toy.report import known
+from toy.style import COLOURS, RC, spread_out
 
 DATA_URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 
@@ -58,6 +63,18 @@ def test_what_a_problem_allows_is_drawn_and_nothing_else(run, expected, request)
         assert ink.mean() > 0.01, f"{file.name} is all but empty"
         assert ink[:, : width // 2].any()
         assert ink[:, width // 2 :].any()
+
+
+def test_lines_that_coincide_can_all_be_seen(drawing):
+    """Networks that are hardly trained have the same errors; early-stop has those of ambient-only in any run."""
+    with mpl.rc_context(RC):
+        figure = errors(drawing)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    pixels, box = np.asarray(canvas.buffer_rgba())[..., :3], figure.axes[0].get_window_extent()
+    inside = pixels[len(pixels) - int(box.y1) : len(pixels) - int(box.y0), int(box.x0) : int(box.x1)]
+    for name in ("ours", "paper", "ambient-only", "early-stop", "wiener"):
+        assert (inside == np.round(255 * np.array(to_rgb(COLOURS[name])))).all(-1).sum() > 50, f"{name} is hidden"
 
 
 def test_drawing_changes_no_global_style(smoke_run):
@@ -107,6 +124,16 @@ def test_the_report_warns_of_too_few_points_in_the_words_of_the_terminal(own_dat
     text = text_of(page_of(own_data_run)[0])
     for remark in said:
         assert remark in text
+
+
+def test_the_report_explains_the_deconvolution_where_it_was_run_alone(drawing):
+    def told(**results):
+        return "grid deconvolution sees" in "".join(known(replace(drawing, results={**drawing.results, **results})))
+
+    wiener = next(row for row in drawing.summary if row["method"] == "wiener")
+    assert not told()
+    assert told(summary=[*drawing.summary, {**wiener, "method": "deconvolution"}])
+    assert told(wall=[{"noise": 0.35}])
 
 
 def number(mean, error=None):
