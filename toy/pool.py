@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,13 +29,15 @@ class Task(Protocol):
     def __call__(self, report: Callable[[str, float, float], None], stop: Callable[[], bool]) -> Any: ...
 
 
+PATIENCE = 10.0  # seconds, after a failure, for the other tasks to save; an evaluation does not ask whether to stop
 _messages: Any = None
 
 
 def run_all(tasks: Sequence[Task], *, workers: int, done: Callable[[Any], None]) -> None:
     """Run the tasks, one thread each, `workers` at a time; `done(result)` in order of completion.
 
-    Raises: Interrupted once every task has saved, on SIGINT or SIGTERM; UserError if a process is killed.
+    Raises: Interrupted once every task has saved, on SIGINT or SIGTERM; UserError if a process is killed; and what a task raises,
+    with its traceback, once the others have saved or PATIENCE is at its end.
     """
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
@@ -57,16 +62,20 @@ def run_all(tasks: Sequence[Task], *, workers: int, done: Callable[[Any], None])
         finally:
             processes = list(pool._processes.values())
             pool.shutdown(wait=complete, cancel_futures=True)
-            _end(processes)
+            _end(processes, math.inf if stopping() else PATIENCE)
         if pending:
             raise Interrupted("everything is saved")
 
 
-def _end(processes: Sequence[BaseProcess]) -> None:
-    """SIGTERM until all have left: a task saves at the first; after it, a worker may wait for a lock that died with another."""
+def _end(processes: Sequence[BaseProcess], patience: float) -> None:
+    """SIGTERM until all have left: a task saves at the first; after it, a worker may wait for a lock that died with another.
+
+    Those that have not left after `patience` seconds are killed, which loses what they have done since their last checkpoint.
+    """
+    deadline = time.monotonic() + patience
     while any(process.is_alive() for process in processes):
         for process in processes:
-            process.terminate()
+            process.terminate() if time.monotonic() < deadline else process.kill()
         time.sleep(0.2)
 
 
@@ -89,7 +98,21 @@ def _leave_with_parent() -> None:
 
 def _work(task: Task) -> Any:
     with stop_requests() as stopping:
-        return task(lambda *message: _messages.put(message), stopping)
+        try:
+            return task(lambda *message: _messages.put(message), stopping)
+        except Exception as error:
+            if _can_travel(error):
+                raise
+            raise RuntimeError("".join(traceback.format_exception(error))) from None
+
+
+def _can_travel(error: Exception) -> bool:
+    """Whether another process can be told: one that cannot be rebuilt there would be taken for a worker that was killed."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
 
 
 class Bars:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from ambient.runs import Interrupted, UserError
+from toy import pool
 from toy.pool import run_all
 
 pytestmark = pytest.mark.timeout(90)  # a pool that waits for ever is what is looked for
@@ -64,6 +66,25 @@ class Mistake:
         raise UserError("mend this")
 
 
+class Odd(Exception):  # noqa: N818
+    """Cannot be rebuilt from its message in another process."""
+
+    def __init__(self, one: int, other: int):
+        super().__init__(f"{one} and {other}")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Raises what no user can mend."""
+
+    odd: bool = False
+
+    def __call__(self, report: Any, stop: Any) -> int:
+        if self.odd:
+            raise Odd(1, 2)
+        return {"here": 1}["missing"]
+
+
 def test_all_results_come_in():
     found = []
     run_all([Nap(str(i)) for i in range(5)], workers=2, done=found.append)
@@ -87,3 +108,21 @@ def test_a_worker_that_is_killed_is_reported(tmp_path):
 def test_a_mistake_ends_the_others():
     with pytest.raises(UserError, match="mend this"):
         run_all([Mistake(), Nap("long", 60.0)], workers=2, done=lambda _: None)
+
+
+@pytest.mark.parametrize(("order", "deaf"), [(1, True), (-1, False)], ids=["fault first", "fault last"])
+def test_a_fault_ends_the_others_and_shows_where_it_was(monkeypatch, order, deaf):
+    """Also one that does not ask whether to stop, and those that have not begun."""
+    monkeypatch.setattr(pool, "PATIENCE", 1.0)
+    tasks = [Fault(), Nap("long", 60.0, deaf)][::order] + [Nap("later", 60.0, deaf)] * 3
+    begin = time.monotonic()
+    with pytest.raises(KeyError, match="missing") as caught:
+        run_all(tasks, workers=2, done=lambda _: None)
+    assert 'return {"here": 1}["missing"]' in str(caught.value.__cause__)
+    assert time.monotonic() - begin < 45
+    assert not multiprocessing.active_children()
+
+
+def test_a_fault_that_cannot_travel_is_not_taken_for_a_killed_worker():
+    with pytest.raises(RuntimeError, match="Odd: 1 and 2"):
+        run_all([Fault(odd=True)], workers=2, done=lambda _: None)
