@@ -38,7 +38,7 @@ def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -
         raise UserError(f"{file} holds no points")
     levels = _levels(table, file, sigma_n, noise_column)
     points = table.drop(columns=[noise_column] if noise_column else [])
-    words = [str(column) for column in points.columns if not _holds_numbers(points[column])]
+    words = [str(name) for name, column in points.items() if not _holds_numbers(column)]
     if words:
         raise UserError(f"{file}: columns must be numbers, but {', '.join(words)} holds something else; leave it out")
     if any(pd.api.types.is_complex_dtype(points[column]) for column in points.columns):
