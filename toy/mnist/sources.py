@@ -93,7 +93,7 @@ def _guarded(where: object, what: str, reader: Callable[[], Any]) -> Any:
     """What `reader` returns; whatever is wrong with the file becomes one line."""
     try:
         return reader()
-    except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         pickled = "holds pickled objects, which are not read" if "allow_pickle" in str(error) else f"not {what}, or damaged"
         raise UserError(f"cannot read {where}: {pickled} ({type(error).__name__}); replace it") from error
     except OSError as error:
