@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ambient.randomness import generator
 from ambient.runs import UserError, digest
-from toy.mnist.sources import Arrays, read
+from toy.mnist.archives import Arrays, read
 
 FEWEST = 100  # images; the paper reports that it did not work on fewer
 SMALLEST = 7  # pixels; pooled further, digits are no digits

@@ -6,7 +6,6 @@ import functools
 import gzip
 import hashlib
 import io
-import logging
 import re
 import zipfile
 import zlib
@@ -162,6 +161,7 @@ def _fetch(repo: str) -> dict[str, Path]:
     try:
         import huggingface_hub as hub
         from huggingface_hub.errors import RepositoryNotFoundError
+        from huggingface_hub.utils import logging
     except ImportError as error:
         raise UserError(f"{repo} is on the hub; pip install huggingface_hub, or {OFFLINE}") from error
 
@@ -169,7 +169,7 @@ def _fetch(repo: str) -> dict[str, Path]:
         kept = hub.try_to_load_from_cache(repo, name, repo_type="dataset")
         return Path(kept if isinstance(kept, str) else hub.hf_hub_download(repo, name, repo_type="dataset"))
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would tell of every attempt
+    logging.set_verbosity_error()  # it would tell of every attempt
     folder = dict(HUB.values()).get(repo)
     known = [f"{folder}/{split}-00000-of-00001.parquet" for split in ("train", "test")]
     try:
