@@ -74,23 +74,34 @@ def gaussian_mmse(at_t: Level, data_std: float) -> Tensor:
 class Preconditioned(nn.Module):
     """A network that corrects a simple denoiser and is exact on clean data.
 
-    h(x, t) = skip(x, t) + c_out F(c_in x, c_noise),   c_in^2 = 1 / (alpha_t^2 s^2 + sigma_t^2),   c_out^2 = `gaussian_mmse`,
-    c_noise = ln(sigma_t / (alpha_t s)) within [-8, 8], s = data_std. h(x, 0) = x whatever F is, as (A1) asks.
+    h(x, t) = skip(x, t) + c_out F(c_in (x - alpha_t m), c_noise),   c_in^2 = 1 / (alpha_t^2 s^2 + sigma_t^2),
+    c_out^2 = `gaussian_mmse`, c_noise = ln(sigma_t / (alpha_t s)) within [-8, 8], s = data_std, m = the data's mean (0 if not
+    given). h(x, 0) = x whatever F is, as (A1) asks.
     The default skip, on the VE path, gives EDM's preconditioning but for c_noise: EDM's is ln(sigma_t) / 4, blind to the data's
     scale; this one is 0 where noise is as strong as signal. The `denoise` of a world fitted to the data (a Wiener filter, a
     mixture of them) gives a better starting point.
 
     Paper: (A1) of Theorem A.6. Source: Karras et al. 2022, Table 1. Checked by: theory_checks/test_assumptions.py
 
-    Args: network(x, c_noise, condition), with c_noise (B,) of x's type; skip(x_t, level).
+    Args: network(x, c_noise, condition), with c_noise (B,) of x's type; skip(x_t, level), by default the posterior mean if X_0
+    were N(m, s^2 I); mean m, as one sample of x.
     """
 
-    def __init__(self, network: Callable[..., Tensor], path: Path, *, data_std: float, skip: Skip | None = None):
+    def __init__(
+        self,
+        network: Callable[..., Tensor],
+        path: Path,
+        *,
+        data_std: float,
+        mean: Tensor | None = None,
+        skip: Skip | None = None,
+    ):
         super().__init__()
         if not 0 < data_std < float("inf"):
             raise ValueError(f"data_std must be positive and finite; got {data_std}")
         self.network, self.path, self.data_std = network, path, float(data_std)
-        self.skip = skip or scalar_skip(self.data_std)
+        self.mean = mean if mean is not None else torch.zeros(())
+        self.skip = skip
 
     def forward(self, x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
         times = torch.as_tensor(t, dtype=torch.float64, device=x_t.device).expand(x_t.shape[0])
@@ -98,8 +109,10 @@ class Preconditioned(nn.Module):
         alpha, sigma = at_t
         c_in = (alpha**2 * self.data_std**2 + sigma**2).rsqrt()
         c_noise = (sigma / (alpha * self.data_std)).log().clamp(-8.0, 8.0)
-        correction = self.network(expand(c_in, x_t) * x_t, c_noise.to(x_t.dtype), condition)
-        return self.skip(x_t, at_t) + expand(gaussian_mmse(at_t, self.data_std).sqrt(), x_t) * correction
+        centred = x_t - expand(alpha, x_t) * self.mean
+        correction = self.network(expand(c_in, x_t) * centred, c_noise.to(x_t.dtype), condition)
+        start = self.skip(x_t, at_t) if self.skip else self.mean + scalar_skip(self.data_std)(centred, at_t)
+        return start + expand(gaussian_mmse(at_t, self.data_std).sqrt(), x_t) * correction
 
 
 class GradientField(nn.Module):

@@ -73,20 +73,27 @@ class GaussianMixture(World):
             raise ValueError(f"weights must be non-negative and sum to 1; they sum to {float(self.weights.sum()):.6g}")
         if not torch.allclose(self.covariances, self.covariances.mT, rtol=1e-5, atol=1e-6 * float(self.covariances.abs().max())):
             raise ValueError("covariances must be symmetric")
-        self.variances, self.axes = torch.linalg.eigh(self.covariances)  # (K, D), (K, D, D)
+        self.variances, self.axes = torch.linalg.eigh(self.covariances)  # (K, D), (K, D, D), as columns
         if bool((self.variances <= 0).any()):
             raise ValueError(
                 f"covariances must be positive definite; the smallest eigenvalue is {float(self.variances.min()):.3g}"
             )
 
+    @classmethod
+    def from_axes(cls, weights: Tensor, means: Tensor, axes: Tensor, variances: Tensor) -> GaussianMixture:
+        """From the eigenvectors (K, D, D), as columns, and eigenvalues (K, D) of the covariances."""
+        return cls(weights, means, axes * variances[:, None, :] @ axes.mT)
+
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         noise = torch.randn(count, self.means.shape[1], dtype=self.means.dtype, generator=generator)
-        scaled = self.variances[component].sqrt() * noise
-        return self.means[component] + torch.einsum("bij,bj->bi", self.axes[component], scaled)
+        for k in range(len(self.weights)):  # in place: nothing of size (count, D, D)
+            mine = component == k
+            noise[mine] = self.means[k] + (self.variances[k].sqrt() * noise[mine]) @ self.axes[k].T
+        return noise
 
     def _components(self, x_t: Tensor, at_t: Level) -> tuple[Tensor, Tensor, Tensor]:
-        """log(w_k p_t(x | k)) (B, K), E[X_0 | x, k] (B, K, D), and the posterior variances of k along its axes (B, K, D)."""
+        """log(w_k p_t(x | k)) (B, K), and along the axes of k: E[X_0 | x, k] - mu_k and the posterior variances, (B, K, D)."""
         if x_t.ndim != 2 or x_t.shape[1] != self.means.shape[1]:
             raise ValueError(f"this mixture lives in {self.means.shape[1]} dimensions; got points of shape {tuple(x_t.shape)}")
         x = x_t.to(self.means)[:, None, :]
@@ -94,20 +101,26 @@ class GaussianMixture(World):
         centred = torch.einsum("kij,bki->bkj", self.axes, x - alpha * self.means)
         total = alpha**2 * self.variances + sigma**2
         log_density = -0.5 * (centred**2 / total + total.log() + math.log(2 * math.pi)).sum(-1)
-        shrunk = torch.einsum("kij,bkj->bki", self.axes, alpha * self.variances / total * centred)
-        return self.weights.log() + log_density, self.means + shrunk, self.variances * sigma**2 / total
+        return self.weights.log() + log_density, alpha * self.variances / total * centred, self.variances * sigma**2 / total
 
     def log_prob(self, x_t: Tensor, at_t: Level) -> Tensor:
-        return self._components(x_t, at_t)[0].logsumexp(1).to(x_t.dtype)
+        return self.log_components(x_t, at_t).logsumexp(1).to(x_t.dtype)
+
+    def log_components(self, x_t: Tensor, at_t: Level) -> Tensor:
+        """log(w_k p_t(x_t | k)), (B, K), in the type of `means`: their softmax is the posterior of the component."""
+        return self._components(x_t, at_t)[0]
 
     def denoise(self, x_t: Tensor, at_t: Level) -> Tensor:
-        log_weights, means, _ = self._components(x_t, at_t)
-        return torch.einsum("bk,bkd->bd", log_weights.softmax(1), means).to(x_t.dtype)
+        log_weights, shrunk, _ = self._components(x_t, at_t)
+        weights = log_weights.softmax(1)
+        moved = torch.einsum("bkj,kij->bi", weights[..., None] * shrunk, self.axes)
+        return (weights @ self.means + moved).to(x_t.dtype)
 
     def posterior_covariance(self, x_t: Tensor, at_t: Level) -> Tensor:
         """Cov(X_0 | X_t = x_t), (B, D, D): within the components plus between them."""
-        log_weights, means, variances = self._components(x_t, at_t)
+        log_weights, shrunk, variances = self._components(x_t, at_t)
         weights = log_weights.softmax(1)
+        means = self.means + torch.einsum("kij,bkj->bki", self.axes, shrunk)
         within = torch.einsum("bk,kij,bkj,klj->bil", weights, self.axes, variances, self.axes)
         spread = means - torch.einsum("bk,bkd->bd", weights, means)[:, None]
         return (within + torch.einsum("bk,bki,bkj->bij", weights, spread, spread)).to(x_t.dtype)

@@ -7,7 +7,10 @@ import importlib
 from ambient.config import command, nearest
 from ambient.runs import UserError
 
-EXPERIMENTS = {"gmm": "Gaussian mixtures: learn a clean distribution from noisy points, beside every alternative"}
+EXPERIMENTS = {
+    "gmm": "Gaussian mixtures: learn a clean distribution from noisy points, beside every alternative",
+    "mnist": "digits: the same on images, and the paper's tables and figures in miniature",
+}
 
 
 def main(argv: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,27 +22,38 @@ LEVELS = (*BELOW, 1.0, 1.5, 3.0)
 STEPS = 100
 
 
-def normalised_errors(fitted: Fitted, problem: Problem, *, count: int, levels: tuple[float, ...] = LEVELS) -> list[float | None]:
-    """nE(s) = E||h - h*||^2 / MMSE(s) with X_s from the true p_s, at each multiple of the data's noise.
+def probes(
+    fitted: Fitted, problem: Problem, clean: Callable[[torch.Generator], Tensor], levels: tuple[float, ...]
+) -> Iterator[tuple[Tensor, Tensor, float] | None]:
+    """(x_0, x_t, t) at each multiple of the data's noise; None where the method has no denoiser.
 
-    None where the method has no denoiser. The same points for every method and seed.
+    The same points for every method and seed.
     """
-    world = problem.world
-    assert isinstance(world, GaussianMixture)
-    errors: list[float | None] = []
     for number, multiple in enumerate(levels):
         t = float(problem.path.t_from_ratio(multiple * problem.path.ratio(problem.t_n)))
         elsewhere = fitted.only_at is not None and abs(t - fitted.only_at) > 1e-6 * t
         if elsewhere or t < fitted.stop:
+            yield None
+            continue
+        source = generator(0, "evaluation", number)
+        x_0 = clean(source)
+        yield x_0, problem.path(t).apply(x_0, torch.randn(x_0.shape, dtype=x_0.dtype, generator=source)), t
+
+
+@torch.no_grad()
+def normalised_errors(fitted: Fitted, problem: Problem, *, count: int, levels: tuple[float, ...] = LEVELS) -> list[float | None]:
+    """nE(s) = E||h - h*||^2 / MMSE(s) with X_s from the true p_s, at each multiple of the data's noise, see `probes`."""
+    world = problem.world
+    assert isinstance(world, GaussianMixture)
+    errors: list[float | None] = []
+    for probe in probes(fitted, problem, lambda source: world.sample(count, source), levels):
+        if probe is None:
             errors.append(None)
             continue
-        source, at_t = generator(0, "evaluation", number), problem.path(t)
-        x_0 = world.sample(count, source)
-        x_t = at_t.apply(x_0, torch.randn(x_0.shape, dtype=x_0.dtype, generator=source))
-        mmse = world.posterior_covariance(x_t, at_t).diagonal(dim1=1, dim2=2).sum(1).mean()
-        with torch.no_grad():
-            h = fitted.denoiser(x_t.float(), t)
-        errors.append(float(losses.squared_norm(h.double() - world.denoise(x_t, at_t)).mean() / mmse))
+        _, x_t, t = probe
+        mmse = world.posterior_covariance(x_t, problem.path(t)).diagonal(dim1=1, dim2=2).sum(1).mean()
+        h = fitted.denoiser(x_t.float(), t)
+        errors.append(float(losses.squared_norm(h.double() - world.denoise(x_t, problem.path(t))).mean() / mmse))
     return errors
 
 
@@ -51,8 +63,8 @@ def sub_n_mean(errors: list[float | None]) -> float | None:
     return sum(below) / len(BELOW) if len(below) == len(BELOW) else None
 
 
-def generate(fitted: Fitted, problem: Problem, count: int, *, seed: int) -> Tensor:
-    """Samples of X_0 as the method makes them."""
+def generate(fitted: Fitted, problem: Problem, count: int, *, seed: int, steps: int = STEPS) -> Tensor:
+    """Samples of X_0 as the method makes them, in `steps` steps."""
     source = generator(seed, "sampling")
     if fitted.draw is not None:
         return fitted.draw(count, source)
@@ -66,7 +78,7 @@ def generate(fitted: Fitted, problem: Problem, count: int, *, seed: int) -> Tens
     spread = math.sqrt(float(alpha) ** 2 * problem.data_std**2 + float(sigma) ** 2)
     x_t = float(alpha) * problem.data_mean + spread * torch.randn(count, problem.dim, generator=source)
     last = float(path.t_from_ratio(FINEST * path.ratio(problem.t_n)))
-    times = samplers.log_snr_grid(path, start=start, stop=fitted.stop, steps=STEPS, last=last)
+    times = samplers.log_snr_grid(path, start=start, stop=fitted.stop, steps=steps, last=last)
     x = samplers.sample(
         fitted.denoiser,
         x_t,

@@ -1,4 +1,4 @@
-"""One method on one problem: fit, evaluate, write what it found."""
+"""One method on one problem: fit, evaluate, write what it found; and all of them, on several processes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ambient.runs import UserError, write_atomically
-from toy.evaluation import against_truth
 from toy.methods import METHODS, ours
 from toy.methods.consistent import Recipe
 from toy.problem import Problem
-from toy.training import Report, Trainer
-from toy.without_truth import without_truth
+from toy.training import Optimiser, Report, Trainer
 
 FORMAT = 1  # of result.json and results.json
-SHOWN = 4_000  # samples kept for the figures
 
 
 @dataclass(frozen=True)
@@ -37,30 +34,31 @@ class Fit:
     samples: int
     config: dict[str, Any]
     recipe: Recipe
+    optimiser: Optimiser
+    score: Callable[..., dict[str, Any]]  # (fitted, problem, count=, seed=) -> numbers, and "arrays" for the figures
 
     def __call__(self, report: Report, stop: Callable[[], bool]) -> list[dict[str, Any]]:
         """Fit and evaluate each method that has no result yet; the rows."""
-        return [self._one(name, report, stop) for name in self.methods]
+        problem = cache(lambda: self.problem(self.seed))
+        return [self._one(name, problem, report, stop) for name in self.methods]
 
-    def _one(self, name: str, report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
+    def _one(self, name: str, build: Callable[[], Problem], report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
         folder = self.directory / "methods" / name / f"seed_{self.seed}"
         if (folder / "result.json").exists():
             return read_result(folder / "result.json")
         folder.mkdir(parents=True, exist_ok=True)
-        problem, method = self.problem(self.seed), ours.with_recipe(self.recipe) if name == "ours" else METHODS[name]
+        problem, method = build(), ours.with_recipe(self.recipe) if name == "ours" else METHODS[name]
         networks = self.directory / "networks" / f"seed_{self.seed}"
-        trainer = Trainer(problem, networks, self.config, self.seed, self.evaluations, report, stop)
+        trainer = Trainer(problem, networks, self.config, self.seed, self.evaluations, report, stop, self.optimiser)
         start = time.process_time()
         fitted = method.fit(problem, trainer)
         seconds = time.process_time() - start
-        score = against_truth if problem.world else without_truth
-        found = score(fitted, problem, count=self.samples, seed=self.seed)
-        samples = found.pop("samples")[:SHOWN].numpy()
+        found = self.score(fitted, problem, count=self.samples, seed=self.seed)
+        arrays = found.pop("arrays")
         row = {"format": FORMAT, "method": name, "seed": self.seed, **found}
         row |= {"network_evaluations": trainer.evaluations, "cpu_seconds": round(seconds, 1)}
-        field = field_below(fitted.denoiser, problem) if fitted.only_at is None and fitted.stop == 0 else {}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, samples=samples, **field)
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
         write_atomically(folder / "arrays.npz", buffer.getvalue())
         write_atomically(folder / "result.json", json.dumps(row).encode())
         return row
@@ -80,12 +78,31 @@ def read_result(path: Path) -> dict[str, Any]:
     return row
 
 
-@torch.no_grad()
-def field_below(denoiser: Callable[..., torch.Tensor], problem: Problem) -> dict[str, np.ndarray]:
-    """h(x, t) - x at half the data's noise, on a grid, in one or two dimensions: where the denoiser sends each point."""
-    if problem.dim > 2:
-        return {}
-    t = float(problem.path.t_from_ratio(0.5 * problem.path.ratio(problem.t_n)))
-    line = torch.linspace(-2.2, 2.2, 200 if problem.dim == 1 else 25) * problem.data_std
-    grid = torch.cartesian_prod(*[line] * problem.dim).reshape(-1, problem.dim) + problem.data_mean
-    return {"grid": grid.numpy(), "field": (denoiser(grid, t) - grid).numpy()}
+def choose(wanted: tuple[str, ...], problem: Problem, *, all_of: tuple[str, ...] = tuple(METHODS)) -> list[str]:
+    """The methods that can treat the problem; says which cannot, and why. Raises: UserError for one that was named."""
+    chosen = []
+    for name in METHODS:
+        if name in wanted:
+            reason = METHODS[name].unfit(problem)
+            if reason is None:
+                chosen.append(name)
+            elif wanted != all_of:
+                raise UserError(f"method {name} cannot be run here: {reason}")
+            else:
+                print(f"left out {name}: {reason}")
+    return chosen
+
+
+def share_networks(methods: list[str]) -> list[tuple[str, ...]]:
+    """Methods that train the same network go together; the longest trainings first."""
+    groups: dict[str, list[str]] = {}
+    for name in methods:
+        groups.setdefault(METHODS[name].network or name, []).append(name)
+    order = ("ours", "paper", "ambient-only", "sure-denoise")
+    return sorted(map(tuple, groups.values()), key=lambda group: order.index(group[0]) if group[0] in order else len(order))
+
+
+def say(row: dict[str, Any], quality: str, value: float | None) -> None:
+    """One line on a method that is done."""
+    shown = "-" if value is None else f"{value:.4f}"
+    print(f"  {row['method']:14} seed {row['seed']}   {quality} {shown}   {row['cpu_seconds']:.0f} CPU s")

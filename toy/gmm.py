@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,17 @@ import pandas as pd
 
 from ambient.config import nearest, option, parse
 from ambient.paths import VarianceExploding
-from ambient.runs import Run, UserError, write_atomically
+from ambient.runs import Run, write_atomically
 from toy import figures, table
 from toy import report as report_page
-from toy.experiment import FORMAT, Fit
+from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.methods import METHODS, ours
-from toy.methods.consistent import Recipe
 from toy.mixtures import MIXTURES
 from toy.points import LARGEST_NOISE, digest_of_file, load_points
 from toy.pool import run_all
 from toy.problem import Problem, from_points, from_world, remarks
+from toy.scoring import score_points
+from toy.training import Optimiser
 from toy.wall import Wall
 
 FEWEST = 100  # samples: a mean of squares over so many is already off by sqrt(2 / 100), 14 %, in one dimension
@@ -95,22 +96,7 @@ class Config:
             raise ValueError("--noise-column goes with --data")
         if self.data is not None and self.points is not None:
             raise ValueError("--points goes with a built-in world, not with --data")
-        self.recipe_of_ours()
-
-    def recipe_of_ours(self) -> Recipe:
-        """The recipe of `ours` with the changes asked for. Raises: ValueError for an unknown key or a value it cannot take."""
-        known, changes = {field.name: getattr(ours.RECIPE, field.name) for field in fields(Recipe)}, {}
-        for word in self.recipe:
-            key, _, value = word.partition("=")
-            if key not in known:
-                raise ValueError(f"unknown recipe key {key!r}{nearest(key, known)}")
-            if key in changes:
-                raise ValueError(f"--recipe gives {key!r} twice")
-            try:
-                changes[key] = _as(known[key], value)
-            except ValueError as error:
-                raise ValueError(f"recipe {key} takes a value like {known[key]}; got {value!r}") from error
-        return replace(ours.RECIPE, **changes)
+        ours.RECIPE.changed(self.recipe)
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on."""
@@ -120,17 +106,6 @@ class Config:
     def level(self) -> float:
         """sigma_n of a built-in world."""
         return self.sigma_n if self.sigma_n is not None else 0.35 * MIXTURES[self.world].separation
-
-
-def _as(example: Any, text: str) -> Any:
-    if isinstance(example, bool):
-        if text not in ("true", "false"):
-            raise ValueError
-        return text == "true"
-    if isinstance(example, tuple):
-        low, high = text.split(",")
-        return float(low), float(high)
-    return type(example)(text)
 
 
 @dataclass(frozen=True)
@@ -152,7 +127,7 @@ def main(argv: list[str]) -> None:
     config = parse(Config, argv, prog="python -m toy gmm", description=__doc__ or "", presets=PRESETS)
     out = Path(config.out or f"runs/gmm-{config.preset}")
     problem = Source(config)(config.seed)
-    methods = choose(config, problem)
+    methods = choose(config.method, problem)
     with closing(Run(out, config.identity())) as run:
         announce(config, problem, methods, out)
         rows, wall = compute(config, out, methods)
@@ -180,21 +155,6 @@ def write_samples(config: Config, out: Path, methods: list[str]) -> None:
     write_atomically(out / "samples.csv", pd.concat(tables).to_csv(index=False).encode())
 
 
-def choose(config: Config, problem: Problem) -> list[str]:
-    """The methods that can treat the problem; says which cannot, and why."""
-    chosen = []
-    for name in METHODS:
-        if name in config.method:
-            reason = METHODS[name].unfit(problem)
-            if reason is None:
-                chosen.append(name)
-            elif tuple(config.method) != tuple(METHODS):
-                raise UserError(f"method {name} cannot be run here: {reason}")
-            else:
-                print(f"left out {name}: {reason}")
-    return chosen
-
-
 def announce(config: Config, problem: Problem, methods: list[str], out: Path) -> None:
     """Say what is about to happen, and warn where it cannot work."""
     amount = "a stream of points" if problem.count is None else f"{problem.count:,} points"
@@ -207,36 +167,26 @@ def announce(config: Config, problem: Problem, methods: list[str], out: Path) ->
 
 def compute(config: Config, out: Path, methods: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Every method for every seed, and the wall where the world is known: (rows, rows of the wall)."""
-    rows: list[dict[str, Any]] = []
     wall_file = out / "wall.json"
-    tasks: list[Any] = []
-    for seed in range(config.seed, config.seed + config.seeds):
-        for group in share_networks(methods):
-            budget, recipe = 1e6 * config.evaluations, config.recipe_of_ours()
-            tasks.append(Fit(group, seed, Source(config), out, budget, config.samples, config.identity(), recipe))
-    if config.preset != "smoke" and config.data is None and METHODS["deconvolution"].unfit(Source(config)(config.seed)) is None:
+    budget, recipe, identity = 1e6 * config.evaluations, ours.RECIPE.changed(config.recipe), config.identity()
+    tasks: list[Any] = [
+        Fit(group, seed, Source(config), out, budget, config.samples, identity, recipe, Optimiser(), score_points)
+        for seed in range(config.seed, config.seed + config.seeds)
+        for group in share_networks(methods)
+    ]
+    deconvolves = METHODS["deconvolution"].unfit(Source(config)(config.seed)) is None
+    if config.preset != "smoke" and config.data is None and deconvolves and not wall_file.exists():
         tasks.append(Wall(config.world, config.seed))
+    rows: list[dict[str, Any]] = []
 
     def keep(result: list[dict[str, Any]]) -> None:
         if "noise" in result[0]:
             write_atomically(wall_file, json.dumps(result).encode())
             return
+        rows.extend(result)
         for row in result:
-            rows.append(row)
             quality = "sub_n" if "sub_n" in row else "sw2_noisy"
-            value = "-" if row.get(quality) is None else f"{row[quality]:.4f}"
-            print(
-                f"  {row['method']:14} seed {row['seed']}   {quality.replace('_', '-')} {value}   {row['cpu_seconds']:.0f} CPU s"
-            )
+            say(row, quality.replace("_", "-"), row.get(quality))
 
-    run_all([task for task in tasks if not (isinstance(task, Wall) and wall_file.exists())], workers=config.workers, done=keep)
+    run_all(tasks, workers=config.workers, done=keep)
     return rows, json.loads(wall_file.read_text()) if wall_file.exists() else []
-
-
-def share_networks(methods: list[str]) -> list[tuple[str, ...]]:
-    """Methods that train the same network go together; the longest trainings first."""
-    groups: dict[str, list[str]] = {}
-    for name in methods:
-        groups.setdefault(METHODS[name].network or name, []).append(name)
-    order = ("ours", "paper", "ambient-only", "sure-denoise")
-    return sorted(map(tuple, groups.values()), key=lambda group: order.index(group[0]) if group[0] in order else len(order))

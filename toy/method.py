@@ -35,7 +35,12 @@ def always(problem: Problem) -> str | None:
 
 def needs_world(problem: Problem) -> str | None:
     """The refusal of a method that uses the truth."""
-    return None if problem.world is not None else "it needs the clean distribution, which is unknown for your own data"
+    return None if problem.world is not None else "it needs the clean distribution, which is unknown for these data"
+
+
+def needs_clean(problem: Problem) -> str | None:
+    """The refusal of a method that trains on clean data."""
+    return None if problem.clean_batch is not None else "it needs clean data, which there are none of"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from string import Template
 from typing import Any
 
 from toy.style import COLOURS
-from toy.table import cells
+from toy.table import Columns, cells
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -104,9 +104,9 @@ def picture(out: Path, name: str, caption: str) -> str:
     return f'<figure{wide}><img alt="{name}" src="data:image/png;base64,{data}"><figcaption>{rich(caption)}</figcaption></figure>'
 
 
-def results_table(summary: list[dict[str, Any]]) -> str:
+def results_table(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
     """The table of the terminal, with a line on what each method is."""
-    head, *body = cells(summary)
+    head, *body = cells(summary, wanted)
     rows = []
     for row, (name, *numbers) in zip(summary, body, strict=True):
         dot = f'<span class="dot" style="background:{COLOURS[row["method"]]}"></span>'

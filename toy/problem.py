@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ambient.denoisers import Skip
 from ambient.paths import Path, transition
 from ambient.randomness import generator
 from ambient.worlds import World
@@ -32,6 +33,11 @@ class Problem:
     scale: float = 1.0  # one unit of length here, in the units of the data as it was given
     world: World | None = None
     clean_batch: Callable[[int, torch.Generator], Tensor] | None = None
+    clean_test: Tensor | None = None  # images kept from training: for scoring alone
+    network: Callable[[], nn.Module] | None = None  # F of `Preconditioned`, freshly initialised; None for a small MLP
+    mixture: World | None = None  # fitted to the noisy data: a mixture of Wiener filters
+    thrift: int = 1  # batches are this many times smaller, for networks that cost more
+    skip: Skip | None = None  # what the networks correct; None for a scalar times x_t
 
     @property
     def data_std(self) -> float:
@@ -70,6 +76,30 @@ def from_world(world: World, path: Path, t_n: float, *, count: int | None, seed:
     mean, covariance = moments_of_clean(x_n, levels, path)
     points, dim = (x_n, levels), x_n.shape[1]
     return Problem(path, batch, points, t_n, dim, mean, covariance, held_out, count, world=world, clean_batch=clean_batch)
+
+
+def from_images(
+    x_0: Tensor, levels: Tensor, noise: Tensor, path: Path, *, test: Tensor, seed: int, fresh: bool = False, world: World | None
+) -> Problem:
+    """Images (N, D), each at its own level, 0 for clean. Noised once each with `noise`; or, `fresh`, anew whenever drawn."""
+    x_n, order = path(levels).apply(x_0, noise), generator(seed, "held-out noise")
+
+    def batch(size: int, source: torch.Generator) -> Noisy:
+        index = torch.randint(len(x_0), (size,), generator=source)
+        if not fresh:
+            return x_n[index], levels[index]
+        return path(levels[index]).apply(x_0[index], torch.randn(size, x_0.shape[1], generator=source)), levels[index]
+
+    def clean_batch(size: int, source: torch.Generator) -> Tensor:
+        return x_0[torch.randint(len(x_0), (size,), generator=source)]
+
+    t_n, count = float(levels.max()), len(test)
+    held_out = path(torch.full((count,), t_n)).apply(test, torch.randn(test.shape, generator=order)), torch.full((count,), t_n)
+    mean, covariance = moments_of_clean(x_n, levels, path)
+    points, dim = (x_n, levels), x_n.shape[1]
+    return Problem(
+        path, batch, points, t_n, dim, mean, covariance, held_out, len(x_0), world=world, clean_batch=clean_batch, clean_test=test
+    )
 
 
 def from_points(x_n: Tensor, t_n: Tensor, path: Path, *, scale: float, seed: int) -> Problem:

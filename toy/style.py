@@ -34,6 +34,7 @@ COLOURS = {
     "oracle": "#444444",
     "deconvolution": "#6b6b6b",
     "wiener": "#8a8a8a",
+    "mixture": "#56641a",
     "ours": "#d55e00",
     "paper": "#0072b2",
     "ambient-only": "#009e73",

@@ -10,6 +10,8 @@ from toy.methods import METHODS
 from toy.without_truth import MULTIPLES
 
 SHOWN_LEVELS = (0.3, 0.5, 0.7, 1.0)
+PER_LEVEL = ("errors", "mse", "excess")  # lists with an entry for each level
+Columns = list[tuple[str, Any]]  # heading, and how to find the number in a row of the summary
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -19,11 +21,11 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [row for row in rows if row["method"] == name]
         if not mine:
             continue
-        keys = [key for key in mine[0] if key not in ("format", "method", "seed", "errors")]
+        keys = [key for key in mine[0] if key not in ("format", "method", "seed", *PER_LEVEL)]
         numbers: dict[str, Any] = {key: over_seeds([_first(row.get(key)) for row in mine]) for key in keys}
-        if "errors" in mine[0]:
-            per_level = zip(*(row["errors"] for row in mine), strict=True)
-            numbers["errors"] = [over_seeds(list(values)) for values in per_level]
+        for key in PER_LEVEL:
+            if key in mine[0]:
+                numbers[key] = [over_seeds(list(values)) for values in zip(*(row[key] for row in mine), strict=True)]
         summary.append({"method": name, "title": METHODS[name].title, "reference": METHODS[name].reference, **numbers})
     return summary
 
@@ -42,21 +44,20 @@ def over_seeds(values: list[float | None]) -> dict[str, float | int | None] | No
     return {"mean": mean, "error": error, "count": count}
 
 
-def columns(known_truth: bool) -> list[tuple[str, Any]]:
-    """Heading, and how to find the number in a row of the summary."""
+def columns(known_truth: bool) -> Columns:
+    """What is shown of a run on points."""
     if known_truth:
-        at = [(f"nE({level:g} n)" if level != 1 else "nE(n)", _level(LEVELS.index(level))) for level in SHOWN_LEVELS]
-        return [*at, ("sub-n mean", _key("sub_n")), ("SW2", _key("sw2"))]
-    risks = [(f"risk {m:g} n" if m != 1 else "risk n", _key(f"risk_{m:g}")) for m in MULTIPLES]
-    return [*risks, ("inconsistency", _key("inconsistency")), ("SW2 noisy", _key("sw2_noisy"))]
+        at = [(f"nE({level:g} n)" if level != 1 else "nE(n)", entry("errors", LEVELS.index(level))) for level in SHOWN_LEVELS]
+        return [*at, ("sub-n mean", entry("sub_n")), ("SW2", entry("sw2"))]
+    risks = [(f"risk {m:g} n" if m != 1 else "risk n", entry(f"risk_{m:g}")) for m in MULTIPLES]
+    return [*risks, ("inconsistency", entry("inconsistency")), ("SW2 noisy", entry("sw2_noisy"))]
 
 
-def _level(index: int) -> Any:
-    return lambda row: row["errors"][index]
-
-
-def _key(key: str) -> Any:
-    return lambda row: row.get(key)
+def entry(key: str, index: int | None = None) -> Any:
+    """How to find a number, or that of a level, in a row of the summary."""
+    if index is None:
+        return lambda row: row.get(key)
+    return lambda row: row[key][index] if key in row else None
 
 
 def show(number: dict[str, Any] | None) -> str:
@@ -68,10 +69,9 @@ def show(number: dict[str, Any] | None) -> str:
     return text if number["error"] is None else f"{text} ± {number['error']:.{decimals}f}"
 
 
-def cells(summary: list[dict[str, Any]]) -> list[list[str]]:
-    """The table as text, headings first."""
-    known_truth = any("errors" in row for row in summary)
-    wanted = columns(known_truth)
+def cells(summary: list[dict[str, Any]], wanted: Columns | None = None) -> list[list[str]]:
+    """The table as text, headings first; by default with the columns of a run on points."""
+    wanted = wanted or columns(any("errors" in row for row in summary))
     head = ["method", *(heading for heading, _ in wanted), "evaluations", "CPU s"]
     body = []
     for row in summary:
@@ -81,9 +81,9 @@ def cells(summary: list[dict[str, Any]]) -> list[list[str]]:
     return [head, *body]
 
 
-def as_text(summary: list[dict[str, Any]]) -> str:
+def as_text(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
     """Aligned columns for a terminal."""
-    table = cells(summary)
+    table = cells(summary, wanted)
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [
         "  ".join(
@@ -94,8 +94,8 @@ def as_text(summary: list[dict[str, Any]]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "* uses the truth: a reference, not a competitor"])
 
 
-def as_markdown(summary: list[dict[str, Any]]) -> str:
+def as_markdown(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
     """The table of the README."""
-    head, *body = cells(summary)
+    head, *body = cells(summary, wanted)
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])

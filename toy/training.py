@@ -49,13 +49,13 @@ class Draw:
     progress: float  # share of the budget spent, in [0, 1)
 
     def batch(self, count: int) -> Noisy:
-        """Noisy points and their levels, (count, D) and (count,)."""
-        return self.problem.batch(count, self.source)
+        """Noisy points and their levels, (B, D) and (B,), B = count / thrift."""
+        return self.problem.batch(max(1, count // self.problem.thrift), self.source)
 
     def clean_batch(self, count: int) -> Tensor:
-        """Clean points, for references only."""
+        """Clean points, for references only, (B, D)."""
         assert self.problem.clean_batch is not None
-        return self.problem.clean_batch(count, self.source)
+        return self.problem.clean_batch(max(1, count // self.problem.thrift), self.source)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers."""
@@ -93,14 +93,17 @@ class Trainer:
     budget: float
     report: Report
     stop_requested: Callable[[], bool]
+    optimiser: Optimiser = Optimiser()  # where a method does not bring its own
     evaluations: int = 0
 
     def network(self) -> Preconditioned:
-        """A fresh preconditioned MLP, the same for every method of a seed."""
+        """A fresh preconditioned network, the same for every method of a seed."""
+        problem = self.problem
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            network = MLP(self.problem.dim)
-        return Preconditioned(network, self.problem.path, data_std=self.problem.data_std)
+            network = problem.network() if problem.network else MLP(problem.dim)
+        mean = problem.data_mean if problem.network else None  # points are left as they are
+        return Preconditioned(network, problem.path, data_std=problem.data_std, mean=mean, skip=problem.skip)
 
     def train(self, stage: str, loss: Loss, *, share: float = 1.0, optimiser: Optimiser | None = None) -> Preconditioned:
         """Minimise `loss` until it has spent `share` of the budget; the averaged weights. Resumes, or loads what is done.
@@ -109,7 +112,7 @@ class Trainer:
         """
         run = Run(self.directory / stage, self.config, patience=20.0)
         try:
-            state = self._loop(run, stage, loss, share * self.budget, optimiser or Optimiser())
+            state = self._loop(run, stage, loss, share * self.budget, optimiser or self.optimiser)
         finally:
             run.close()
         self.evaluations += state.denoiser.evaluations

@@ -117,7 +117,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path, uninterrupted):
 def test_a_trainer_resumes_to_the_bit(tmp_path, optimiser):
     """SOAP's preconditioners too, which are renewed every tenth step: stopped between, at step 7 and then at step 33."""
     problem = from_world(MIXTURES["line3"].build(), VarianceExploding(), 0.4, count=500, seed=0)
-    recipe = gmm.Config(recipe=(f"optimiser={optimiser}",)).recipe_of_ours()
+    recipe = ours.RECIPE.changed((f"optimiser={optimiser}",))
 
     def trainer(folder, last_step=None):
         asked = iter(range(1, 10**6))

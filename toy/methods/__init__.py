@@ -8,6 +8,7 @@ from toy.methods import (
     deconvolution,
     early_stop,
     exact,
+    mixture,
     naive,
     noisier2noise,
     oracle,
@@ -29,6 +30,7 @@ METHODS: dict[str, Method] = {
         early_stop,
         sure_denoise,
         noisier2noise,
+        mixture,
         wiener,
         naive,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +50,21 @@ class Recipe:
             0 <= self.weight < math.inf and 0 <= self.anchored <= 1 and 0 <= self.start <= 1 and 0 < self.crowding < math.inf
         ):
             raise ValueError("weight must not be negative, crowding positive, anchored and start between 0 and 1")
+
+    def changed(self, words: tuple[str, ...]) -> Recipe:
+        """This recipe with changes, key=value each. Raises: ValueError for an unknown key or a value it cannot take."""
+        known, changes = {field.name: getattr(self, field.name) for field in fields(self)}, {}
+        for word in words:
+            key, _, value = word.partition("=")
+            if key not in known:
+                raise ValueError(f"unknown recipe key {key!r}{nearest(key, known)}")
+            if key in changes:
+                raise ValueError(f"--recipe gives {key!r} twice")
+            try:
+                changes[key] = _as(known[key], value)
+            except ValueError as error:
+                raise ValueError(f"recipe {key} takes a value like {known[key]}; got {value!r}") from error
+        return replace(self, **changes)
 
     def loss(self, problem: Problem, denoiser: Counted, draw: Draw) -> Tensor:
         """The ambient term, and after `start` the weighted consistency term."""
@@ -97,3 +113,14 @@ def plain_ambient_term(problem: Problem, denoiser: Counted, draw: Draw) -> Tenso
     t = level_above(problem, t_n, draw)
     loss = losses.ambient(denoiser, x_n, draw.normal(*x_n.shape), path=problem.path, t_n=t_n, t=t)
     return (loss / gaussian_mmse(problem.path(t), problem.data_std)).mean()
+
+
+def _as(example: Any, text: str) -> Any:
+    if isinstance(example, bool):
+        if text not in ("true", "false"):
+            raise ValueError
+        return text == "true"
+    if isinstance(example, tuple):
+        low, high = text.split(",")
+        return float(low), float(high)
+    return type(example)(text)

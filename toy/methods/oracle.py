@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toy.method import Fitted, Method, needs_world
+from toy.method import Fitted, Method, needs_clean
 from toy.methods.denoising import BATCH, denoising_loss
 from toy.problem import Problem
 from toy.training import Trainer
@@ -18,5 +18,5 @@ METHOD = Method(
     fit=fit,
     network="oracle",
     reference=True,
-    unfit=needs_world,
+    unfit=needs_clean,
 )

