@@ -82,8 +82,12 @@ def cells(summary: list[dict[str, Any]], wanted: Columns | None = None) -> list[
 
 
 def as_text(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
-    """Aligned columns for a terminal."""
-    table = cells(summary, wanted)
+    """The table for a terminal."""
+    return f"{aligned(cells(summary, wanted))}\n* uses the truth: a reference, not a competitor"
+
+
+def aligned(table: list[list[str]]) -> str:
+    """Rows of text with aligned columns, the headings underlined."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [
         "  ".join(
@@ -91,7 +95,7 @@ def as_text(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str
         )
         for row in table
     ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "* uses the truth: a reference, not a competitor"])
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def as_markdown(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:

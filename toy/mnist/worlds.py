@@ -19,7 +19,7 @@ VERSION = 1  # of what is cached; another one where the fits change
 SMOOTH_DIRECTIONS = 128  # in which its components differ
 SMOOTH_IMAGES = 20_000  # at most, of those it is fitted to
 SMALLEST_VARIANCE = 1e-3  # of the smooth world in any direction
-WIENER_DIRECTIONS = 100
+WIENER_DIRECTIONS, WIENER_SWEEPS = 100, 5
 
 
 def components(count: int) -> int:
@@ -53,7 +53,9 @@ def wiener_mixture(points: Noisy, path: Path, key: dict[str, object]) -> Subspac
 
     def fit() -> Arrays:
         x_n, t_n = points
-        found = noisy_mixture.fit(x_n, path(t_n), first_guess(x_n / path(t_n).like(x_n)[0]), leading=WIENER_DIRECTIONS)
+        found = noisy_mixture.fit(
+            x_n, path(t_n), first_guess(x_n / path(t_n).like(x_n)[0]), leading=WIENER_DIRECTIONS, sweeps=WIENER_SWEEPS
+        )
         mixture = found.mixture
         arrays = {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.covariances}
         arrays |= {"basis": found.basis, "rest": found.rest, "centre": found.centre}

@@ -1,0 +1,163 @@
+"""Figs. 4, 5 and 6 on digits: how good samples are against the level of the data, and what they look like.
+
+    python -m toy mnist figures                         SDXL's schedule, data at t_n = 100, 300, 500, one seed
+    python -m toy mnist figures --levels 100 500 800 --preset full
+
+At each level a network is trained with the ambient loss alone, another with consistency too; the first is also sampled with
+early stop. Beside them: the network trained on clean digits, and the distance of the training digits themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ambient import kernels, samplers
+from ambient.config import option, parse
+from ambient.randomness import generator
+from ambient.runs import Run, write_atomically
+from toy.evaluation import generate
+from toy.experiment import FORMAT, Fit, say
+from toy.levels import FINEST
+from toy.method import Fitted
+from toy.mnist import report
+from toy.mnist.features import Features, features_of, frechet
+from toy.mnist.scoring import chunked
+from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
+from toy.pool import run_all
+from toy.problem import Problem
+from toy.table import aligned, over_seeds, show
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "full": {"evaluations": 0.3, "seeds": 3, "samples": 2_000, "levels": (100, 300, 500, 800)},
+    "smoke": {"evaluations": 0.002, "images": 500, "samples": 100, "levels": (500,), "steps": (10, 20)},
+}
+TRAINED = (("ours",), ("ambient-only", "early-stop"))  # at each level; each group shares a network
+SHOWN = 8  # images of each kind in the pictures
+POSTERIOR_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Config(ImageConfig):
+    """What is run."""
+
+    path: str = option("sdxl", "levels are steps of SDXL's schedule, or with ve standard deviations", choices=("ve", "sdxl"))
+    levels: tuple[float, ...] = option((100.0, 300.0, 500.0), "levels of the data", metavar="T_N")
+    evaluations: float = option(0.1, "budget of each network: millions of images passed through it, forward and backward")
+    samples: int = option(1_000, "images that each model makes", metavar="COUNT")
+    steps: tuple[int, ...] = option((25, 50, 100), "numbers of sampling steps; the last counts, the others show convergence")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples < 100 or min(self.steps) < 2 or list(self.steps) != sorted(set(self.steps)):
+            raise ValueError("--samples must be at least 100, --steps rising numbers from 2")
+        if len(set(self.levels)) != len(self.levels):
+            raise ValueError("--levels names a level twice")
+        for level in self.levels:
+            self.at_level(level)  # refuses levels that the path does not have
+
+
+@dataclass(frozen=True)
+class SampleScore:
+    """The Frechet distance at each number of steps; arrays: samples, and posterior samples of held-out noisy images."""
+
+    features: Features
+    samples: int
+    steps: tuple[int, ...]
+
+    def __call__(self, fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
+        assert problem.clean_test is not None
+        fitted, real = chunked(fitted), self.features(problem.clean_test[: self.samples])
+        made = [generate(fitted, problem, self.samples, seed=seed, steps=steps) for steps in self.steps]
+        arrays = {"samples": made[-1][:SHOWN].numpy()}
+        if fitted.stop == 0 and fitted.only_at is None:
+            arrays["posterior"] = posterior_samples(fitted, problem, problem.held_out[0][:SHOWN], seed=seed).numpy()
+        return {"frechet": [frechet(self.features(images), real) for images in made], "arrays": arrays}
+
+
+def posterior_samples(fitted: Fitted, problem: Problem, x_n: Tensor, *, seed: int) -> Tensor:
+    """Draws from the model's law of X_0 given X_n."""
+    path, source = problem.path, generator(seed, "posterior sampling")
+    last = float(path.t_from_ratio(FINEST * path.ratio(problem.t_n)))
+    times = samplers.log_snr_grid(path, start=problem.t_n, stop=0.0, steps=POSTERIOR_STEPS, last=last)
+    options: dict[str, Any] = {"path": path, "kernel": kernels.euler_maruyama}
+    return samplers.sample(fitted.denoiser, x_n, times, noise=lambda _: torch.randn(x_n.shape, generator=source), **options)
+
+
+def main(argv: list[str]) -> None:
+    """Run what `argv` describes."""
+    config = parse(Config, argv, prog="python -m toy mnist figures", description=__doc__ or "", presets=PRESETS)
+    out, digits = Path(config.out or f"runs/mnist-figures-{config.preset}"), config.digits()
+    ruler, identity = features_of(digits), config.identity(digits)
+    with closing(Run(out, identity)) as run:
+        print(f"{digits.name}: {len(digits.train):,} digits at t_n = {', '.join(f'{t:g}' for t in config.levels)} -> {out}")
+        rows = compute(config, out, SampleScore(ruler, config.samples, config.steps), identity)
+        half = len(digits.test) // 2
+        count = min(config.samples, half)
+        floor = frechet(ruler(digits.test[:count]), ruler(digits.test[half : half + count]))
+        results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
+        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        report.write_figures(out, results, digits, {t: ImageSource(config.at_level(t))(config.seed) for t in config.levels})
+        run.finish()
+    print(f"\n{aligned(cells(results))}\n\nfloor, two halves of the held-out digits: {floor:.2f}\nreport: {out / 'report.html'}")
+
+
+def compute(config: Config, out: Path, score: SampleScore, identity: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each model and seed: its level (0 for clean), method, Frechet distances."""
+    first = [(0.0, max(config.levels), ("oracle",))]
+    models = [*first, *((t, t, group) for t in config.levels for group in TRAINED)]
+    budget, seeds = 1e6 * config.evaluations, range(config.seed, config.seed + config.seeds)
+    rows: list[dict[str, Any]] = []
+
+    def task(seed: int, level: float, t: float, group: tuple[str, ...]) -> _AtLevel:
+        source, folder = ImageSource(config.at_level(t)), out / f"t_n={level:g}"
+        return _AtLevel(level, Fit(group, seed, source, folder, budget, config.samples, identity, RECIPE, ADAM, score))
+
+    tasks = [task(seed, *model) for seed in seeds for model in models]
+
+    def keep(found: list[dict[str, Any]]) -> None:
+        rows.extend(found)
+        for row in found:
+            say(row | {"method": f"{row['method']} {row['level']:g}"}, f"FD at {config.steps[-1]} steps", row["frechet"][-1])
+
+    run_all(tasks, workers=config.workers, done=keep)
+    return sorted(rows, key=lambda row: (row["level"], row["method"], row["seed"]))
+
+
+@dataclass(frozen=True)
+class _AtLevel:
+    """A fit whose rows say at which level the data was."""
+
+    level: float
+    fit: Fit
+
+    def __call__(self, report: Any, stop: Any) -> list[dict[str, Any]]:
+        def named(stage: str, share: float, loss: float) -> None:
+            report(f"{stage} at {self.level:g}", share, loss)
+
+        return [row | {"level": self.level} for row in self.fit(named, stop)]
+
+
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Over seeds, for each level and method."""
+    keys = dict.fromkeys((row["level"], row["method"]) for row in rows)
+    found = []
+    for level, method in keys:
+        mine = [row["frechet"] for row in rows if (row["level"], row["method"]) == (level, method)]
+        found.append(
+            {"level": level, "method": method, "frechet": [over_seeds(list(values)) for values in zip(*mine, strict=True)]}
+        )
+    return found
+
+
+def cells(results: dict[str, Any]) -> list[list[str]]:
+    """The table, headings first."""
+    head = ["model", "t_n", *(f"FD, {steps} steps" for steps in results["config"]["steps"])]
+    return [head, *([row["method"], f"{row['level']:g}", *map(show, row["frechet"])] for row in results["summary"])]
