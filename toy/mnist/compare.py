@@ -50,6 +50,8 @@ SHOWN = (0.3, 0.5, 0.7, 1.0, 1.5, 3.0)
 class Config(ImageConfig):
     """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
 
+    sigma_n: float = option(0.6, "standard deviation of the noise on the ve path; pixels lie in [-1, 1]")
+    t_n: int = option(500, "level of the noise on the sdxl path, of 1,000 steps", metavar="STEP")
     evaluations: float = option(0.1, "budget of each network: millions of images passed through it, forward and backward")
     method: tuple[str, ...] = option(COMPARED, "which methods to run", choices=COMPARED, metavar="NAME")
     points: int = option(1_000, "held-out images that the error is measured on", metavar="COUNT")
@@ -59,6 +61,7 @@ class Config(ImageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_level(self.level())
         for name in self.method:
             if name not in COMPARED:
                 raise ValueError(f"unknown method {name!r}{nearest(name, COMPARED)}")
@@ -68,6 +71,10 @@ class Config(ImageConfig):
             raise ValueError("--points and --samples must be at least 100, --steps at least 2")
         RECIPE.changed(self.recipe)
 
+    def level(self) -> float:
+        """t_n on the path."""
+        return self.sigma_n if self.path == "ve" else float(self.t_n)
+
 
 def main(argv: list[str]) -> None:
     """Run the comparison that `argv` describes."""
@@ -75,7 +82,7 @@ def main(argv: list[str]) -> None:
     out, digits = Path(config.out or f"runs/mnist-{config.preset}"), config.digits()
     identity = config.identity(digits)
     with closing(Run(out, identity)) as run:
-        source = ImageSource(config)
+        source = ImageSource(config, config.level())
         problem = source(config.seed)
         methods = choose(config.method, problem, all_of=COMPARED)
         for line in config.describe(digits, problem):
@@ -95,7 +102,7 @@ def compute(config: Config, out: Path, methods: list[str], digits: Digits, ident
     score = ImageScore(features.features_of(digits) if digits.train_labels is not None else None, config.samples, config.steps)
     recipe, budget = RECIPE.changed(config.recipe), 1e6 * config.evaluations
     tasks = [
-        Fit(group, seed, ImageSource(config), out, budget, config.points, identity, recipe, ADAM, score)
+        Fit(group, seed, ImageSource(config, config.level()), out, budget, config.points, identity, recipe, ADAM, score)
         for seed in range(config.seed, config.seed + config.seeds)
         for group in share_networks(methods)
     ]

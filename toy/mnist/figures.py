@@ -61,7 +61,7 @@ class Config(ImageConfig):
         if len(set(self.levels)) != len(self.levels):
             raise ValueError("--levels names a level twice")
         for level in self.levels:
-            self.at_level(level)  # refuses levels that the path does not have
+            self.check_level(level)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def main(argv: list[str]) -> None:
         floor = frechet(ruler(digits.test[:count]), ruler(digits.test[half : half + count]))
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        report.write_figures(out, results, digits, {t: ImageSource(config.at_level(t))(config.seed) for t in config.levels})
+        report.write_figures(out, results, digits, {t: ImageSource(config, t)(config.seed) for t in config.levels})
         run.finish()
     print(f"\n{aligned(cells(results))}\n\nfloor, two halves of the held-out digits: {floor:.2f}\nreport: {out / 'report.html'}")
 
@@ -117,7 +117,7 @@ def compute(config: Config, out: Path, score: SampleScore, identity: dict[str, A
     rows: list[dict[str, Any]] = []
 
     def task(seed: int, level: float, t: float, group: tuple[str, ...]) -> _AtLevel:
-        source, folder = ImageSource(config.at_level(t)), out / f"t_n={level:g}"
+        source, folder = ImageSource(config, t), out / f"t_n={level:g}"
         return _AtLevel(level, Fit(group, seed, source, folder, budget, config.samples, identity, RECIPE, ADAM, score))
 
     tasks = [task(seed, *model) for seed in seeds for model in models]

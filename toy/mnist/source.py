@@ -46,8 +46,6 @@ class ImageConfig:
     images: int | None = option(None, "number of training images (default: all; 60,000 of a world)", metavar="N")
     world: str = option("digits", "what the images come from", choices=tuple(WORLDS))
     path: str = option("ve", "ve: X_t = X_0 + sigma Z; sdxl: variance preserving with SDXL's 1,000 steps", choices=PATHS)
-    sigma_n: float = option(0.6, "standard deviation of the noise on the ve path; pixels lie in [-1, 1]")
-    t_n: int = option(500, "level of the noise on the sdxl path, of 1,000 steps", metavar="STEP")
     clean_share: float = option(0.0, "share of the images that are clean", metavar="SHARE")
     fresh_noise: bool = option(False, "noise each image anew whenever it is drawn, instead of once")
     network: str = option("conv", "what corrects the skip; unet: diffusers' UNet2DModel", choices=tuple(NETWORKS))
@@ -61,10 +59,6 @@ class ImageConfig:
         for name, known in (("world", tuple(WORLDS)), ("network", tuple(NETWORKS)), ("skip", SKIPS), ("path", PATHS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
-        if not 0 < self.sigma_n < 100:
-            raise ValueError(f"--sigma-n must lie between 0 and 100; got {self.sigma_n}")
-        if not 1 <= self.t_n <= 999:
-            raise ValueError(f"--t-n must be one of SDXL's steps 1 .. 999; got {self.t_n}")
         if not 0 <= self.clean_share < 1:
             raise ValueError(f"--clean-share must be at least 0 and below 1; got {self.clean_share}")
         if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1):
@@ -72,13 +66,12 @@ class ImageConfig:
         if self.images is not None and self.images < 100:
             raise ValueError(f"--images {self.images}: the paper reports that it did not work on fewer than 100")
 
-    def level(self) -> float:
-        """t_n on the path."""
-        return self.sigma_n if self.path == "ve" else float(self.t_n)
-
-    def at_level(self, t_n: float) -> ImageConfig:
-        """The same at another level of the data."""
-        return replace(self, sigma_n=t_n) if self.path == "ve" else replace(self, t_n=round(t_n))
+    def check_level(self, t: float) -> None:
+        """Raises: ValueError for a level of the data's noise that the path does not have, or that leaves nothing of an image."""
+        if self.path == "ve" and not 0 < t < 100:
+            raise ValueError(f"on the ve path a level is a standard deviation between 0 and 100; got {t:g}")
+        if self.path == "sdxl" and t not in range(1, 1000):
+            raise ValueError(f"on the sdxl path a level is one of the steps 1 .. 999; got {t:g}")
 
     def identity(self, digits: Digits) -> dict[str, Any]:
         """What the results depend on; data by their content."""
@@ -106,9 +99,10 @@ def sdxl_path() -> Discrete:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Builds the problem of a seed, in whatever process needs it."""
+    """Builds the problem of a seed, in whatever process needs it, with data at level `t_n`."""
 
     config: ImageConfig
+    t_n: float
 
     def path(self) -> Path:
         return VarianceExploding() if self.config.path == "ve" else sdxl_path()
@@ -116,12 +110,12 @@ class ImageSource:
     def __call__(self, seed: int) -> Problem:
         config, path, digits = self.config, self.path(), self.config.digits()
         world, x_0, test = self.images(digits, seed)
-        levels = torch.full((len(x_0),), config.level())
+        levels = torch.full((len(x_0),), float(self.t_n))
         levels[torch.rand(len(x_0), generator=generator(seed, "clean images")) < config.clean_share] = 0.0
         noise = noise_of_nature(len(x_0), x_0.shape[1], seed)
         problem = from_images(x_0, levels, noise, path, test=test, seed=seed, fresh=config.fresh_noise, world=world)
         key = {name: getattr(config, name) for name in ("world", "path", "clean_share")}
-        key |= {"digest": digits.digest, "size": digits.size, "images": len(x_0), "level": config.level(), "seed": seed}
+        key |= {"digest": digits.digest, "size": digits.size, "images": len(x_0), "level": self.t_n, "seed": seed}
         network = partial(NETWORKS[config.network], digits.size)
         mixture = worlds.wiener_mixture(problem.points, path, key)
         return replace(problem, mixture=mixture, thrift=THRIFT, network=network, skip=self.skip(problem, mixture))
