@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ambient.losses import squared_norm
 from ambient.paths import Times
+from ambient.worlds import Empirical
 from toy.evaluation import generate, probes
 from toy.method import Fitted
 from toy.mnist.features import Features, frechet
@@ -34,6 +35,7 @@ class ImageScore:
         """Errors by level, None where a method has none; the Frechet distance; arrays `samples` and `restored`."""
         assert problem.clean_test is not None
         test = problem.clean_test[:count]
+        world = None if isinstance(problem.world, Empirical) else problem.world  # whose MMSE is 0 where it knows the image
         mse: list[float | None] = []
         excess: list[float | None] = []
         restored = torch.full((len(LEVELS), RESTORED, problem.dim), torch.nan)
@@ -44,13 +46,13 @@ class ImageScore:
                 h = denoised(fitted, x_t, t)
                 restored[number] = h[:RESTORED]
                 found = float((h - x_0).square().mean())
-                if problem.world is not None:
-                    exact = problem.world.denoise(x_t, problem.path(t))
+                if world is not None:
+                    exact = world.denoise(x_t, problem.path(t))
                     normalised = float(squared_norm(h - exact).mean() / squared_norm(exact - x_0).mean())
             mse.append(found)
             excess.append(normalised)
         row: dict[str, Any] = {"mse": mse}
-        if problem.world is not None:
+        if world is not None:
             row |= {"errors": excess, "sub_n": mean_below(excess), "at_n": excess[len(BELOW)]}
         samples = generate(chunked(fitted), problem, self.samples, seed=seed, steps=self.steps)
         if self.features is not None:
