@@ -20,7 +20,8 @@ def score_points(fitted: Fitted, problem: Problem, *, count: int, seed: int) -> 
     """Against the truth where it is known, else by held-out noisy points; `arrays`: samples and the field below the noise."""
     found = (against_truth if problem.world else without_truth)(fitted, problem, count=count, seed=seed)
     field = field_below(fitted.denoiser, problem) if fitted.only_at is None and fitted.stop == 0 else {}
-    return {**found, "arrays": {"samples": found.pop("samples")[:SHOWN].numpy(), **field}}
+    samples = found.pop("samples")[:SHOWN].numpy()
+    return {**found, "arrays": {"samples": samples, **field}}
 
 
 @torch.no_grad()
