@@ -10,13 +10,11 @@ taken off. What is left is noise wherever C_k is small beside v sqrt(D / N_k), a
 
 Neither has anything to tune. Being the exact denoiser of some p_0, the result satisfies the consistency property exactly.
 Points of different levels, clean ones too, count by 1 / (s^2 + v)^2, s^2 the variance of a coordinate of X_0.
-
-Paper: not in it; Sec. 5 asks what else can be learned below the data's noise. Source: EM for known noise, Bovy et al. 2011;
-left-out variances, Bartz 2016. Checked by: theory_checks/test_noisy_mixture.py
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -30,20 +28,27 @@ from ambient.worlds import GaussianMixture
 FOLDS = 5
 CHUNK = 4000
 FLOOR = 3e-3  # of the noise's variance: no eigenvalue is smaller
+ROUNDED = 1e-6  # of the largest eigenvalue: smaller ones are lost when a matrix is put together in float32
 
 
-def fit(x_n: Tensor, at_n: Level, labels: Tensor, *, leading: int = 128, first: tuple[int, int] = (10, 40_000), sweeps: int = 8):
-    """The mixture after `first` = (sweeps, points) on some of the points and `sweeps` on all of them.
+def fit(
+    x_n: Tensor, at_n: Level, labels: Tensor, *, leading: int = 128, first: tuple[int, int] = (10, 40_000), sweeps: int = 8
+) -> SubspaceMixture:
+    """The mixture after `first` = (sweeps, points) on the first of the points and `sweeps` on all of them.
 
-    Args: x_n (N, D), alpha_n > 0; labels (N,) a first guess of the components, 0 .. K - 1; leading: directions of largest
-    variance in which components differ. Returns: a SubspaceMixture, float32.
-    Raises: ValueError for fewer than 2 FOLDS points.
+    Paper: not in it; Sec. 5 asks what else can be learned below the data's noise. Source: EM for known noise, Bovy et al. 2011;
+    left-out variances, Bartz 2016. Checked by: theory_checks/test_noisy_mixture.py
+
+    Args: x_n (N, D), alpha_n > 0, in random order; labels (N,) a first guess of the components, 0 .. K - 1; leading: directions
+    of largest variance in which components differ. Returns: a SubspaceMixture, float32.
+    Raises: ValueError for other shapes, fewer than 2 FOLDS points, negative labels, leading < 1, and points that are not finite
+    or out of float32's reach.
     """
-    if len(x_n) < 2 * FOLDS:
-        raise ValueError(f"a mixture needs at least {2 * FOLDS} points; got {len(x_n)}")
+    _check(x_n, labels, leading, first[1])
     scaled = (x_n / expand(at_n.alpha, x_n)).float()
-    variance = (at_n.sigma / at_n.alpha).square().float().expand(len(x_n))
-    spread = float((scaled.var(0).mean() - variance.mean()).clamp_min(1e-3 * variance.mean()))
+    unit = _unit(scaled)
+    scaled, variance = scaled / unit, (at_n.sigma / at_n.alpha / unit).square().float().expand(len(x_n))
+    spread = float((scaled.var(0).mean() - variance.mean()).clamp_min(1e-3 * variance.mean()).clamp_min(1e-6))
     weight = 1 / (spread + variance) ** 2
     weight = weight / weight.mean()
     centre = (weight @ scaled) / weight.sum()
@@ -59,7 +64,25 @@ def fit(x_n: Tensor, at_n: Level, labels: Tensor, *, leading: int = 128, first: 
     mixture = _update(_statistics(y[:count], given, torch.zeros(given.shape[1], leading), weight[:count], variance[:count]))
     for used in [count] * first[0] + [len(y)] * sweeps:
         mixture = _sweep(mixture, y[:used], weight[:used], variance[:used])
-    return SubspaceMixture(mixture, basis, spectrum[0][order][leading:], centre)
+    mixture = GaussianMixture(mixture.weights, unit * mixture.means, unit**2 * mixture.covariances)
+    return SubspaceMixture(mixture, basis, unit**2 * spectrum[0][order][leading:], unit * centre)
+
+
+def _check(x_n: Tensor, labels: Tensor, leading: int, points: int) -> None:
+    if x_n.ndim != 2 or x_n.shape[1] == 0 or labels.shape != x_n.shape[:1]:
+        raise ValueError(f"need points (N, D), a label for each; got shapes {tuple(x_n.shape)} and {tuple(labels.shape)}")
+    if min(len(x_n), points) < 2 * FOLDS:
+        raise ValueError(f"a mixture needs at least {2 * FOLDS} points; got {min(len(x_n), points)}")
+    if int(labels.min()) < 0 or leading < 1:
+        raise ValueError(f"labels count from 0, leading from 1; got {int(labels.min())} and {leading}")
+
+
+def _unit(scaled: Tensor) -> float:
+    """A power of 2^16 near the spread, 1 for most data: dividing by it rounds nothing, and fourth powers then fit float32."""
+    spread = float(torch.linalg.vector_norm(scaled - scaled.mean(0), dtype=torch.float64)) / scaled.numel() ** 0.5
+    if not (spread == 0 or 1e-15 < spread < 1e15):
+        raise ValueError(f"x_n / alpha_n must be finite, with a spread between 1e-15 and 1e15; it is {spread:.3g}")
+    return 2.0 ** (16 * round(math.log2(spread or 1.0) / 16))
 
 
 class _Statistics(NamedTuple):
@@ -96,10 +119,11 @@ def _statistics(y: Tensor, given: Tensor, origin: Tensor, weight: Tensor, varian
     total, squares, noise = (torch.zeros(of_fold) for _ in range(3))
     first, second = torch.zeros(*of_fold, dim), torch.zeros(*of_fold, dim, dim)
     for fold in range(FOLDS):
-        part, share, v = y[fold::FOLDS], given[fold::FOLDS] * weight[fold::FOLDS, None], variance[fold::FOLDS]
+        part, posterior, v = y[fold::FOLDS], given[fold::FOLDS], variance[fold::FOLDS]
+        share = posterior * weight[fold::FOLDS, None]
         total[fold], squares[fold], noise[fold] = share.sum(0), share.square().sum(0), v @ share
         for k in range(components):
-            chosen = share[:, k] > 1e-4
+            chosen = posterior[:, k] > 1e-4  # whatever its weight: the noise of all is taken off
             r, d = share[chosen, k, None], part[chosen] - origin[k]
             first[fold, k], second[fold, k] = (r * d).sum(0), (r * d).T @ d
     return _Statistics(origin, total, squares, noise, first, second)
@@ -124,7 +148,8 @@ def _eigen(sums: _Statistics, *, pull: bool) -> tuple[Tensor, Tensor]:
         variances += along * (sums.total[fold] / total)[:, None]
     _, _, _, noise = sums.of(everything)
     monotone = torch.stack([torch.from_numpy(isotonic_regression(row.double().numpy()).x) for row in variances])
-    return axes, monotone.float().maximum(FLOOR * noise[:, None].clamp_min(1e-4))
+    floor = (FLOOR * noise[:, None].clamp_min(1e-4)).maximum(ROUNDED * monotone[:, -1:].float())
+    return axes, monotone.float().maximum(floor)
 
 
 def _axes(sums: _Statistics, folds: list[int], pull: bool) -> Tensor:
