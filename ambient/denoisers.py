@@ -109,9 +109,10 @@ class Preconditioned(nn.Module):
         alpha, sigma = at_t
         c_in = (alpha**2 * self.data_std**2 + sigma**2).rsqrt()
         c_noise = (sigma / (alpha * self.data_std)).log().clamp(-8.0, 8.0)
-        centred = x_t - expand(alpha, x_t) * self.mean
+        mean = self.mean.to(x_t)
+        centred = x_t - expand(alpha, x_t) * mean
         correction = self.network(expand(c_in, x_t) * centred, c_noise.to(x_t.dtype), condition)
-        start = self.skip(x_t, at_t) if self.skip else self.mean + scalar_skip(self.data_std)(centred, at_t)
+        start = self.skip(x_t, at_t) if self.skip else mean + scalar_skip(self.data_std)(centred, at_t)
         return start + expand(gaussian_mmse(at_t, self.data_std).sqrt(), x_t) * correction
 
 
