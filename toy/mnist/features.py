@@ -1,9 +1,13 @@
 """The ruler for images: features of a small classifier, the Frechet distance of two sets, similarity to the nearest digit.
 
-The classifier is trained here, on the clean training images, in seconds. Its features are the 64 numbers before the last
-nonlinearity, which are nearer to Gaussian than those after it (mean fourth moment 2.9 against 4.7; a Gaussian has 3), as the
-Frechet distance wants them. They must redraw the digit as well as name it, since naming alone forgets which seven it was.
-What it measures is strokes: blur and broken shapes weigh much, fine grain (standard deviation below .2) next to nothing.
+The classifier is trained here, on the clean training images, in seconds; 97 % of held-out digits it names rightly. Its features
+are the 64 numbers before the last nonlinearity, nearer to Gaussian than those after it, as the Frechet distance wants them: the
+worst skewness is 1.1 against 2.8, the worst fourth moment 3.9 against 11.1 (a Gaussian has 0 and 3). They serve to redraw the
+digit as well as to name it, since naming alone forgets which seven it was.
+
+What the distance sees, at 1,000 held-out digits of 14x14 with a floor of 1.1: blurred by half a pixel 2.6; with grain of
+standard deviation .1 1.2, which is hardly more than the floor, .2 1.9; averaged two by two 9.9. Images are used as they are:
+clipped to [-1, 1], grain of .2 would count 2.2, since it lightens the background.
 """
 
 from __future__ import annotations
@@ -19,11 +23,11 @@ from ambient.runs import UserError
 from toy.mnist.cache import Arrays, cached
 from toy.mnist.data import Digits
 
-VERSION = 1  # of the recipe below; another one where it changes
+VERSION = 2  # of the recipe below; another one where it changes
 FEATURES, CHANNELS = 64, 16
-STEPS, BATCH, LEARNING_RATE = 2000, 64, 6e-3
-REDRAWING = 5.0  # weight of the mean square error of a redrawn pixel, against the cross entropy of the label
-GRAIN = 0.3  # at most, added to the images; they are shifted by a pixel as well
+STEPS, BATCH, LEARNING_RATE = 2000, 64, 1e-2
+REDRAWING = 10.0  # weight of the mean square error of a redrawn pixel, against the cross entropy of the label
+GRAIN = 0.3  # standard deviation at most
 CHUNK = 1000  # images at a time
 CHUNK_OF_NEIGHBOURS = 8192  # rows that they are compared with at a time
 
@@ -148,6 +152,7 @@ def _network(size: int, classes: int) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(2 * CHANNELS * inner**2, FEATURES),
     )
+    nn.utils.convert_conv2d_weight_memory_format(features, torch.channels_last)  # trains in half the time
     return nn.Sequential(features, nn.Sequential(nn.SiLU(), nn.Linear(FEATURES, classes + size**2)))
 
 
@@ -170,7 +175,7 @@ def _train(x: Tensor, labels: Tensor, size: int) -> Arrays:
 
 
 def _fit(network: nn.Sequential, images: Tensor, wanted: Tensor) -> None:
-    """Name and redraw the images, shifted by a pixel and with a little grain, so that the features are not brittle."""
+    """Name and redraw the images from spoilt ones, so that the features are not brittle: copies, blurred or grainy, stay near."""
     optimiser = torch.optim.AdamW(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
     kinds = int(wanted.max()) + 1
@@ -178,8 +183,7 @@ def _fit(network: nn.Sequential, images: Tensor, wanted: Tensor) -> None:
         draw = generator(0, "classifier of the features", step)
         index = torch.randint(len(images), (BATCH,), generator=draw)
         clean = _shifted(images[index], draw)
-        grain = GRAIN * torch.rand(BATCH, 1, 1, 1, generator=draw) * torch.randn(clean.shape, generator=draw)
-        scores, redrawn = network(clean + grain).tensor_split([kinds], 1)
+        scores, redrawn = network(_spoilt(clean, draw)).tensor_split([kinds], 1)
         loss = nn.functional.cross_entropy(scores, wanted[index])
         loss = loss + REDRAWING * nn.functional.mse_loss(redrawn, clean.flatten(1))
         optimiser.zero_grad()
@@ -191,9 +195,20 @@ def _fit(network: nn.Sequential, images: Tensor, wanted: Tensor) -> None:
 def _shifted(images: Tensor, draw: torch.Generator) -> Tensor:
     """Each image by -1, 0 or 1 pixel down and across."""
     size = images.shape[-1]
-    windows = nn.functional.pad(images, (1, 1, 1, 1), mode="replicate").unfold(2, size, 1).unfold(3, size, 1)
+    windows = _padded(images).unfold(2, size, 1).unfold(3, size, 1)
     down, across = torch.randint(3, (2, len(images)), generator=draw)
     return windows[torch.arange(len(images)), :, down, across]
+
+
+def _spoilt(images: Tensor, draw: torch.Generator) -> Tensor:
+    """Each image with some share of blur over 3 x 3 pixels, and some grain."""
+    blur, grain = torch.rand(2, len(images), 1, 1, 1, generator=draw)
+    blurred = nn.functional.avg_pool2d(_padded(images), 3, 1)
+    return images.lerp(blurred, blur) + GRAIN * grain * torch.randn(images.shape, generator=draw)
+
+
+def _padded(images: Tensor) -> Tensor:
+    return nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
 
 
 @torch.no_grad()
