@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,17 @@ WIDTH = 0.02  # of a line, in decades of the error
 
 def draw_all(out: Path, results: dict[str, Any], problem: Problem) -> list[Path]:
     """Draw what the problem allows into `out`/figures; the files."""
-    folder, drawn, drawing = out / "figures", [], Drawing(out, results, problem)
+    drawing = Drawing(out, results, problem)
+    return save_all(out, {name: partial(draw, drawing) for name, draw in FIGURES.items()})
+
+
+def save_all(out: Path, figures: Mapping[str, Callable[[], Figure | None]]) -> list[Path]:
+    """Draw into `out`/figures what there is to draw; the files."""
+    folder, drawn = out / "figures", []
     folder.mkdir(exist_ok=True)
     with mpl.rc_context(RC):
-        for name, draw in FIGURES.items():
-            figure = draw(drawing)
+        for name, draw in figures.items():
+            figure = draw()
             if figure is not None:
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format="png")
@@ -43,8 +50,11 @@ def errors(drawing: Drawing) -> Figure | None:
     """nE against the level, all methods with more than one level but the exact one; lines that coincide can all be seen."""
     lines = {row["method"]: curve(row["errors"]) for row in drawing.summary if row["method"] != "exact" and "errors" in row}
     lines = {name: line for name, line in lines.items() if np.isfinite(line[0]).sum() > 1}
-    if not lines:
-        return None
+    return level_lines(lines, LEVELS, "error $E|h - h^*|^2$ / least possible error", shown=SHOWN) if lines else None
+
+
+def level_lines(lines: dict[str, np.ndarray], levels: Sequence[float], ylabel: str, *, shown: tuple[float, float]) -> Figure:
+    """(means, standard errors) of each method against the level; lines that coincide can all be seen."""
     figure = canvas(7.2, 4.4)
     axes = figure.add_subplot()
     order = sorted(lines, key=lambda name: (name in DASHES, name == "ours"))  # what is beneath shows between dashes
@@ -53,21 +63,21 @@ def errors(drawing: Drawing) -> Figure | None:
         above = sum((np.abs(np.log10(mean / lines[other][0])) < WIDTH for other in order[i + 1 :]), np.zeros(len(mean)))
         for depth in range(int(above.max()) + 1):  # wider where others lie on it
             width = RC["lines.linewidth"] + 2 * depth
-            axes.plot(LEVELS, np.where(above >= depth, mean, np.nan), DASHES.get(name, "-"), color=COLOURS[name], linewidth=width)
-        axes.fill_between(LEVELS, (mean - error).clip(mean / 50), mean + error, color=COLOURS[name], alpha=0.18, linewidth=0)
-    axes.set(xscale="log", yscale="log", xlim=(LEVELS[0], LEVELS[-1]))
+            axes.plot(levels, np.where(above >= depth, mean, np.nan), DASHES.get(name, "-"), color=COLOURS[name], linewidth=width)
+        axes.fill_between(levels, (mean - error).clip(mean / 50), mean + error, color=COLOURS[name], alpha=0.18, linewidth=0)
+    axes.set(xscale="log", yscale="log", xlim=(levels[0], levels[-1]))
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, SHOWN[0]), min(high, SHOWN[1]))
-    axes.axvspan(LEVELS[0], 1, color="#f3f4f6", linewidth=0, zorder=0)
+    axes.set_ylim(max(low, shown[0]), min(high, shown[1]))
+    axes.axvspan(levels[0], 1, color="#f3f4f6", linewidth=0, zorder=0)
     axes.axvline(1, color=INK, linewidth=0.9, zorder=1)
     axes.text(0.96, 1.01, "below the data's noise: never seen", transform=axes.get_xaxis_transform(), ha="right", color=INK)
     axes.text(1.04, 1.01, "at and above it", transform=axes.get_xaxis_transform(), color=INK)
-    ticks = (0.05, 0.1, 0.2, 0.5, 1, 3)
+    ticks = [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 3) if levels[0] <= tick <= levels[-1]]
     axes.set_xticks(ticks, [f"{tick:g}" if tick != 1 else "1 = n" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.set(xlabel="noise level, in units of the data's noise: $s / s_n$", ylabel="error $E|h - h^*|^2$ / least possible error")
+    axes.set(xlabel="noise level, in units of the data's noise: $s / s_n$", ylabel=ylabel)
     last = {name: np.flatnonzero(np.isfinite(mean))[-1] for name, (mean, _) in lines.items()}
-    label_ends(axes, {name: (LEVELS[at], float(lines[name][0][at].clip(*SHOWN))) for name, at in last.items()})
+    label_ends(axes, {name: (levels[at], float(lines[name][0][at].clip(*shown))) for name, at in last.items()})
     return figure
 
 

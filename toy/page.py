@@ -1,4 +1,4 @@
-"""The pieces of a self-contained page: style, figures inside the file, tables, formulas."""
+"""A self-contained page and its pieces: style, figures inside the file, tables, formulas."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import yaml
+
+from ambient.runs import write_atomically
 from toy.style import COLOURS
 from toy.table import Columns, cells
 
@@ -62,9 +65,14 @@ $body
 </html>
 """)
 
-WIDE = ("samples", "fields", "without_truth")  # figures of many panels
 TWEEDIE_TWICE = ("E[X_n | X_t = x] = ", "a_n q^2 E[X_0 | X_t = x] + r s_n^2 x", "s_t^2")
 CONSISTENCY = ("E[ h(X_s, s) | X_t = x ] = h(x, t)   for every s < t", "", "")
+
+
+def write_page(out: Path, title: str, parts: list[str]) -> None:
+    """Write `out`/report.html: a heading and what is below it."""
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
+    write_atomically(out / "report.html", PAGE.substitute(title=escape(title), body=body).encode())
 
 
 def rich(text: str) -> str:
@@ -94,27 +102,48 @@ def bullets(sentences: list[str]) -> str:
     return "<ul>" + "".join(f"<li>{rich(sentence)}</li>" for sentence in sentences) + "</ul>"
 
 
-def picture(out: Path, name: str, caption: str) -> str:
-    """A figure of the run with its caption, inside the page; nothing if it was not drawn."""
+def picture(out: Path, name: str, caption: str, *, wide: bool = False) -> str:
+    """A figure of the run with its caption, inside the page, or beyond its margins; nothing if it was not drawn."""
     file = out / "figures" / f"{name}.png"
     if not file.exists():
         return ""
     data = base64.b64encode(file.read_bytes()).decode()
-    wide = ' class="wide"' if name in WIDE else ""
-    return f'<figure{wide}><img alt="{name}" src="data:image/png;base64,{data}"><figcaption>{rich(caption)}</figcaption></figure>'
+    opening = '<figure class="wide">' if wide else "<figure>"
+    return f'{opening}<img alt="{name}" src="data:image/png;base64,{data}"><figcaption>{rich(caption)}</figcaption></figure>'
 
 
 def results_table(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
     """The table of the terminal, with a line on what each method is."""
     head, *body = cells(summary, wanted)
+    firsts = [(COLOURS[row["method"]], name, row["title"]) for row, (name, *_) in zip(summary, body, strict=True)]
+    return html_table(head, firsts, [numbers for _, *numbers in body])
+
+
+def html_table(head: list[str], firsts: list[tuple[str, str, str]], numbers: list[list[str]]) -> str:
+    """A table whose rows begin with (colour, name, a line on what it is)."""
     rows = []
-    for row, (name, *numbers) in zip(summary, body, strict=True):
-        dot = f'<span class="dot" style="background:{COLOURS[row["method"]]}"></span>'
-        first = f"<td>{dot}<b>{escape(name)}</b><small>{escape(row['title'])}</small></td>"
-        rows.append(f"<tr>{first}{''.join(f'<td>{escape(number)}</td>' for number in numbers)}</tr>")
+    for (colour, name, title), cells_of_row in zip(firsts, numbers, strict=True):
+        dot = f'<span class="dot" style="background:{colour}"></span>'
+        first = f"<td>{dot}<b>{escape(name)}</b><small>{escape(title)}</small></td>"
+        rows.append(f"<tr>{first}{''.join(f'<td>{escape(cell)}</td>' for cell in cells_of_row)}</tr>")
     headings = "".join(f"<th>{escape(heading).replace(' n', '&nbsp;n')}</th>" for heading in head)
-    body_rows = "\n".join(rows)
-    return f'<div class="scroll"><table><thead><tr>{headings}</tr></thead><tbody>\n{body_rows}\n</tbody></table></div>'
+    body = "\n".join(rows)
+    return f'<div class="scroll"><table><thead><tr>{headings}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def highlights(sentences: list[str], heading: str = "What this run found") -> str:
+    """The findings, set apart."""
+    return f'<div class="findings">{"".join(map(paragraphs, [f"**{heading}**", *sentences]))}</div>'
+
+
+def about_run(out: Path, config: dict[str, Any], *pictures: tuple[str, str]) -> list[str]:
+    """What the run was: its configuration, its environment, and whatever else is there, (title, HTML)."""
+    config_and_environment = [
+        ("Configuration", code(yaml.safe_dump(config, sort_keys=False))),
+        ("Environment", code((out / "environment.json").read_text())),
+    ]
+    shown = [folded(title, html) for title, html in (*pictures, *config_and_environment) if html]
+    return ["<h2>About this run</h2>", *shown]
 
 
 def folded(title: str, content: str) -> str:

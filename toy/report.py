@@ -6,14 +6,23 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ambient.runs import write_atomically
 from toy import findings, story
 from toy.drawing import Drawing
 from toy.evaluation import BELOW
 from toy.mixtures import MIXTURES
-from toy.page import CONSISTENCY, PAGE, TWEEDIE_TWICE, bullets, code, folded, formula, paragraphs, picture, results_table
+from toy.page import (
+    CONSISTENCY,
+    TWEEDIE_TWICE,
+    about_run,
+    bullets,
+    code,
+    formula,
+    highlights,
+    paragraphs,
+    picture,
+    results_table,
+    write_page,
+)
 from toy.problem import Problem, remarks
 from toy.story import CAPTIONS
 from toy.wall import modulation
@@ -24,8 +33,7 @@ def write(out: Path, results: dict[str, Any], problem: Problem) -> None:
     drawing = Drawing(out, results, problem)
     title, parts = ("Your noisy points", unknown) if problem.world is None else ("A clean distribution from noisy points", known)
     top = paragraphs(f"A run of `python -m toy gmm`. The ideas are those of {story.PAPER}.", kind="by")
-    body = "\n".join([f"<h1>{title}</h1>", top, *parts(drawing), *ending(drawing)])
-    write_atomically(out / "report.html", PAGE.substitute(title=title, body=body).encode())
+    write_page(out, title, [top, *parts(drawing), *ending(drawing)])
 
 
 def known(drawing: Drawing) -> list[str]:
@@ -38,10 +46,10 @@ def known(drawing: Drawing) -> list[str]:
         "<h2>The problem</h2>",
         paragraphs(story.PROBLEM.format(title=title, level=level, relative=relative)),
         *(paragraphs(remark, kind="remark") for remark in remarks(drawing.problem)),
-        picture(out, "samples", CAPTIONS["samples"]),
-        found(findings.with_truth(drawing)),
+        picture(out, "samples", CAPTIONS["samples"], wide=True),
+        highlights(findings.with_truth(drawing)),
         *ideas(),
-        picture(out, "fields", CAPTIONS["field curves" if drawing.problem.dim == 1 else "fields"]),
+        picture(out, "fields", CAPTIONS["field curves" if drawing.problem.dim == 1 else "fields"], wide=True),
         "<h2>How well it worked</h2>",
         paragraphs(story.MEASURE.format(below=below)),
         picture(out, "errors", CAPTIONS["errors"]),
@@ -66,12 +74,12 @@ def unknown(drawing: Drawing) -> list[str]:
     return [
         paragraphs(story.OWN_DATA.format(**numbers, share=problem.t_n / problem.data_std)),
         *(paragraphs(remark, kind="remark") for remark in remarks(problem)),
-        found(findings.without_truth(drawing)),
-        picture(out, "samples", CAPTIONS["own samples"]),
+        highlights(findings.without_truth(drawing)),
+        picture(out, "samples", CAPTIONS["own samples"], wide=True),
         *ideas(),
         "<h2>What can be known without the truth</h2>",
         paragraphs(story.KNOWABLE),
-        picture(out, "without_truth", CAPTIONS["without_truth"]),
+        picture(out, "without_truth", CAPTIONS["without_truth"], wide=True),
         results_table(drawing.summary),
     ]
 
@@ -81,18 +89,13 @@ def deconvolved(drawing: Drawing) -> bool:
     return bool(drawing.results["wall"]) or any(row["method"] == "deconvolution" for row in drawing.summary)
 
 
-def found(sentences: list[str]) -> str:
-    """The findings, set apart."""
-    return f'<div class="findings">{"".join(map(paragraphs, ["**What this run found**", *sentences]))}</div>'
-
-
-def ideas() -> list[str]:
-    """The two ideas of the paper."""
+def ideas(path: str = story.UNIT_SIGNAL) -> list[str]:
+    """The two ideas of the paper; `path` is a word on a_t."""
     return [
         "<h2>First idea: Tweedie, twice</h2>",
         paragraphs(story.TWEEDIE),
         formula(*TWEEDIE_TWICE),
-        paragraphs(story.TWEEDIE_SYMBOLS, kind="by"),
+        paragraphs(story.TWEEDIE_SYMBOLS.format(path=path), kind="by"),
         paragraphs(story.AMBIENT),
         "<h2>Second idea: consistency</h2>",
         paragraphs(story.MARTINGALE),
@@ -110,10 +113,7 @@ def ending(drawing: Drawing) -> list[str]:
         bullets(findings.limits(drawing)),
         "<h2>How to go on</h2>",
         code("\n".join(next_commands(config, drawing.problem.t_n * drawing.problem.scale))),
-        "<h2>About this run</h2>",
-        folded("Training", training) if training else "",
-        folded("Configuration", code(yaml.safe_dump(config, sort_keys=False))),
-        folded("Environment", code((out / "environment.json").read_text())),
+        *about_run(out, config, ("Training", training)),
     ]
 
 

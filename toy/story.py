@@ -26,8 +26,10 @@ the noisy density. Written once for X_n and once for the clean X_0, that slope d
 
 TWEEDIE_SYMBOLS = """
 X_t = a_t X_0 + s_t Z at every level t, with Z standard normal; n is the level of the data; r = a_t / a_n; and q^2 = s_t^2 -
-r^2 s_n^2 is the variance of the noise added on the way from n to t. Here a_t = 1 at every level.
+r^2 s_n^2 is the variance of the noise added on the way from n to t.{path}
 """
+
+UNIT_SIGNAL = " Here a_t = 1 at every level."
 
 AMBIENT = """
 So a network h that takes the place of E[X_0 | X_t], and is trained to make the right side predict X_n, has the **exact clean
