@@ -16,22 +16,25 @@ class SubspaceMixture(World):
 
     The noise is as white in the coordinates V^T x, so both parts are denoised apart, and the posterior of the component sees
     Y alone. A mixture of D x D covariances that agree outside the q directions, at (q / D)^2 of its cost.
-    Checked by: theory_checks/test_worlds.py
+    Checked by: theory_checks/test_subspace.py
 
     Args: mixture of q-dimensional components; basis V (D, D), the leading directions first; rest v (D - q,); centre (D,).
-    Raises: ValueError for shapes that do not fit, a basis that is not orthonormal, variances that are not positive.
+    Raises: ValueError for shapes that do not fit, a basis that is not orthonormal, variances that are not positive, and values
+    that are not finite.
     """
 
     def __init__(self, mixture: GaussianMixture, basis: Tensor, rest: Tensor, centre: Tensor):
         self.mixture, self.basis, self.rest, self.centre = mixture, basis, rest, centre
         self.leading, dim = mixture.means.shape[1], len(centre)
-        if basis.shape != (dim, dim) or rest.shape != (dim - self.leading,):
-            found = f"{tuple(basis.shape)} and {tuple(rest.shape)}"
-            raise ValueError(f"need a basis ({dim}, {dim}) and {dim - self.leading} variances; got {found}")
+        if centre.ndim != 1 or basis.shape != (dim, dim) or rest.shape != (dim - self.leading,):
+            found = f"{tuple(centre.shape)}, {tuple(basis.shape)} and {tuple(rest.shape)}"
+            raise ValueError(
+                f"need a centre ({dim},), a basis ({dim}, {dim}) and variances ({dim} - {self.leading},); got {found}"
+            )
         if not torch.allclose(basis.T @ basis, torch.eye(dim, dtype=basis.dtype), atol=1e-3):
             raise ValueError("the basis must be orthonormal")
-        if not bool((rest > 0).all()):
-            raise ValueError("the variances outside the leading directions must be positive")
+        if not bool(((rest > 0) & rest.isfinite()).all() and centre.isfinite().all()):
+            raise ValueError("the centre must be finite, the variances outside the leading directions positive and finite")
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         y = self.mixture.sample(count, generator)
@@ -39,6 +42,8 @@ class SubspaceMixture(World):
         return self.centre + torch.cat([y, r], 1) @ self.basis.T
 
     def _parts(self, x_t: Tensor, at_t: Level) -> tuple[Tensor, Tensor]:
+        if x_t.ndim != 2 or x_t.shape[1] != len(self.centre):
+            raise ValueError(f"this mixture lives in {len(self.centre)} dimensions; got points of shape {tuple(x_t.shape)}")
         x = x_t.to(self.centre)
         coordinates = (x - at_t.like(x).alpha * self.centre) @ self.basis
         return coordinates[:, : self.leading], coordinates[:, self.leading :]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ambient.kernels import Step
 from ambient.paths import Level
+from ambient.subspace import SubspaceMixture
 from ambient.worlds import GaussianMixture
 
 REACH = 9.0
@@ -39,6 +40,14 @@ def law_at(world: GaussianMixture, at_t: Level) -> GaussianMixture:
     """p_t as a mixture of its own: components N(alpha mu_k, alpha^2 C_k + sigma^2 I)."""
     identity = torch.eye(world.means.shape[1], dtype=torch.float64)
     return GaussianMixture(world.weights, at_t.alpha * world.means, at_t.alpha**2 * world.covariances + at_t.sigma**2 * identity)
+
+
+def dense(world: SubspaceMixture) -> GaussianMixture:
+    """The same law as a mixture of D x D covariances: N(centre + V (mu_k, 0), V diag(C_k, v) V^T)."""
+    means = torch.nn.functional.pad(world.mixture.means, (0, len(world.rest)))
+    blocks = torch.stack([torch.block_diag(covariance, world.rest.diag()) for covariance in world.mixture.covariances])
+    covariances = world.basis @ blocks @ world.basis.T
+    return GaussianMixture(world.mixture.weights, world.centre + means @ world.basis.T, (covariances + covariances.mT) / 2)
 
 
 def log_components(law: GaussianMixture, x: Tensor) -> Tensor:
