@@ -26,7 +26,7 @@ from toy.evaluation import generate
 from toy.experiment import FORMAT, Fit, say
 from toy.levels import FINEST
 from toy.method import Fitted
-from toy.mnist import report
+from toy.mnist import figures_page
 from toy.mnist.features import Features, features_of, frechet
 from toy.mnist.scoring import chunked
 from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
@@ -104,7 +104,8 @@ def main(argv: list[str]) -> None:
         floor = frechet(ruler(digits.test[:count]), ruler(digits.test[half : half + count]))
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        report.write_figures(out, results, digits, {t: ImageSource(config, t)(config.seed) for t in config.levels})
+        problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}
+        figures_page.write(out, results, cells(results), digits, problems)
         run.finish()
     print(f"\n{aligned(cells(results))}\n\nfloor, two halves of the held-out digits: {floor:.2f}\nreport: {out / 'report.html'}")
 
