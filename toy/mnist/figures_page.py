@@ -116,6 +116,8 @@ def distance(results: dict[str, Any]) -> Figure:
         axes.axhline(clean[-1]["mean"], color=COLOURS["oracle"], linestyle="--", linewidth=0.9)
         axes.axhline(results["floor"], color=FAINT, linestyle=":", linewidth=1.1)
         axes.set_yscale("log")
+        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            formatter(lambda value, _: f"{value:g}")
     left.set(xlabel="level of the data, $t_n$", ylabel="Frechet distance")
     left.set_title(f"{config['steps'][-1]} steps; dashed: trained on clean digits; dotted: floor", fontsize=8.5, color=INK)
     right.set(xlabel="sampling steps", xscale="log", xticks=config["steps"])
