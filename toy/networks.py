@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ambient.runs import UserError
+
 FREQUENCIES = torch.tensor([0.3, 1.0, 1.8, 2.5])
 
 
@@ -102,9 +104,11 @@ class UNet(nn.Module):
     """For flat images: diffusers' UNet2DModel on blocks of 2 x 2 pixels."""
 
     def __init__(self, size: int, channels: int = 32):
-        from diffusers.models.unets.unet_2d import UNet2DModel  # takes a second, and only images need it
-
         super().__init__()
+        try:
+            from diffusers.models.unets.unet_2d import UNet2DModel  # takes a second, and nothing else here needs it
+        except ImportError as error:
+            raise UserError("--network unet needs diffusers: pip install diffusers") from error
         self.size, self.inner = size, size // 2
         widths = (channels,) if self.inner % 2 else (channels, 2 * channels)
         self.unet = UNet2DModel(

@@ -13,6 +13,7 @@ from torch import Tensor
 from ambient.config import nearest, option
 from ambient.paths import Discrete, Path, VarianceExploding
 from ambient.randomness import generator
+from ambient.runs import UserError
 from ambient.worlds import Empirical, GaussianMixture, World
 from toy.methods import ours
 from toy.mnist import worlds
@@ -88,7 +89,10 @@ class ImageConfig:
     def digits(self) -> Digits:
         """The clean images that the experiment starts from."""
         size = self.size or (None if self.data == "digits8" else 14)
-        return load(self.data, size=size, count=self.images if self.world == "digits" else None)
+        digits = load(self.data, size=size, count=self.images if self.world == "digits" else None)
+        if digits.size % 2 and self.network != "mlp":
+            raise UserError(f"--network {self.network} halves images, and {digits.size} pixels are odd; take --network mlp")
+        return digits
 
 
 def sdxl_path() -> Discrete:
