@@ -1,0 +1,177 @@
+"""Do models copy their training digits? The noise attack on clean-trained and noisy-trained networks (Fig. 8).
+
+    python -m toy mnist memorization                          300 digits, noisy at t_n = 100 of SDXL's schedule, one seed
+    python -m toy mnist memorization --preset full            three seeds
+    python -m toy mnist memorization --t-n 500                noise in which so few digits drown: the report says so
+    python -m toy mnist memorization --path ve --sigma-n 0.3 --attack 0.8 1.6
+    python -m toy mnist memorization --images 1000 --method ours paper mixture
+
+The same network is trained on a few hundred digits, clean and noisy, long enough to learn clean ones by heart. Training digits
+are noised and restored; so are as many held-out ones. The similarity to the nearest training digit tells who copies. Beside
+them: the perfect memoriser of these digits, and a smooth model of others.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ambient.config import nearest, option, parse
+from ambient.runs import Run, UserError, write_atomically
+from toy.experiment import FORMAT, Fit, choose, say, share_networks
+from toy.mnist import copies, memorization_page
+from toy.mnist.attack import KNOWN, LAST, Attack, Calibration
+from toy.mnist.data import FEWEST, Digits
+from toy.mnist.features import features_of
+from toy.mnist.memorization_findings import findings
+from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
+from toy.pool import run_all
+from toy.problem import Problem
+from toy.table import aligned
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "full": {"seeds": 3, "draws": 4},
+    "smoke": {"evaluations": 0.002, "images": 100, "attack": (300.0,), "draws": 1, "steps": 10},
+}
+METHODS = ("ours", "paper", "ambient-only", "sure-denoise", "mixture", "wiener", "naive")  # that denoise at every level
+ATTACKED = {"sdxl": (300.0, 500.0, 700.0), "ve": (0.8, 1.6, 3.3)}  # alike: levels, and their noise
+INVISIBLE = {"sdxl": 1.0, "ve": LAST}
+OTHERS = 500  # digits that the smooth model is fitted to, at least
+THRIFT = 16  # few digits are learned by heart in small batches
+
+
+@dataclass(frozen=True)
+class Config(ImageConfig):
+    """What is run."""
+
+    images: int | None = option(300, "number of training images", metavar="N")
+    path: str = option(
+        "sdxl", "sdxl: variance preserving with SDXL's 1,000 steps; ve: X_t = X_0 + sigma Z", choices=("ve", "sdxl")
+    )
+    sigma_n: float = option(0.35, "standard deviation of the noise on the ve path; pixels lie in [-1, 1]")
+    t_n: int = option(100, "level of the noise on the sdxl path, of 1,000 steps", metavar="STEP")
+    method: tuple[str, ...] = option(
+        ("ours",), "noisy-trained, beside the clean-trained network", choices=METHODS, metavar="NAME"
+    )
+    attack: tuple[float, ...] = option((), "attack levels (default: 300 500 700 on sdxl, 0.8 1.6 3.3 on ve)", metavar="T")
+    network: str = option("mlp", "what corrects the skip; unet: diffusers' UNet2DModel", choices=("conv", "mlp", "unet"))
+    skip: str = option("scalar", "where networks start: scalar (EDM), wiener, mixture", choices=("scalar", "wiener", "mixture"))
+    evaluations: float = option(0.3, "budget of each network: millions of images passed through it, forward and backward")
+    draws: int = option(2, "posterior samples for each noisy digit", metavar="COUNT")
+    steps: int = option(50, "sampling steps", metavar="COUNT")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_level(self.level())
+        if self.world != "digits":
+            raise ValueError(f"--world {self.world}: what is attacked here are the images themselves; leave it out")
+        for name in self.method:
+            if name not in METHODS:
+                raise ValueError(f"unknown method {name!r}{nearest(name, METHODS)}")
+        if not self.method or self.draws < 1 or self.steps < 2:
+            raise ValueError("--method needs a name, --draws must be at least 1, --steps at least 2")
+        if len(set(self.attack)) != len(self.attack):
+            raise ValueError("--attack names a level twice")
+        for t in self.levels():
+            self.check_level(t)
+            if t <= INVISIBLE[self.path]:
+                raise ValueError(f"--attack {t:g} is noise that hides nothing; attack above {INVISIBLE[self.path]:g}")
+            if t < self.level():
+                raise ValueError(
+                    f"--attack {t:g} lies below the level {self.level():g} of the data, where nothing is learned from them"
+                )
+
+    def level(self) -> float:
+        """t_n on the path."""
+        return self.sigma_n if self.path == "ve" else float(self.t_n)
+
+    def levels(self) -> tuple[float, ...]:
+        """Where to attack: as asked, or the usual levels from the data's own on."""
+        return self.attack or tuple(t for t in ATTACKED[self.path] if t >= self.level()) or (self.level(),)
+
+
+@dataclass(frozen=True)
+class FewDigits(ImageSource):
+    """The problem, with batches that suit a few hundred digits."""
+
+    def __call__(self, seed: int) -> Problem:
+        return replace(super().__call__(seed), thrift=THRIFT)
+
+
+def main(argv: list[str]) -> None:
+    """Run what `argv` describes."""
+    config = parse(Config, argv, prog="python -m toy mnist memorization", description=__doc__ or "", presets=PRESETS)
+    out, everything = Path(config.out or f"runs/mnist-memorization-{config.preset}"), replace(config, images=None).digits()
+    check_size(config, everything)
+    ruler, identity, source = features_of(everything), config.identity(everything), FewDigits(config, config.level())
+    training, held_out = everything.train[: config.images], everything.test[: config.images]
+    with closing(Run(out, identity)) as run:
+        problem = source(config.seed)
+        for line in config.describe(everything, problem):
+            print(line)
+        methods = choose(("oracle", *config.method), problem)
+        attack = Attack(ruler, training, held_out, config.levels(), config.steps)
+        models = compute(config, out, methods, attack, source, identity)
+        results = {
+            "format": FORMAT,
+            "config": identity,
+            "levels": config.levels(),
+            "baselines": copies.baselines(ruler, training, held_out),
+            "summary": copies.summarise(models, config.levels()),
+            "differences": copies.differences(models, config.levels()),
+        }
+        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        memorization_page.write(out, results, models, training)
+        run.finish()
+    for kind, table in memorization_page.tables(results).items():
+        print(f"\n{kind}\n{aligned(table)}")
+    print("", *findings(results), f"report: {out / 'report.html'}", sep="\n")
+
+
+def check_size(config: Config, digits: Digits) -> None:
+    """Raises: UserError where the data has too few images for all that is done here."""
+    images, available, held_out = config.images or len(digits.train), len(digits.train), len(digits.test)
+    most = min(available - OTHERS, held_out)
+    if images <= most:
+        return
+    why = (
+        f"leaves {max(0, available - images)} of {available} training images for the smooth model, which needs {OTHERS}"
+        if images > available - OTHERS
+        else f"is more than there are held-out images to attack beside them ({held_out})"
+    )
+    raise UserError(f"{digits.name}: --images {images} {why}; " + (f"at most {most}" if most >= FEWEST else "take other data"))
+
+
+def compute(
+    config: Config, out: Path, methods: list[str], attack: Attack, source: FewDigits, identity: dict[str, Any]
+) -> copies.Models:
+    """The attack on every model, its arrays by model with one more axis in front: seeds."""
+    budget, seeds = 1e6 * config.evaluations, range(config.seed, config.seed + config.seeds)
+    known = {
+        name: [Calibration(name, seed, attack, source, config.draws, identity["digest"]) for seed in seeds] for name in KNOWN
+    }
+    fits = [
+        Fit(group, seed, source, out, budget, config.draws, identity, RECIPE, ADAM, attack)
+        for seed in seeds
+        for group in share_networks(methods)
+    ]
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            say(row, "attacked", None)
+
+    run_all([*fits, *(task for tasks in known.values() for task in tasks)], workers=config.workers, done=keep)
+
+    def arrays(name: str, seed: int) -> copies.Arrays:
+        with np.load(out / "methods" / name / f"seed_{seed}" / "arrays.npz", allow_pickle=False) as file:
+            return dict(file)
+
+    found = {name: [arrays(name, seed) for seed in seeds] for name in methods}
+    found |= {name: [task.arrays() for task in tasks] for name, tasks in known.items()}
+    return {name: {key: np.stack([one[key] for one in mine]) for key in mine[0]} for name, mine in found.items()}

@@ -1,0 +1,121 @@
+"""What an attack found, in sentences made from its numbers: they stay true when the result is bad."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toy.mnist.attack import GROUPS, KNOWN
+from toy.mnist.copies import COPY
+from toy.table import show
+
+WORDS = {"samples": "posterior samples", "one step": "what is restored in one step"}
+KNOWS = 0.9  # share of the digits that the memoriser restores in one step where the noise leaves it no choice
+Number = dict[str, Any]
+
+
+def findings(results: dict[str, Any]) -> list[str]:
+    """The verdict on each noisy-trained model, whether it means memory, and whether the rulers are straight."""
+    names = list(dict.fromkeys(row["model"] for row in results["differences"]))
+    sentences = [verdict(results, name, kind) for name in names for kind in WORDS]
+    sentences += [memory(results, name) for name in ("oracle", *names)]
+    sentences += [beyond(results, name) for name in names]
+    return [*sentences, *(quality(results, name) for name in names), memoriser(results), smooth(results)]
+
+
+def verdict(results: dict[str, Any], name: str, kind: str) -> str:
+    """Fig. 8 in one sentence."""
+    mine = _rows(results["differences"], kind=kind, model=name)
+    return (
+        f"Training digits attacked, {WORDS[kind]}: what the clean-trained network makes of them is nearer to training digits "
+        f"than what {name} makes of them, by {_list(mine, 'training')}. {_told_apart(mine, 'training')}"
+    )
+
+
+def memory(results: dict[str, Any], name: str) -> str:
+    """How much nearer training digits come than held-out ones do to their own."""
+    samples, steps = (_rows(results["summary"], kind=kind, model=name) for kind in WORDS)
+    who = "the clean-trained network" if name == "oracle" else name
+    shares = [(row["t"], *(row[group]["itself"]["mean"] for group in GROUPS)) for row in steps]
+    itself = ", ".join(f"{own:.0%} and {other:.0%} at t = {t:g}" for t, own, other in shares)
+    return (
+        f"Memory of {who}, the similarity of training less that of held-out digits: samples {_list(samples, 'memory')}; "
+        f"in one step {_list(steps, 'memory')}. In one step the nearest digit is the one attacked itself for {itself} of "
+        "training and of held-out digits."
+    )
+
+
+def beyond(results: dict[str, Any], name: str) -> str:
+    """Whether the clean-trained network has the larger memory."""
+    parts = []
+    for kind, words in WORDS.items():
+        mine = _rows(results["differences"], kind=kind, model=name)
+        parts.append(f"{words}, by {_list(mine, 'memory')}. {_told_apart(mine, 'memory')}")
+    return f"The clean-trained network has the larger memory than {name}: {' '.join(parts)}"
+
+
+def quality(results: dict[str, Any], name: str) -> str:
+    """The error on held-out digits, and whether anything was learned."""
+    variance, parts, lost = results["baselines"]["variance"], [], []
+    for row in _rows(results["summary"], kind="one step", model=name):
+        errors = {one["model"]: one["held out"]["error"] for one in _rows(results["summary"], kind="one step", t=row["t"])}
+        others = ", ".join(f"{model} {show(errors[model])}" for model in ("oracle", *KNOWN))
+        parts.append(f"{show(errors[name])} at t = {row['t']:g} ({others})")
+        lost += [f"{row['t']:g}"] if errors[name]["mean"] >= variance else []
+    text = f"Error of {name} on held-out digits, in one step: {'; '.join(parts)}. The average digit has {variance:.3f}."
+    if lost:
+        text += (
+            f" At t = {', '.join(lost)} {name} does no better than that: it has learned too little for its low similarity to say "
+            "anything about memory."
+        )
+    return text
+
+
+def memoriser(results: dict[str, Any]) -> str:
+    """What a perfect copyist scores."""
+    steps, samples = (_rows(results["summary"], kind=kind, model="memoriser") for kind in ("one step", "samples"))
+    knows = [row for row in steps if row["training"]["itself"]["mean"] >= KNOWS]
+    where = ", ".join(f"t = {row['t']:g} ({row['training']['copies']['mean']:.0%} above {COPY:g})" for row in knows)
+    text = f"The perfect memoriser restores its digits in one step at {where}." if knows else ""
+    shares = ", ".join(f"{row['training']['copies']['mean']:.0%} at t = {row['t']:g}" for row in samples)
+    more = " Elsewhere the noise hides which digit it was." if len(knows) < len(steps) else ""
+    across = ", ".join(f"{row['across']['mean']:.3f}" for row in samples)
+    return (
+        f"{text}{more} Its samples are training digits whatever it is asked for: above {COPY:g} are {shares}; when held-out "
+        f"digits are attacked, the similarity to the nearest training digit is {across}."
+    ).strip()
+
+
+def smooth(results: dict[str, Any]) -> str:
+    """What a model without memory of these digits scores."""
+    mine = [row for kind in WORDS for row in _rows(results["summary"], kind=kind, model="smooth")]
+    seen = [row for row in mine if not row["memory"]["interval"][0] <= 0 <= row["memory"]["interval"][1]]
+    text = f"The smooth model has seen neither group; its memory, samples and then one step, is {_list(mine, 'memory')}: "
+    if not seen:
+        return text + "every interval includes 0, as it should."
+    return text + f"{len(seen)} of {len(mine)} intervals exclude 0, where one in twenty would by chance."
+
+
+def span(number: Number) -> str:
+    """A mean with its interval over digits and, of several seeds, the standard error: 0.093 ± 0.004 [0.080, 0.106]."""
+    low, high = number["interval"]
+    error = "" if number["error"] is None else f" ± {number['error']:.3f}"
+    return f"{number['mean']:.3f}{error} [{low:.3f}, {high:.3f}]"
+
+
+def _list(rows: list[dict[str, Any]], key: str) -> str:
+    return "; ".join(f"{span(row[key])} at t = {row['t']:g}" for row in rows)
+
+
+def _told_apart(rows: list[dict[str, Any]], key: str) -> str:
+    """At which levels the interval excludes 0."""
+    groups: dict[str, list[str]] = {"Separated": [], "The other way round": [], "Not separated": []}
+    for row in rows:
+        low, high = row[key]["interval"]
+        groups["Separated" if low > 0 else "The other way round" if high < 0 else "Not separated"].append(f"{row['t']:g}")
+    end = {"Not separated": "the interval includes 0"}
+    found = {word: ", ".join(levels) for word, levels in groups.items() if levels}
+    return " ".join(f"{word} at t = {levels}: {end.get(word, 'the interval excludes 0')}." for word, levels in found.items())
+
+
+def _rows(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
