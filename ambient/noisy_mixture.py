@@ -36,8 +36,9 @@ def fit(
 ) -> SubspaceMixture:
     """The mixture after `first` = (sweeps, points) on the first of the points and `sweeps` on all of them.
 
-    Paper: not in it; Sec. 5 asks what else can be learned below the data's noise. Source: EM for known noise, Bovy et al. 2011;
-    left-out variances, Bartz 2016. Checked by: theory_checks/test_noisy_mixture.py
+    Paper: not in it; Sec. 5 regrets what training for consistency costs, which here holds by construction. Source: EM for known
+    noise, Bovy et al. 2011; left-out variances, Bartz 2016. Checked by: theory_checks/test_noisy_mixture.py,
+    theory_checks/test_noisy_mixture_limit.py, theory_checks/test_noisy_mixture_pull.py
 
     Args: x_n (N, D), alpha_n > 0, in random order; labels (N,) a first guess of the components, 0 .. K - 1; leading: directions
     of largest variance in which components differ. Returns: a SubspaceMixture, float32.
