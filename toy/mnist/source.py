@@ -30,9 +30,9 @@ WORLDS = {
 NETWORKS = {"conv": ConvNet, "mlp": lambda size: WideMLP(size * size), "unet": UNet}
 SKIPS = ("scalar", "wiener", "mixture")
 PATHS = ("ve", "sdxl")
-THRIFT = 4  # batches of images are this many times smaller than those of points
-ADAM = Optimiser("adam", 2e-3)  # SOAP costs more than it gains on networks of this size
-RECIPE = ours.RECIPE.changed(("optimiser=adam", "learning_rate=0.002"))
+THRIFT = 8  # batches of images are this many times smaller than those of points
+ADAM = Optimiser("adam", 4e-3)  # SOAP costs more than it gains on networks of this size
+RECIPE = ours.RECIPE.changed(("optimiser=adam", "learning_rate=0.004"))
 DRAWN = 60_000  # images of a world, unless --images says otherwise
 
 
