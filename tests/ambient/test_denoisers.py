@@ -97,6 +97,37 @@ def test_a_network_that_says_nothing_leaves_the_skip():
     assert torch.equal(own(x, levels), 7 * x)
 
 
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_a_mean_shifts_the_data(path):
+    """h(x) = m + h_0(x - alpha m), h_0 without a mean; on clean data x. Some 8 roundings of numbers below 10."""
+    mean, t = normal(2, 3), 300.0 if path is DISCRETE else 0.4
+    x = normal(4, 2, 3, step=1)
+    network = Recorder()
+    shifted = Preconditioned(network, path, data_std=0.5, mean=mean)
+    centred = Preconditioned(network, path, data_std=0.5)
+    expected = mean + centred(x - path(t).alpha * mean, t)
+    assert torch.allclose(shifted(x, t), expected, rtol=0, atol=8 * 10 * 2.3e-16)
+    assert not torch.allclose(centred(x, t), expected, rtol=0, atol=1e-2)
+    assert torch.allclose(shifted(x, 0), x, rtol=0, atol=8 * 10 * 2.3e-16)
+
+
+def test_a_mean_leaves_a_skip_of_ones_own_alone():
+    network, mean, x = Recorder(), torch.full((3,), 2.0, dtype=torch.float64), normal(4, 3)
+    own = Preconditioned(lambda x, *_: torch.zeros_like(x), VE, data_std=0.5, mean=mean, skip=lambda x, at: 7 * x)
+    assert torch.equal(own(x, 0.5), 7 * x)
+    Preconditioned(network, VE, data_std=0.5, mean=mean)(x, 0.5)
+    assert torch.allclose(network.calls[-1][0], (x - 2) * (0.5**2 + 0.5**2) ** -0.5, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_a_mean_takes_the_type_of_the_data_and_is_no_weight(dtype):
+    network = Recorder()
+    denoiser = Preconditioned(network, VE, data_std=0.5, mean=torch.ones(3))
+    assert denoiser(normal(4, 3, dtype=dtype), 0.5).dtype == dtype
+    assert network.calls[-1][0].dtype == dtype
+    assert set(denoiser.state_dict()) == {"network.w"}
+
+
 def test_what_the_network_sees_is_of_unit_variance_and_bounded():
     """Inputs scaled by c_in for data of variance .25; the level's feature stays within [-8, 8] from no noise to no signal."""
     network = Recorder()

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ambient.paths import VarianceExploding
+from ambient.paths import Level, VarianceExploding
 from ambient.randomness import generator
 from ambient.worlds import Empirical, GaussianMixture
 from tests.ambient.doubles import DISCRETE, PATHS, normal
@@ -124,6 +125,58 @@ def test_mixtures_that_are_none_are_refused(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         GaussianMixture(**{"weights": WEIGHTS, "means": MEANS, "covariances": COVARIANCES, **changes})
     assert "\n" not in str(caught.value)
+
+
+def test_a_mixture_from_axes_has_their_covariances():
+    axes, variances = torch.linalg.qr(normal(2, 3, 3)).Q, torch.tensor([[0.1, 0.5, 2.0], [0.3, 0.2, 0.4]], dtype=torch.float64)
+    world = GaussianMixture.from_axes(WEIGHTS, normal(2, 3, step=1), axes, variances)
+    for k in range(2):
+        expected = sum(variances[k, j] * torch.outer(axes[k, :, j], axes[k, :, j]) for j in range(3))
+        assert torch.allclose(world.covariances[k], expected, rtol=0, atol=1e-15)
+    assert torch.allclose(world.variances, variances.sort(1).values, rtol=1e-13)
+
+
+def test_answers_of_a_mixture_written_out():
+    """Component by component with inverse matrices: condition numbers below 10, numbers below 100, some tens of roundings."""
+    x, alpha, sigma = normal(6, 2), 0.8, 0.6
+    at_t = Level(*torch.tensor([alpha, sigma], dtype=torch.float64))
+    logs, means = [], []
+    for weight, mean, covariance in zip(WEIGHTS, MEANS, COVARIANCES, strict=True):
+        total = alpha**2 * covariance + sigma**2 * torch.eye(2, dtype=torch.float64)
+        whitened = (x - alpha * mean) @ torch.linalg.inv(total)
+        logs.append(weight.log() - ((x - alpha * mean) * whitened).sum(1) / 2 - (2 * math.pi * total.det().sqrt()).log())
+        means.append(mean + alpha * whitened @ covariance)
+    log = torch.stack(logs, 1)
+    assert torch.allclose(MIXTURE.log_components(x, at_t), log, rtol=0, atol=1e-12)
+    assert torch.allclose(MIXTURE.log_prob(x, at_t), log.exp().sum(1).log(), rtol=0, atol=1e-12)
+    weights = log.exp() / log.exp().sum(1, keepdim=True)
+    expected = weights[:, :1] * means[0] + weights[:, 1:] * means[1]
+    assert torch.allclose(MIXTURE.denoise(x, at_t), expected, rtol=0, atol=1e-12)
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers that any operation made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return made
+
+
+def test_no_operation_makes_a_matrix_for_each_point():
+    """3,000 points in 20 dimensions, two components: no more than (B, K, D) to denoise, (B, D) to draw, never (B, D, D)."""
+    world = GaussianMixture(WEIGHTS, normal(2, 20), torch.eye(20, dtype=torch.float64).expand(2, 20, 20))
+    with Largest() as drawing:
+        x = world.sample(3000, generator(0, "sample"))
+    assert drawing.numbers == 3000 * 20
+    with Largest() as denoising:
+        world.denoise(x, VE(0.5))
+        world.log_prob(x, VE(0.5))
+    assert denoising.numbers == 3000 * 2 * 20
 
 
 def test_weights_may_be_zero_and_rounded():
