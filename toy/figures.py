@@ -22,7 +22,7 @@ from toy.style import COLOURS, DASHES, DATA, FAINT, INK, RC, canvas, label_ends
 from toy.wall import COUNTS, modulation
 
 SHOWN = (1e-4, 10.0)  # errors beyond are at the border: done, or lost
-WIDTH = 0.02  # of a line, in decades of the error
+WIDTH = 0.006  # of a line, as a share of the height
 
 
 def draw_all(out: Path, results: dict[str, Any], problem: Problem) -> list[Path]:
@@ -48,26 +48,32 @@ def save_all(out: Path, figures: Mapping[str, Callable[[], Figure | None]]) -> l
 
 def errors(drawing: Drawing) -> Figure | None:
     """nE against the level, all methods with more than one level but the exact one; lines that coincide can all be seen."""
-    lines = {row["method"]: curve(row["errors"]) for row in drawing.summary if row["method"] != "exact" and "errors" in row}
-    lines = {name: line for name, line in lines.items() if np.isfinite(line[0]).sum() > 1}
+    lines = lines_of(drawing.summary, "errors")
     return level_lines(lines, LEVELS, "error $E|h - h^*|^2$ / least possible error", shown=SHOWN) if lines else None
+
+
+def lines_of(summary: list[dict[str, Any]], key: str) -> dict[str, np.ndarray]:
+    """(means, standard errors) over the levels, for the methods that have more than one; the exact one has no line."""
+    lines = {row["method"]: curve(row[key]) for row in summary if row["method"] != "exact" and key in row}
+    return {name: line for name, line in lines.items() if np.isfinite(line[0]).sum() > 1}
 
 
 def level_lines(lines: dict[str, np.ndarray], levels: Sequence[float], ylabel: str, *, shown: tuple[float, float]) -> Figure:
     """(means, standard errors) of each method against the level; lines that coincide can all be seen."""
     figure = canvas(7.2, 4.4)
     axes = figure.add_subplot()
+    means = np.concatenate([mean for mean, _ in lines.values()])
+    low, high = max(0.9 * np.nanmin(means), shown[0]), min(1.1 * np.nanmax(means), shown[1])
     order = sorted(lines, key=lambda name: (name in DASHES, name == "ours"))  # what is beneath shows between dashes
+    near = WIDTH * np.log(high / low)
     for i, name in enumerate(order):
         mean, error = lines[name]
-        above = sum((np.abs(np.log10(mean / lines[other][0])) < WIDTH for other in order[i + 1 :]), np.zeros(len(mean)))
+        above = sum((np.abs(np.log(mean / lines[other][0])) < near for other in order[i + 1 :]), np.zeros(len(mean)))
         for depth in range(int(above.max()) + 1):  # wider where others lie on it
             width = RC["lines.linewidth"] + 2 * depth
             axes.plot(levels, np.where(above >= depth, mean, np.nan), DASHES.get(name, "-"), color=COLOURS[name], linewidth=width)
         axes.fill_between(levels, (mean - error).clip(mean / 50), mean + error, color=COLOURS[name], alpha=0.18, linewidth=0)
-    axes.set(xscale="log", yscale="log", xlim=(levels[0], levels[-1]))
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(low, shown[0]), min(high, shown[1]))
+    axes.set(xscale="log", yscale="log", xlim=(levels[0], levels[-1]), ylim=(low, high))
     axes.axvspan(levels[0], 1, color="#f3f4f6", linewidth=0, zorder=0)
     axes.axvline(1, color=INK, linewidth=0.9, zorder=1)
     axes.text(0.96, 1.01, "below the data's noise: never seen", transform=axes.get_xaxis_transform(), ha="right", color=INK)
@@ -77,7 +83,7 @@ def level_lines(lines: dict[str, np.ndarray], levels: Sequence[float], ylabel: s
     axes.set_xticks([], minor=True)
     axes.set(xlabel="noise level, in units of the data's noise: $s / s_n$", ylabel=ylabel)
     last = {name: np.flatnonzero(np.isfinite(mean))[-1] for name, (mean, _) in lines.items()}
-    label_ends(axes, {name: (levels[at], float(lines[name][0][at].clip(*shown))) for name, at in last.items()})
+    label_ends(axes, {name: (levels[at], float(lines[name][0][at].clip(low, high))) for name, at in last.items()})
     return figure
 
 

@@ -26,9 +26,14 @@ def with_truth(drawing: Drawing) -> list[str]:
     hero = hero_of(drawing)
     if hero is None:
         return ["None of the methods that this report is about was run; the table has the numbers of those that were."]
-    sentences = [verdict(drawing, hero), at_the_noise(drawing, hero), *compared(drawing, hero, "sub_n", BELOW)]
-    sentences += [effect_of_consistency(drawing), *compared(drawing, hero, "sw2", SAMPLES)]
+    sentences = [*errors_to_truth(drawing, hero), *compared(drawing, hero, "sw2", SAMPLES)]
     return [sentence for sentence in sentences if sentence]
+
+
+def errors_to_truth(drawing: Drawing, hero: str) -> list[str]:
+    """The verdict, and the errors at and below the data's noise; empty where there are none."""
+    sentences = [verdict(drawing, hero), at_the_noise(drawing, hero), *compared(drawing, hero, "sub_n", BELOW)]
+    return [*sentences, effect_of_consistency(drawing)]
 
 
 BELOW = "Below the data's noise, where nothing was ever seen, the mean error of {hero} (sub-n mean) is {value}."
@@ -47,9 +52,7 @@ def verdict(drawing: Drawing, hero: str) -> str:
             "filter which needs no training. The budget was too small or the noise too strong for more."
         )
     learned = (
-        "From noisy points alone, a network learned how the clean ones are distributed"
-        if share < 0.3
-        else "Part of it was learned"
+        "From noisy data alone, a network learned how clean data is distributed" if share < 0.3 else "Part of it was learned"
     )
     return f"{learned}: below the data's noise the error of {hero} is {share:.2f} times that of the best linear filter."
 
@@ -128,12 +131,8 @@ def without_truth(drawing: Drawing) -> list[str]:
 
 def limits(drawing: Drawing) -> list[str]:
     """What this run cannot show."""
-    config, problem, known = drawing.results["config"], drawing.problem, drawing.problem.world is not None
-    found = []
-    if config["seeds"] == 1:
-        found.append("One seed: no error bars. A small difference between two methods may be luck; `--seeds 3` tells.")
-    else:
-        found.append(f"{config['seeds']} seeds: the standard errors are themselves rough.")
+    problem, known = drawing.problem, drawing.problem.world is not None
+    found = limits_of_seeds(drawing.results["config"]["seeds"])
     if known and problem.count is None:
         found.append("The noisy points are a stream that never ends: nothing here can over-fit. `--points N` makes them finite.")
     if known:
@@ -144,10 +143,19 @@ def limits(drawing: Drawing) -> list[str]:
             "Try a built-in world with as much noise and as many points to see what to expect."
         )
         found.append(f"Points held out: {len(problem.held_out[0])}. With few of them, distances between samples say little.")
-    left_out = [name for name in METHODS if all(row["method"] != name for row in drawing.summary)]
-    if left_out:
-        found.append(f"Not run here: {', '.join(left_out)}.")
-    found.append(
-        "A small network in few dimensions says nothing about images; it shows what the mathematics does and where it ends."
-    )
-    return found
+    small = "A small network in few dimensions says nothing about images; it shows what the mathematics does and where it ends."
+    return [*found, *not_run(drawing), small]
+
+
+def limits_of_seeds(count: int) -> list[str]:
+    """What so many seeds can tell apart."""
+    if count == 1:
+        return ["One seed: no error bars. A small difference between two methods may be luck; `--seeds 3` tells."]
+    return [f"{count} seeds: the standard errors are themselves rough."]
+
+
+def not_run(drawing: Drawing) -> list[str]:
+    """The methods that could have been run on these data, and were not."""
+    run = {row["method"] for row in drawing.summary}
+    left_out = [name for name, method in METHODS.items() if name not in run and method.unfit(drawing.problem) is None]
+    return [f"Not run here: {', '.join(left_out)}."] if left_out else []

@@ -108,7 +108,7 @@ def test_the_report_holds_the_whole_table_and_stands_alone(run, request):
 def test_the_report_of_an_untrained_network_says_that_nothing_was_learned(smoke_run):
     text = text_of(page_of(smoke_run)[0])
     assert "Nothing was learned below the data's noise" in text
-    assert "From noisy points alone, a network learned" not in text
+    assert "From noisy data alone, a network learned" not in text
 
 
 def test_the_report_warns_of_too_few_points_in_the_words_of_the_terminal(own_data_run):
@@ -155,7 +155,7 @@ def below(drawing):
 
 def test_findings_follow_the_numbers(drawing):
     good = changed(drawing, ours=(0.06, None), paper=(0.11, None), ambient_only=(0.3, None), wiener=(0.55, None))
-    assert findings.with_truth(good)[0].startswith("From noisy points alone, a network learned")
+    assert findings.with_truth(good)[0].startswith("From noisy data alone, a network learned")
     assert re.search(r"Larger: paper \(0\.110\), ambient-only \(0\.300\), wiener \(0\.550\)\.", below(good))
     assert any("with consistency added it is 0.0600, lower." in sentence for sentence in findings.with_truth(good))
     bad = changed(drawing, ours=(0.9, None), paper=(0.11, None), ambient_only=(0.3, None), wiener=(0.55, None))

@@ -26,7 +26,7 @@ from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.methods import METHODS
 from toy.mnist import features, report
 from toy.mnist.data import Digits
-from toy.mnist.scoring import BELOW, LEVELS, ImageScore
+from toy.mnist.scoring import BELOW, ImageScore
 from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
 from toy.pool import run_all
 
@@ -43,7 +43,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 COMPARED = tuple(name for name in METHODS if name != "deconvolution")
-SHOWN = (0.3, 0.5, 0.7, 1.0, 1.5, 3.0)
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,10 @@ def main(argv: list[str]) -> None:
         summary = table.summarise(rows)
         results = {"format": FORMAT, "config": identity, "summary": summary, "rows": rows}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        write_atomically(out / "table.md", (table.as_markdown(summary, columns(summary)) + "\n").encode())
+        write_atomically(out / "table.md", (table.as_markdown(summary, report.columns(summary)) + "\n").encode())
         report.write_comparison(out, results, digits, problem)
         run.finish()
-    print(f"\n{table.as_text(summary, columns(summary))}\n\nreport: {out / 'report.html'}")
+    print(f"\n{table.as_text(summary, report.columns(summary))}\n\nreport: {out / 'report.html'}")
 
 
 def compute(config: Config, out: Path, methods: list[str], digits: Digits, identity: dict[str, Any]) -> list[dict[str, Any]]:
@@ -127,14 +126,3 @@ def over_the_oracle(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [None if mine is None or least is None else mine / least - 1 for mine, least in pairs]
 
     return [row | {"excess": excess(row)} if row["seed"] in oracle else row for row in rows]
-
-
-def columns(summary: list[dict[str, Any]]) -> table.Columns:
-    """Errors against the truth, or over the oracle's, or as they are; and the Frechet distance."""
-    kind, word = next(
-        ((key, word) for key, word in (("errors", "nE"), ("excess", "excess")) if any(key in row for row in summary)),
-        ("mse", "MSE"),
-    )
-    levels = [(f"{word}({'' if m == 1 else f'{m:g} '}n)", table.entry(kind, LEVELS.index(m))) for m in SHOWN]
-    ends = [("sub-n mean", table.entry("sub_n"))] if kind == "errors" else []
-    return [*levels, *ends, *([("FD", table.entry("frechet"))] if any("frechet" in row for row in summary) else [])]

@@ -1,0 +1,102 @@
+"""The figures of a comparison on images: the data, what is restored, what is drawn, and the errors."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from toy.drawing import Drawing
+from toy.evaluation import probes
+from toy.figures import level_lines, lines_of
+from toy.method import Fitted
+from toy.methods import METHODS
+from toy.mnist.data import noise_of_nature
+from toy.mnist.findings import AT_N
+from toy.mnist.pictures import Row, image_grid, sheets
+from toy.mnist.scoring import LEVELS, RESTORED
+from toy.problem import Problem
+
+EXAMPLES = 10  # training images
+TO_TRUTH = "error $E|h - h^*|^2$ / least possible error"
+TICKS = {0.8: "-20 %", 0.9: "-10 %", 1.0: "the oracle", 1.1: "+10 %", 1.2: "+20 %", 1.3: "+30 %", 1.5: "+50 %", 2.0: "twice"}
+OVER = np.array([[1.0], [0.0]])  # makes a ratio of an excess, of mean and standard error
+SHOWN = (0.8, 2.5)  # errors over the oracle's; those beyond are at the border
+
+
+def data(drawing: Drawing) -> Figure:
+    """Training images before and after the noise of nature."""
+    return image_grid(
+        [("clean:\nput away", clean_images(drawing, EXAMPLES)), ("noisy:\nall there is", noisy_images(drawing.problem, EXAMPLES))]
+    )
+
+
+def clean_images(drawing: Drawing, count: int) -> np.ndarray:
+    """The first training images, the noise taken off again."""
+    problem = drawing.problem
+    x_n, t_n = (part[:count] for part in problem.points)
+    alpha, sigma = problem.path(t_n).like(x_n)
+    return ((x_n - sigma * noise_of_nature(count, problem.dim, drawing.seed)) / alpha).numpy()
+
+
+def noisy_images(problem: Problem, count: int) -> np.ndarray:
+    """The first training images as the methods see them, brought to unit signal."""
+    x_n, t_n = (part[:count] for part in problem.points)
+    return (x_n / problem.path(t_n).like(x_n)[0]).numpy()
+
+
+def restored(drawing: Drawing) -> Figure:
+    """Held-out images, noised to the data's level, and what each method that can makes of them; once for a shared network."""
+    x_0, x_t = probe(drawing)
+    rows: list[Row] = [("clean *", x_0), ("noisy", x_t)]
+    networks = set()
+    for row in drawing.summary:
+        network, images = METHODS[row["method"]].network or row["method"], drawing.arrays[row["method"]]["restored"][AT_N]
+        if network not in networks and np.isfinite(images).all():
+            rows.append((starred(row), images))
+        networks.add(network)
+    return image_grid(rows)
+
+
+def probe(drawing: Drawing) -> tuple[np.ndarray, np.ndarray]:
+    """The held-out images of `restored`, and under the noise of the evaluation, at unit signal."""
+    problem, count = drawing.problem, drawing.results["config"]["points"]
+    assert problem.clean_test is not None
+    test, anything = problem.clean_test[:count], Fitted(lambda x_t, t, condition=None: x_t)
+    found = list(probes(anything, problem, lambda _: test, LEVELS))[AT_N]
+    assert found is not None
+    x_0, x_t, t = found
+    return x_0[:RESTORED].numpy(), (x_t[:RESTORED] / float(problem.path(t).alpha)).numpy()
+
+
+def samples(drawing: Drawing) -> Figure:
+    """Real images, noisy ones, and what each method draws."""
+    problem = drawing.problem
+    assert problem.clean_test is not None
+    panels = [("real, held out", problem.clean_test.numpy()), ("noisy:\nall there is", noisy_images(problem, 64))]
+    for row in drawing.summary:
+        distance = row.get("frechet")
+        label = starred(row) if distance is None else f"{starred(row)}\nFD {distance['mean']:.2f}"
+        panels.append((label, drawing.arrays[row["method"]]["samples"]))
+    return sheets(panels)
+
+
+def starred(row: dict) -> str:
+    """The name of a method, with a star if it uses the truth."""
+    return row["method"] + " *" * row["reference"]
+
+
+def errors(drawing: Drawing) -> Figure | None:
+    """Errors to the truth where it is known; else over those of the oracle; else as they are."""
+    if lines := lines_of(drawing.summary, "errors"):
+        return level_lines(lines, LEVELS, TO_TRUTH, shown=(1e-3, 10.0))
+    if lines := lines_of(drawing.summary, "excess"):
+        figure = level_lines(
+            {name: line + OVER for name, line in lines.items()}, LEVELS, "held-out error, against the oracle's", shown=SHOWN
+        )
+        axes = figure.axes[0]
+        ticks = {at: word for at, word in TICKS.items() if axes.get_ylim()[0] <= at <= axes.get_ylim()[1]}
+        axes.set_yticks(list(ticks), list(ticks.values()))
+        axes.set_yticks([], minor=True)
+        return figure
+    lines = lines_of(drawing.summary, "mse")
+    return level_lines(lines, LEVELS, "held-out error per pixel", shown=(1e-4, 10.0)) if lines else None
