@@ -12,13 +12,13 @@ from ambient.worlds import GaussianMixture, World
 
 
 class SubspaceMixture(World):
-    """X_0 = centre + V (Y, R): Y (q,) from a Gaussian mixture, R_j ~ N(0, v_j) independent of it, V orthonormal.
+    """X_0 = centre + V (Y, R): Y (L,) from a Gaussian mixture, R_j ~ N(0, c_j) independent of it, V orthonormal.
 
     The noise is as white in the coordinates V^T x, so both parts are denoised apart, and the posterior of the component sees
-    Y alone. A mixture of D x D covariances that agree outside the q directions, at (q / D)^2 of its cost.
+    Y alone. A mixture of D x D covariances that agree outside the L directions, at (L / D)^2 of its cost.
     Checked by: theory_checks/test_subspace.py
 
-    Args: mixture of q-dimensional components; basis V (D, D), the leading directions first; rest v (D - q,); centre (D,).
+    Args: mixture of L-dimensional components; basis V (D, D), the leading directions first; rest c (D - L,); centre (D,).
     Raises: ValueError for shapes that do not fit, a basis that is not orthonormal, variances that are not positive, and values
     that are not finite.
     """
