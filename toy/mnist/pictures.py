@@ -27,7 +27,7 @@ def image_grid(rows: Sequence[Row], *, headings: Sequence[str] = (), colours: di
     """
     across, groups = len(rows[0][1]), max(1, len(headings))
     longest = max(len(line) for label, _ in rows for line in label.split("\n"))
-    figure = canvas(0.09 * longest + INCHES * across + BETWEEN * (groups - 1), INCHES * 1.06 * len(rows) + 0.3 * bool(headings))
+    figure = canvas(0.11 * longest + INCHES * across + BETWEEN * (groups - 1), INCHES * 1.06 * len(rows) + 0.3 * bool(headings))
     figure.set_layout_engine("constrained", w_pad=BETWEEN / 2 if groups > 1 else 0.01, h_pad=0.01, hspace=0, wspace=0)
     grid = figure.subplots(len(rows), groups, squeeze=False)
     for line, (label, images) in zip(grid, rows, strict=True):
