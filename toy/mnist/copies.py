@@ -20,7 +20,7 @@ from toy.mnist.features import Features, similarity
 from toy.table import over_seeds
 
 CLOSE, COPY = 0.9, 0.95  # similarities above them are close matches, and almost identical, for the paper
-RESAMPLES = 2_000
+RESAMPLES = 1_000
 Models = Mapping[str, Arrays]  # the arrays of an attack by model, with one more axis in front: seeds
 
 

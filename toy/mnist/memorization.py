@@ -43,7 +43,7 @@ METHODS = ("ours", "paper", "ambient-only", "sure-denoise", "mixture", "wiener",
 ATTACKED = {"sdxl": (300.0, 500.0, 700.0), "ve": (0.8, 1.6, 3.3)}  # alike: levels, and their noise
 INVISIBLE = {"sdxl": 1.0, "ve": LAST}
 OTHERS = 500  # digits that the smooth model is fitted to, at least
-THRIFT = 16  # few digits are learned by heart in small batches
+THRIFT = 8  # few digits are learned by heart in small batches
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Config(ImageConfig):
     sigma_n: float = option(0.35, "standard deviation of the noise on the ve path; pixels lie in [-1, 1]")
     t_n: int = option(100, "level of the noise on the sdxl path, of 1,000 steps", metavar="STEP")
     method: tuple[str, ...] = option(
-        ("ours",), "noisy-trained, beside the clean-trained network", choices=METHODS, metavar="NAME"
+        ("paper", "mixture"), "noisy-trained, beside the clean-trained network", choices=METHODS, metavar="NAME"
     )
     attack: tuple[float, ...] = option((), "attack levels (default: 300 500 700 on sdxl, 0.8 1.6 3.3 on ve)", metavar="T")
     network: str = option("mlp", "what corrects the skip; unet: diffusers' UNet2DModel", choices=("conv", "mlp", "unet"))
     skip: str = option("scalar", "where networks start: scalar (EDM), wiener, mixture", choices=("scalar", "wiener", "mixture"))
-    evaluations: float = option(0.3, "budget of each network: millions of images passed through it, forward and backward")
+    evaluations: float = option(0.2, "budget of each network: millions of images passed through it, forward and backward")
     draws: int = option(2, "posterior samples for each noisy digit", metavar="COUNT")
     steps: int = option(50, "sampling steps", metavar="COUNT")
 

@@ -8,49 +8,40 @@ from toy.mnist.attack import GROUPS, KNOWN
 from toy.mnist.copies import COPY
 from toy.table import show
 
-WORDS = {"samples": "posterior samples", "one step": "what is restored in one step"}
+WORDS = {"samples": "Posterior samples", "one step": "In one step"}
 KNOWS = 0.9  # share of the digits that the memoriser restores in one step where the noise leaves it no choice
 Number = dict[str, Any]
 
 
 def findings(results: dict[str, Any]) -> list[str]:
-    """The verdict on each noisy-trained model, whether it means memory, and whether the rulers are straight."""
+    """For each noisy-trained model the verdict and whether it means memory; and whether the rulers are straight."""
     names = list(dict.fromkeys(row["model"] for row in results["differences"]))
-    sentences = [verdict(results, name, kind) for name in names for kind in WORDS]
-    sentences += [memory(results, name) for name in ("oracle", *names)]
-    sentences += [beyond(results, name) for name in names]
-    return [*sentences, *(quality(results, name) for name in names), memoriser(results), smooth(results)]
+    sentences = [say(results, name) for name in names for say in (verdict, memory, quality)]
+    return [*sentences, memory(results, "oracle"), memoriser(results), smooth(results)]
 
 
-def verdict(results: dict[str, Any], name: str, kind: str) -> str:
-    """Fig. 8 in one sentence."""
-    mine = _rows(results["differences"], kind=kind, model=name)
+def verdict(results: dict[str, Any], name: str) -> str:
+    """Fig. 8 in words."""
     return (
-        f"Training digits attacked, {WORDS[kind]}: what the clean-trained network makes of them is nearer to training digits "
-        f"than what {name} makes of them, by {_list(mine, 'training')}. {_told_apart(mine, 'training')}"
+        f"Training digits attacked: how much nearer to training digits the clean-trained network comes than {name}. "
+        f"{_by_kind(results['differences'], name, 'training')}"
     )
 
 
 def memory(results: dict[str, Any], name: str) -> str:
     """How much nearer training digits come than held-out ones do to their own."""
-    samples, steps = (_rows(results["summary"], kind=kind, model=name) for kind in WORDS)
-    who = "the clean-trained network" if name == "oracle" else name
-    shares = [(row["t"], *(row[group]["itself"]["mean"] for group in GROUPS)) for row in steps]
+    parts = {kind: _rows(results["summary"], kind=kind, model=name) for kind in WORDS}
+    numbers = " ".join(f"{WORDS[kind]}: {_list(part, 'memory')}." for kind, part in parts.items())
+    text = f", how much more similar training digits come out than held-out ones, each to its own kind. {numbers}"
+    if name != "oracle":
+        less = _by_kind(results["differences"], name, "memory")
+        return f"Memory of {name}{text} What the clean-trained network has more of it. {less}"
+    shares = [(row["t"], *(row[group]["itself"]["mean"] for group in GROUPS)) for row in parts["one step"]]
     itself = ", ".join(f"{own:.0%} and {other:.0%} at t = {t:g}" for t, own, other in shares)
     return (
-        f"Memory of {who}, the similarity of training less that of held-out digits: samples {_list(samples, 'memory')}; "
-        f"in one step {_list(steps, 'memory')}. In one step the nearest digit is the one attacked itself for {itself} of "
+        f"Memory of the clean-trained network{text} In one step the nearest is the digit attacked itself for {itself} of "
         "training and of held-out digits."
     )
-
-
-def beyond(results: dict[str, Any], name: str) -> str:
-    """Whether the clean-trained network has the larger memory."""
-    parts = []
-    for kind, words in WORDS.items():
-        mine = _rows(results["differences"], kind=kind, model=name)
-        parts.append(f"{words}, by {_list(mine, 'memory')}. {_told_apart(mine, 'memory')}")
-    return f"The clean-trained network has the larger memory than {name}: {' '.join(parts)}"
 
 
 def quality(results: dict[str, Any], name: str) -> str:
@@ -74,9 +65,9 @@ def memoriser(results: dict[str, Any]) -> str:
     """What a perfect copyist scores."""
     steps, samples = (_rows(results["summary"], kind=kind, model="memoriser") for kind in ("one step", "samples"))
     knows = [row for row in steps if row["training"]["itself"]["mean"] >= KNOWS]
-    where = ", ".join(f"t = {row['t']:g} ({row['training']['copies']['mean']:.0%} above {COPY:g})" for row in knows)
+    where = ", ".join(f"t = {row['t']:g} ({row['training']['copies']['mean']:.1%} above {COPY:g})" for row in knows)
     text = f"The perfect memoriser restores its digits in one step at {where}." if knows else ""
-    shares = ", ".join(f"{row['training']['copies']['mean']:.0%} at t = {row['t']:g}" for row in samples)
+    shares = ", ".join(f"{row['training']['copies']['mean']:.1%} at t = {row['t']:g}" for row in samples)
     more = " Elsewhere the noise hides which digit it was." if len(knows) < len(steps) else ""
     across = ", ".join(f"{row['across']['mean']:.3f}" for row in samples)
     return (
@@ -87,12 +78,12 @@ def memoriser(results: dict[str, Any]) -> str:
 
 def smooth(results: dict[str, Any]) -> str:
     """What a model without memory of these digits scores."""
-    mine = [row for kind in WORDS for row in _rows(results["summary"], kind=kind, model="smooth")]
-    seen = [row for row in mine if not row["memory"]["interval"][0] <= 0 <= row["memory"]["interval"][1]]
-    text = f"The smooth model has seen neither group; its memory, samples and then one step, is {_list(mine, 'memory')}: "
-    if not seen:
-        return text + "every interval includes 0, as it should."
-    return text + f"{len(seen)} of {len(mine)} intervals exclude 0, where one in twenty would by chance."
+    parts = {kind: _rows(results["summary"], kind=kind, model="smooth") for kind in WORDS}
+    numbers = " ".join(f"{WORDS[kind]}: {_list(part, 'memory')}." for kind, part in parts.items())
+    rows = [row for part in parts.values() for row in part]
+    seen = [row for row in rows if not row["memory"]["interval"][0] <= 0 <= row["memory"]["interval"][1]]
+    end = f"{len(seen)} of {len(rows)} intervals exclude 0, where one in twenty would by chance" if seen else "All include 0"
+    return f"Memory of the smooth model, which has seen neither kind. {numbers} {end}."
 
 
 def span(number: Number) -> str:
@@ -100,6 +91,12 @@ def span(number: Number) -> str:
     low, high = number["interval"]
     error = "" if number["error"] is None else f" ± {number['error']:.3f}"
     return f"{number['mean']:.3f}{error} [{low:.3f}, {high:.3f}]"
+
+
+def _by_kind(rows: list[dict[str, Any]], name: str, key: str) -> str:
+    """The numbers of both kinds of result, each with what their intervals say."""
+    parts = [(words, _rows(rows, kind=kind, model=name)) for kind, words in WORDS.items()]
+    return " ".join(f"{words}: {_list(mine, key)}. {_told_apart(mine, key)}" for words, mine in parts)
 
 
 def _list(rows: list[dict[str, Any]], key: str) -> str:

@@ -31,6 +31,7 @@ TITLES = {
     "memoriser": "Knows its training digits by heart, and nothing else",
     "smooth": "A Gaussian mixture fitted to other digits",
 }
+NAMES = {"oracle": "clean-trained"}
 BINS = np.linspace(0.2, 1.0, 33)
 WORDS = {"samples": "posterior samples", "one step": "restored in one step"}
 STORY = """
@@ -161,7 +162,7 @@ def similarity(results: dict[str, Any], models: Models) -> Figure:
 def histogram(axes: Axes, name: str, values: np.ndarray) -> float:
     """Shares by bin with their intervals, of similarities (seeds, draws, digits); the highest of the intervals."""
     share, low, high = shares_of_bins(values, BINS)
-    axes.stairs(share, BINS, color=LOOK[name], linewidth=1.5, label=name)
+    axes.stairs(share, BINS, color=LOOK[name], linewidth=1.5, label=NAMES.get(name, name))
     bottom, top = (np.append(v, v[-1]) for v in (low, high))
     axes.fill_between(BINS, bottom, top, step="post", color=LOOK[name], alpha=0.18, linewidth=0)
     return float(high.max())
@@ -171,12 +172,17 @@ def digits(results: dict[str, Any], models: Models, training: Tensor) -> Figure:
     """Figs. 2 and 8 in pictures, at the level in the middle, for the first seed."""
     middle = len(results["levels"]) // 2
     shown = {name: arrays["pictures"][0, middle] for name, arrays in models.items()}
-    noisy, count = next(iter(shown.values()))[0], len(next(iter(shown.values()))[0])
+    noisy = next(iter(shown.values()))[0]
+    count = len(noisy)
     rows: list[Row] = [("training digit", training[:count].numpy()), ("noisy", noisy)]
     colours: dict[str, Any] = {}
     for name, pictures in shown.items():
         nearest = models[name]["nearest"][0, middle, 0, 0, 1, :count]
-        mine = [(f"{name}: one step", pictures[1]), ("sample", pictures[2]), ("nearest to it", training.numpy()[nearest])]
+        mine = [
+            (f"{NAMES.get(name, name)}\none step", pictures[1]),
+            ("sample", pictures[2]),
+            ("nearest to it", training.numpy()[nearest]),
+        ]
         colours[mine[0][0]] = LOOK[name]
         rows += mine
     return image_grid(rows, colours=colours)
