@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ambient import kernels, losses, samplers
+from ambient.kernels import Kernel
 from ambient.randomness import generator
 from ambient.worlds import GaussianMixture
 from toy.levels import FINEST, start_level
@@ -63,7 +64,9 @@ def sub_n_mean(errors: list[float | None]) -> float | None:
     return sum(below) / len(BELOW) if len(below) == len(BELOW) else None
 
 
-def generate(fitted: Fitted, problem: Problem, count: int, *, seed: int, steps: int = STEPS) -> Tensor:
+def generate(
+    fitted: Fitted, problem: Problem, count: int, *, seed: int, steps: int = STEPS, kernel: Kernel = kernels.euler_maruyama
+) -> Tensor:
     """Samples of X_0 as the method makes them, in `steps` steps."""
     source = generator(seed, "sampling")
     if fitted.draw is not None:
@@ -84,7 +87,7 @@ def generate(fitted: Fitted, problem: Problem, count: int, *, seed: int, steps: 
         x_t,
         times,
         path=path,
-        kernel=kernels.euler_maruyama,
+        kernel=kernel,
         noise=lambda _: torch.randn(x_t.shape, generator=source),
     )
     with torch.no_grad():

@@ -23,7 +23,7 @@ from ambient.config import option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
 from toy.evaluation import generate
-from toy.experiment import FORMAT, Fit, say
+from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.levels import FINEST
 from toy.method import Fitted
 from toy.mnist import figures_page
@@ -75,7 +75,7 @@ class SampleScore:
     def __call__(self, fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
         assert problem.clean_test is not None
         fitted, real = chunked(fitted), self.features(problem.clean_test[: self.samples])
-        made = [generate(fitted, problem, self.samples, seed=seed, steps=steps) for steps in self.steps]
+        made = [generate(fitted, problem, self.samples, seed=seed, steps=steps, kernel=kernels.ddim) for steps in self.steps]
         arrays = {"samples": made[-1][:SHOWN].numpy()}
         if fitted.stop == 0 and fitted.only_at is None:
             arrays["posterior"] = posterior_samples(fitted, problem, problem.held_out[0][:SHOWN], seed=seed).numpy()
@@ -117,9 +117,9 @@ def compute(config: Config, out: Path, score: SampleScore, identity: dict[str, A
     budget, seeds = 1e6 * config.evaluations, range(config.seed, config.seed + config.seeds)
     rows: list[dict[str, Any]] = []
 
-    def task(seed: int, level: float, t: float, group: tuple[str, ...]) -> _AtLevel:
+    def task(seed: int, level: float, t: float, group: tuple[str, ...]) -> AtLevel:
         source, folder = ImageSource(config, t), out / f"t_n={level:g}"
-        return _AtLevel(level, Fit(group, seed, source, folder, budget, config.samples, identity, RECIPE, ADAM, score))
+        return AtLevel(level, Fit(group, seed, source, folder, budget, config.samples, identity, RECIPE, ADAM, score))
 
     tasks = [task(seed, *model) for seed in seeds for model in models]
 
@@ -130,20 +130,6 @@ def compute(config: Config, out: Path, score: SampleScore, identity: dict[str, A
 
     run_all(tasks, workers=config.workers, done=keep)
     return sorted(rows, key=lambda row: (row["level"], row["method"], row["seed"]))
-
-
-@dataclass(frozen=True)
-class _AtLevel:
-    """A fit whose rows say at which level the data was."""
-
-    level: float
-    fit: Fit
-
-    def __call__(self, report: Any, stop: Any) -> list[dict[str, Any]]:
-        def named(stage: str, share: float, loss: float) -> None:
-            report(f"{stage} at {self.level:g}", share, loss)
-
-        return [row | {"level": self.level} for row in self.fit(named, stop)]
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

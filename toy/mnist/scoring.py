@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ambient.kernels import ddim
 from ambient.losses import squared_norm
 from ambient.paths import Times
 from ambient.worlds import Empirical
@@ -54,7 +55,7 @@ class ImageScore:
         row: dict[str, Any] = {"mse": mse}
         if world is not None:
             row |= {"errors": excess, "sub_n": mean_below(excess), "at_n": excess[len(BELOW)]}
-        samples = generate(chunked(fitted), problem, self.samples, seed=seed, steps=self.steps)
+        samples = generate(chunked(fitted), problem, self.samples, seed=seed, steps=self.steps, kernel=ddim)
         if self.features is not None:
             row["frechet"] = frechet(self.features(samples), self.features(problem.clean_test[: self.samples]))
         arrays = {"samples": samples[:SHOWN].numpy(), "restored": restored.numpy()}

@@ -92,7 +92,9 @@ class ImageConfig:
         digits = load(self.data, size=size, count=self.images if self.world == "digits" else None)
         if digits.size % 2 and self.network != "mlp":
             raise UserError(f"--network {self.network} halves images, and {digits.size} pixels are odd; take --network mlp")
-        return digits
+        order = torch.randperm(len(digits.test), generator=generator(0, "order of the held-out images"))
+        labels = None if digits.test_labels is None else digits.test_labels[order]
+        return replace(digits, test=digits.test[order], test_labels=labels)  # MNIST has the easier half first
 
 
 def sdxl_path() -> Discrete:
