@@ -64,6 +64,20 @@ class Fit:
         return row
 
 
+@dataclass(frozen=True)
+class AtLevel:
+    """A fit whose rows say at which level the data was, 0 for clean."""
+
+    level: float
+    fit: Fit
+
+    def __call__(self, report: Report, stop: Callable[[], bool]) -> list[dict[str, Any]]:
+        def named(stage: str, share: float, loss: float) -> None:
+            report(f"{stage} at {self.level:g}", share, loss)
+
+        return [row | {"level": self.level} for row in self.fit(named, stop)]
+
+
 def read_result(path: Path) -> dict[str, Any]:
     """What was found before. Raises: UserError if the file is damaged or was written by another version."""
     try:

@@ -100,6 +100,11 @@ def aligned(table: list[list[str]]) -> str:
 
 def as_markdown(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
     """The table of the README."""
-    head, *body = cells(summary, wanted)
+    return markdown(cells(summary, wanted))
+
+
+def markdown(table: list[list[str]]) -> str:
+    """Rows of text, headings first, as a table of Markdown."""
+    head, *body = table
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])
