@@ -185,4 +185,7 @@ def digits(results: dict[str, Any], models: Models, training: Tensor) -> Figure:
         ]
         colours[mine[0][0]] = LOOK[name]
         rows += mine
-    return image_grid(rows, colours=colours)
+    figure = image_grid(rows, colours=colours)
+    for axes in figure.axes:
+        axes.set_anchor("W")  # centred in what is too wide for them, rows leave no room for their labels
+    return figure
