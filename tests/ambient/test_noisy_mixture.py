@@ -77,10 +77,11 @@ def test_scaled_points_of_another_path_are_the_same_points():
 @pytest.mark.parametrize("scale", [1e-12, 1e-3, 2.0**40, 1e12])
 def test_units_do_not_matter(scale):
     """Though the fourth powers of such points leave float32."""
-    one = noisy_mixture.fit(NOISY, VE(0.5), KINDS, **FEW)
-    other = noisy_mixture.fit(scale * NOISY, Level(VE(0.5).alpha, scale * VE(0.5).sigma), KINDS, **FEW)
-    x, at = normal(5, 6), Level(VE(0.5).alpha, scale * VE(0.5).sigma)
-    assert torch.allclose(other.denoise(scale * x, at) / scale, one.denoise(x, VE(0.5)), rtol=0, atol=ROUNDING)
+    scaled = Level(VE(0.5).alpha, scale * VE(0.5).sigma)
+    one = noisy_mixture.fit(NOISY, VE(0.5), KINDS, leading=4, **FEW)
+    other = noisy_mixture.fit(scale * NOISY, scaled, KINDS, leading=4, **FEW)
+    x = normal(5, 6)
+    assert torch.allclose(other.denoise(scale * x, scaled) / scale, one.denoise(x, VE(0.5)), rtol=0, atol=ROUNDING)
 
 
 def test_the_first_sweeps_see_the_first_points_alone():
