@@ -89,7 +89,7 @@ LEVELS: dict[str, tuple[Path, tuple[float, float]]] = {  # noise-to-signal ratio
 
 
 def one_component(fit: Fit, case: str, count: int) -> tuple[float, float]:
-    """The largest error of an entry in standard errors; their number falls as N grows, so the errors fall as 1 / sqrt(N).
+    """The largest error of an entry in standard errors, which fall as 1 / sqrt(N); two directions lead, one is outside.
 
     With weights w_i and V_i = C + v_i I: Var C_jk = sum_i w_i^2 (V_i,jj V_i,kk + V_i,jk^2) / (sum_i w_i)^2, Var mean_j =
     sum_i w_i^2 V_i,jj / (sum_i w_i)^2. A tenth more for the skewness of squares and the turn of the axes, both of order
@@ -100,7 +100,7 @@ def one_component(fit: Fit, case: str, count: int) -> tuple[float, float]:
     few = torch.rand(count, generator=g) < 0.2
     at_n = path(torch.where(few, time_at(path, rare), time_at(path, common)).double())
     x_n = at_n.apply(TRUE.sample(count, g), torch.randn(count, 3, generator=g, dtype=torch.float64))
-    found = dense(fit(x_n, at_n, torch.zeros(count), sweeps=1, first=(1, count)))
+    found = dense(fit(x_n, at_n, torch.zeros(count), leading=2, sweeps=1, first=(1, count)))
 
     mean, covariance = TRUE.means[0], TRUE.covariances[0]
     v = (at_n.sigma / at_n.alpha).square()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -94,6 +95,14 @@ def test_the_first_sweeps_see_the_first_points_alone():
     )
     assert float((first - ours).abs().max()) < 1e-3
     assert float((all_points - ours).abs().max()) > 1e-2
+
+
+def test_sweeps_of_both_kinds_make_the_points_likelier():
+    """From a first guess that says nothing: of the first points, of all, of each more."""
+    stages = [(0, 0), (5, 0), (5, 3), (10, 8)]
+    worlds = [noisy_mixture.fit(NOISY, VE(0.5), torch.arange(300) // 7 % 3, first=(f, 200), sweeps=all_) for f, all_ in stages]
+    likelihoods = [float(world.log_prob(NOISY, VE(0.5)).mean()) for world in worlds]
+    assert min(after - before for before, after in itertools.pairwise(likelihoods)) > 0.1
 
 
 @pytest.mark.parametrize(
