@@ -28,8 +28,6 @@ TRAINING, HELD_OUT = (WORLD.sample(COUNT, generator(0, name)) for name in ("trai
 class Plain:
     """Features that are the pixels."""
 
-    size = 0
-
     def __call__(self, x):
         return x
 

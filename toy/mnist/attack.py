@@ -17,6 +17,7 @@ from torch import Tensor
 from ambient import kernels, samplers
 from ambient.paths import Path
 from ambient.randomness import generator
+from ambient.runs import digest
 from ambient.worlds import Empirical, World
 from toy.method import Fitted
 from toy.mnist import features, worlds
@@ -102,7 +103,7 @@ class Calibration:
     attack: Attack
     source: ImageSource
     draws: int
-    digest: str  # of all images
+    images: str  # digest of all there are
 
     def __call__(self, report: Any, stop: Any) -> list[dict[str, Any]]:
         self.arrays()
@@ -111,8 +112,9 @@ class Calibration:
     def arrays(self) -> Arrays:
         """What `Attack.on` finds."""
         attack, path = self.attack, self.source.path()
-        key = {"digest": self.digest, "path": self.source.config.path, "levels": attack.levels, "steps": attack.steps}
-        key |= {"images": len(attack.training), "size": attack.ruler.size, "draws": self.draws, "seed": self.seed}
+        content = digest(attack.training.numpy().tobytes() + attack.held_out.numpy().tobytes())
+        key = {"digest": self.images, "attacked": content, "draws": self.draws, "seed": self.seed}
+        key |= {"path": self.source.config.path, "levels": attack.levels, "steps": attack.steps}
         key |= {"versions": [VERSION, features.VERSION, worlds.VERSION]}
 
         def make() -> Arrays:

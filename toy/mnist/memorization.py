@@ -31,7 +31,6 @@ from toy.mnist.features import features_of
 from toy.mnist.memorization_findings import findings
 from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
 from toy.pool import run_all
-from toy.problem import Problem
 from toy.table import aligned
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -43,7 +42,6 @@ METHODS = ("ours", "paper", "ambient-only", "sure-denoise", "mixture", "wiener",
 ATTACKED = {"sdxl": (300.0, 500.0, 700.0), "ve": (0.8, 1.6, 3.3)}  # alike: levels, and their noise
 INVISIBLE = {"sdxl": 1.0, "ve": LAST}
 OTHERS = 500  # digits that the smooth model is fitted to, at least
-THRIFT = 8  # few digits are learned by heart in small batches
 
 
 @dataclass(frozen=True)
@@ -96,20 +94,12 @@ class Config(ImageConfig):
         return self.attack or tuple(t for t in ATTACKED[self.path] if t >= self.level()) or (self.level(),)
 
 
-@dataclass(frozen=True)
-class FewDigits(ImageSource):
-    """The problem, with batches that suit a few hundred digits."""
-
-    def __call__(self, seed: int) -> Problem:
-        return replace(super().__call__(seed), thrift=THRIFT)
-
-
 def main(argv: list[str]) -> None:
     """Run what `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist memorization", description=__doc__ or "", presets=PRESETS)
     out, everything = Path(config.out or f"runs/mnist-memorization-{config.preset}"), replace(config, images=None).digits()
     check_size(config, everything)
-    ruler, identity, source = features_of(everything), config.identity(everything), FewDigits(config, config.level())
+    ruler, identity, source = features_of(everything), config.identity(everything), ImageSource(config, config.level())
     training, held_out = everything.train[: config.images], everything.test[: config.images]
     with closing(Run(out, identity)) as run:
         problem = source(config.seed)
@@ -149,7 +139,7 @@ def check_size(config: Config, digits: Digits) -> None:
 
 
 def compute(
-    config: Config, out: Path, methods: list[str], attack: Attack, source: FewDigits, identity: dict[str, Any]
+    config: Config, out: Path, methods: list[str], attack: Attack, source: ImageSource, identity: dict[str, Any]
 ) -> copies.Models:
     """The attack on every model, its arrays by model with one more axis in front: seeds."""
     budget, seeds = 1e6 * config.evaluations, range(config.seed, config.seed + config.seeds)

@@ -23,7 +23,7 @@ from toy.mnist.pictures import Row, image_grid
 from toy.page import about_run, bullets, code, highlights, html_table, paragraphs, picture, write_page
 from toy.story import PAPER
 from toy.style import COLOURS, FAINT, canvas
-from toy.table import show
+from toy.table import markdown, show
 
 LOOK = COLOURS | {"oracle": "#0072b2", "paper": "#cc79a7", "memoriser": "#000000", "smooth": "#8a8a8a"}
 TITLES = {
@@ -78,7 +78,7 @@ def write(out: Path, results: dict[str, Any], models: Models, training: Tensor) 
     save_all(out, {"similarity": partial(similarity, results, models), "digits": partial(digits, results, models, training)})
     found = tables(results)
     write_atomically(
-        out / "table.md", "\n\n".join(f"{WORDS[kind]}\n\n{markdown(table)}" for kind, table in found.items()).encode()
+        out / "table.md", "\n".join(f"{WORDS[kind]}\n\n{markdown(table)}\n" for kind, table in found.items()).encode()
     )
     level = config["sigma_n"] if config["path"] == "ve" else config["t_n"]
     words = {"count": config["images"], "level": level, "close": CLOSE, "copy": COPY}
@@ -133,12 +133,6 @@ def tables(results: dict[str, Any]) -> dict[str, list[list[str]]]:
             [row["model"], f"{row['t']:g}", *near, span(row["memory"]), show(row["across"]), *chain(*others)]
         )
     return found
-
-
-def markdown(table: list[list[str]]) -> str:
-    """A table of text as Markdown."""
-    rule = ["---", *["---:"] * (len(table[0]) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [table[0], rule, *table[1:]]) + "\n"
 
 
 def similarity(results: dict[str, Any], models: Models) -> Figure:
