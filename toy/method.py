@@ -40,7 +40,7 @@ def needs_world(problem: Problem) -> str | None:
 
 def needs_clean(problem: Problem) -> str | None:
     """The refusal of a method that trains on clean data."""
-    return None if problem.clean_batch is not None else "it needs clean data, which there are none of"
+    return None if problem.clean_batch is not None else "it needs clean data, and there is none"
 
 
 @dataclass(frozen=True)

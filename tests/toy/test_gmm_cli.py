@@ -182,7 +182,7 @@ def test_a_folder_that_cannot_be_written(toy, tmp_path):
 
 def test_references_need_the_truth(toy, table):
     message = toy.refusal("gmm", "--data", table(), *ONE, "--method", "oracle", "--out", "never")
-    assert "method oracle cannot be run here: it needs the clean distribution" in message
+    assert "method oracle cannot be run here: it needs clean data" in message
 
 
 def test_a_changed_config_in_the_same_folder_is_refused_with_the_difference(toy, smoke_run):
