@@ -26,14 +26,9 @@ def with_truth(drawing: Drawing) -> list[str]:
     hero = hero_of(drawing)
     if hero is None:
         return ["None of the methods that this report is about was run; the table has the numbers of those that were."]
-    sentences = [*errors_to_truth(drawing, hero), *compared(drawing, hero, "sw2", SAMPLES)]
-    return [sentence for sentence in sentences if sentence]
-
-
-def errors_to_truth(drawing: Drawing, hero: str) -> list[str]:
-    """The verdict, and the errors at and below the data's noise; empty where there are none."""
     sentences = [verdict(drawing, hero), at_the_noise(drawing, hero), *compared(drawing, hero, "sub_n", BELOW)]
-    return [*sentences, effect_of_consistency(drawing)]
+    sentences += [effect_of_consistency(drawing), *compared(drawing, hero, "sw2", SAMPLES)]
+    return [sentence for sentence in sentences if sentence]
 
 
 BELOW = "Below the data's noise, where nothing was ever seen, the mean error of {hero} (sub-n mean) is {value}."

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,9 +92,18 @@ def wait_until_left(process: subprocess.Popen[str], seconds: float) -> None:
 
 def wait_for_step(process: subprocess.Popen[str], network: Path, step: int, seconds: float = 120) -> None:
     """Wait until a network in training has reported a step."""
-    deadline = time.monotonic() + seconds
     metrics = network / "metrics.jsonl"
-    while not metrics.exists() or max((row["step"] for row in read_metrics(metrics)), default=0) < step:
+
+    def reached() -> bool:
+        return metrics.exists() and max((row["step"] for row in read_metrics(metrics)), default=0) >= step
+
+    wait_until(reached, process, seconds)
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    """Wait for what a process that is alive brings about."""
+    deadline = time.monotonic() + seconds
+    while not reached():
         assert process.poll() is None, f"ended too early: {process.communicate()}"
         assert time.monotonic() < deadline, "made no progress"
         time.sleep(0.02)

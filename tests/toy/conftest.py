@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from toy import gmm
+from toy.mnist import compare, features, table1
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +26,47 @@ def own_data_run(tmp_path_factory) -> Path:
     out = folder / "run"
     words = ["--data", str(folder / "points.csv"), "--sigma-n", "0.4", "--evaluations", "0.002", "--out", str(out)]
     gmm.main([*words, "--preset", "smoke", "--method", "ours", "ambient-only", "early-stop", "wiener"])
+    return out
+
+
+@pytest.fixture(scope="session")
+def image_cache(tmp_path_factory) -> Path:
+    """What image experiments keep, apart from the user's own."""
+    return tmp_path_factory.mktemp("cache of images")
+
+
+@pytest.fixture
+def hasty(image_cache, monkeypatch) -> None:
+    """That cache, and a ruler that is hardly trained."""
+    _hurry(monkeypatch, image_cache)
+
+
+def _hurry(patch: pytest.MonkeyPatch, cache: Path) -> None:
+    patch.setenv("EXACT_AMBIENT_CACHE", str(cache))
+    patch.setattr(features, "STEPS", 20)
+
+
+DIGITS = ("--preset", "smoke", "--data", "digits8", "--images", "300", "--workers", "1", "--points", "100")
+METHODS = ("oracle", "ours", "ambient-only", "early-stop", "mixture", "wiener")
+COMPARED = (*DIGITS, "--evaluations", "0.001", "--seeds", "2", "--method", *METHODS)
+TABLE1 = (*DIGITS, "--evaluations", "0.004", "--levels", "500")
+
+
+@pytest.fixture(scope="session")
+def digit_run(tmp_path_factory, image_cache) -> Path:
+    """A comparison on real digits of 8x8 pixels, two seeds; its networks are hardly trained."""
+    out = tmp_path_factory.mktemp("images") / "digits"
+    with pytest.MonkeyPatch.context() as patch:
+        _hurry(patch, image_cache)
+        compare.main([*COMPARED, "--out", str(out)])
+    return out
+
+
+@pytest.fixture(scope="session")
+def table1_run(tmp_path_factory, image_cache) -> Path:
+    """Table 1 on the same digits."""
+    out = tmp_path_factory.mktemp("images") / "table1"
+    with pytest.MonkeyPatch.context() as patch:
+        _hurry(patch, image_cache)
+        table1.main([*TABLE1, "--out", str(out)])
     return out

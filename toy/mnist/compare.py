@@ -28,6 +28,7 @@ from toy.mnist import features, report
 from toy.mnist.data import Digits
 from toy.mnist.scoring import BELOW, ImageScore
 from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
+from toy.mnist.story import NO_LABELS
 from toy.pool import run_all
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -79,13 +80,13 @@ def main(argv: list[str]) -> None:
     """Run the comparison that `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist", description=__doc__ or "", presets=PRESETS)
     out, digits = Path(config.out or f"runs/mnist-{config.preset}"), config.digits()
-    identity = config.identity(digits)
+    identity, problem = config.identity(digits), ImageSource(config, config.level())(config.seed)
+    methods = choose(config.method, problem, all_of=COMPARED)
     with closing(Run(out, identity)) as run:
-        source = ImageSource(config, config.level())
-        problem = source(config.seed)
-        methods = choose(config.method, problem, all_of=COMPARED)
         for line in config.describe(digits, problem):
             print(line)
+        if digits.train_labels is None:
+            print(NO_LABELS)
         rows = compute(config, out, methods, digits, identity)
         summary = table.summarise(rows)
         results = {"format": FORMAT, "config": identity, "summary": summary, "rows": rows}

@@ -6,7 +6,7 @@ import torch
 
 from toy import findings
 from toy.drawing import Drawing
-from toy.findings import compared, effect_of_consistency, hero_of, relation
+from toy.findings import at_the_noise, compared, effect_of_consistency, hero_of, relation
 from toy.mnist.scoring import BELOW, LEVELS, mean_below
 from toy.problem import Problem
 from toy.table import show, summarise
@@ -32,27 +32,39 @@ def of_comparison(drawing: Drawing) -> list[str]:
     hero = hero_of(drawing)
     if hero is None:
         return findings.with_truth(drawing)
+    sentences = [beyond_start(drawing, hero)]
     if drawing.problem.world is not None:
-        sentences = findings.errors_to_truth(drawing, hero)
+        sentences += [at_the_noise(drawing, hero), *compared(drawing, hero, "sub_n", findings.BELOW)]
     else:
         drawing = with_ratios(drawing)
-        sentences = [against_linear(drawing, hero), over_oracle(drawing, hero)]
-        sentences += [*compared(drawing, hero, "sub_n", UNDER), effect_of_consistency(drawing)]
-    sentences += compared(drawing, hero, "frechet", SAMPLES)
+        sentences += [over_oracle(drawing, hero), *compared(drawing, hero, "sub_n", UNDER)]
+    sentences += [effect_of_consistency(drawing), *compared(drawing, hero, "frechet", SAMPLES)]
     return [sentence for sentence in sentences if sentence]
 
 
-def against_linear(drawing: Drawing, hero: str) -> str:
-    """At the data's noise, held-out error against that of the filter that needs no training."""
-    mine, linear = (at_level(drawing, name, AT_N) for name in (hero, "wiener"))
-    if mine is None or linear is None:
+def beyond_start(drawing: Drawing, hero: str) -> str:
+    """At the data's noise, what the network has learned beyond the filter that it starts from; or beyond the linear one."""
+    skip = drawing.results["config"]["skip"]
+    start = "mixture" if skip == "mixture" else "wiener"
+    mine, least = at_n(drawing, hero), at_n(drawing, start)
+    if mine is None or least is None:
         return ""
-    errors = (
-        f"the squared error per pixel of {hero} on held-out images is {show(mine)}, that of the best linear filter {show(linear)}"
-    )
-    if relation(mine, linear) == "better":
-        return f"From noisy images alone, a network learned more than a linear filter knows: at the data's own noise {errors}."
-    return f"Nothing was learned that a linear filter does not know: at the data's own noise {errors}. The budget was too small."
+    what = {"mixture": "The mixture of Wiener filters, fitted to the noisy images", "wiener": "The best linear filter"}[start]
+    where = ", where its network starts," if skip == start else ""
+    kind = "over the least possible" if drawing.problem.world is not None else "per pixel, held out"
+    verdict = {
+        "better": "From noisy images alone the network has learned to do better.",
+        "same": "The network has not learned to do better: its budget was too small.",
+        "worse": "The network does worse: nothing was learned.",
+    }[relation(mine, least)]
+    return f"{what}{where} has at the data's own noise an error ({kind}) of {show(least)}; {hero} has {show(mine)}. {verdict}"
+
+
+def at_n(drawing: Drawing, method: str) -> dict | None:
+    """The error at the data's noise: over the least possible one, or held out."""
+    if drawing.problem.world is not None:
+        return drawing.number(method, "at_n")
+    return next((row["mse"][AT_N] for row in drawing.summary if row["method"] == method), None)
 
 
 def over_oracle(drawing: Drawing, hero: str) -> str:
@@ -72,11 +84,6 @@ def percent(number: dict) -> str:
     """+2.3 % or +2.3 ± 0.4 %, of a number that is a share."""
     text = f"{100 * number['mean']:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
     return f"{text} %" if number["error"] is None else f"{text} ± {100 * number['error']:.1f} %"
-
-
-def at_level(drawing: Drawing, method: str, index: int) -> dict | None:
-    """The held-out error of a method at a level."""
-    return next((row["mse"][index] for row in drawing.summary if row["method"] == method), None)
 
 
 def visible_directions(problem: Problem) -> tuple[int, float]:

@@ -95,7 +95,7 @@ def agreement(rows: list[Entry]) -> dict[int, float]:
 def limits(config: dict[str, Any]) -> list[str]:
     """What the table cannot say."""
     start = (
-        f"What a network starts from (`--skip {config['skip']}`) is estimated from its own noisy images. With few of them under much "
+        f"What a network starts from (`--skip {config['skip']}`) is estimated from its own noisy images. With few under much "
         "noise that is poor, and a small budget does not mend it; more images or evaluations do."
     )
     return [

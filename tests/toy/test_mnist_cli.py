@@ -1,0 +1,154 @@
+"""`python -m toy mnist` and `... table1`: every mistake one clear line, what a run leaves, what an interruption changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.toy.command_line import Here, final_weights, finish, same_bits, start, wait_until
+from tests.toy.conftest import COMPARED, DIGITS, METHODS, TABLE1
+from toy.mnist import COMMANDS, compare, table1
+from toy.mnist.story import NO_LABELS
+
+TEXTS = ("results.json", "table.md", "report.html", "config.yaml", "environment.json", "DONE")
+
+
+@pytest.fixture
+def toy(monkeypatch, capsys):
+    return Here(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tabel1"], "unknown experiment mnist 'tabel1'; did you mean table1?"),
+        (["--methd", "ours"], "unknown option --methd; did you mean --method?"),
+        (["--method", "our"], "unknown method 'our'; did you mean ours?"),
+        (["--method", "deconvolution"], "unknown method 'deconvolution'"),
+        (["--method", "ours", "ours"], "--method names 'ours' twice"),
+        (["--path", "vp"], "unknown path 'vp'; did you mean ve?"),
+        (["--path", "sdxl", "--t-n", "1000"], "on the sdxl path a level is one of the steps 1 .. 999; got 1000"),
+        (["--path", "sdxl", "--t-n", "0"], "on the sdxl path a level is one of the steps 1 .. 999; got 0"),
+        (["--t-n", "500.5"], "argument --t-n: invalid int value: '500.5'"),
+        (["--sigma-n", "0"], "a standard deviation between 0 and 100; got 0"),
+        (["--sigma-n", "nan"], "a standard deviation between 0 and 100; got nan"),
+        (["--world", "smoth"], "unknown world 'smoth'; did you mean smooth?"),
+        (["--network", "cnov"], "unknown network 'cnov'; did you mean conv?"),
+        (["--skip", "wienr"], "unknown skip 'wienr'; did you mean wiener?"),
+        (["--clean-share", "1"], "--clean-share must be at least 0 and below 1; got 1"),
+        (["--images", "99"], "--images 99: the paper reports that it did not work on fewer than 100"),
+        (["--data", "digits8", "--images", "1401"], "digits8: 1401 training images asked for; choose from 100 to 1400"),
+        (["--points", "99"], "--points and --samples must be at least 100"),
+        (["--samples", "99"], "--points and --samples must be at least 100"),
+        (["--steps", "1"], "--steps at least 2"),
+        (["--data", "mnits"], "unknown data 'mnits'; did you mean mnist?"),
+        (["--data", "nowhere.npz"], "cannot read nowhere.npz"),
+        (["--recipe", "wieght=1"], "unknown recipe key 'wieght'; did you mean weight?"),
+        (["table1", "--path", "ve"], "Table 1 is about SDXL's schedule; --path can only be sdxl"),
+        (["table1", "--levels", "0"], "on the sdxl path a level is one of the steps 1 .. 999; got 0"),
+        (["table1", "--levels", "100", "1000"], "on the sdxl path a level is one of the steps 1 .. 999; got 1000"),
+        (["table1", "--levels", "100.5"], "argument --levels: invalid int value: '100.5'"),
+        (["table1", "--levels", "500", "100"], "--levels must rise, each named once"),
+        (["table1", "--levels", "100", "100"], "--levels must rise, each named once"),
+        (["table1", "--method", "paprika"], "unknown method 'paprika'"),
+        (["table1", "--points", "10"], "--points must be at least 100; got 10"),
+        (["table1", "--t-n", "100"], "unknown option --t-n"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line_and_leave_nothing(toy, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in toy.refusal("mnist", *words, "--preset", "smoke")
+    assert [path for path in tmp_path.rglob("*") if path.suffix in (".json", ".html")] == []
+
+
+def test_the_exact_answer_needs_a_known_world(toy, tmp_path, hasty):
+    message = toy.refusal("mnist", *DIGITS, "--method", "exact", "--out", tmp_path / "run")
+    assert "method exact cannot be run here: it needs the clean distribution, which is unknown for these data" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_of_each_experiment(toy):
+    for words in ((), *((name,) for name in COMMANDS)):
+        answer = toy("mnist", *words, "--help")
+        assert answer.code == 0
+        assert " ".join(["python -m toy mnist", *words]) in answer.out
+
+
+def test_a_comparison_leaves_everything(digit_run):
+    for name in TEXTS:
+        assert (digit_run / name).exists(), name
+    results = json.loads((digit_run / "results.json").read_text())
+    assert {(row["method"], row["seed"]) for row in results["rows"]} == {(name, seed) for name in METHODS for seed in (0, 1)}
+    for row in results["rows"]:
+        oracle = next(other for other in results["rows"] if other["method"] == "oracle" and other["seed"] == row["seed"])
+        assert np.isfinite(row["frechet"])
+        for excess, mine, least in zip(row["excess"], row["mse"], oracle["mse"], strict=True):
+            assert (excess is None) == (mine is None)
+            assert excess is None or mine == pytest.approx((1 + excess) * least)
+    early = next(row for row in results["rows"] if row["method"] == "early-stop")
+    assert [value is None for value in early["mse"]] == [True] * 6 + [False] * 3
+
+
+def test_images_without_labels_have_no_frechet_distance(toy, tmp_path, monkeypatch, hasty):
+    def here(tasks, workers, done):
+        """Without a pool of processes, which costs more than the task."""
+        for task in tasks:
+            done(task(lambda *_: None, lambda: False))
+
+    monkeypatch.setattr(compare, "run_all", here)
+    file, out = tmp_path / "own.npz", tmp_path / "run"
+    np.savez(file, x_train=np.random.default_rng(0).random((300, 8, 8)))
+    answer = toy("mnist", *DIGITS, "--images", "250", "--size", "8", "--data", file, "--method", "wiener", "--out", out)
+    assert answer.code == 0, answer.error
+    assert NO_LABELS in answer.out
+    assert NO_LABELS in (out / "report.html").read_text()
+    (row,) = json.loads((out / "results.json").read_text())["rows"]
+    assert "frechet" not in row
+    assert np.isfinite(row["mse"]).all()
+    assert "FD" not in (out / "table.md").read_text()
+
+
+def test_another_noise_in_the_same_folder_is_refused(toy, digit_run, hasty):
+    message = toy.refusal("mnist", *COMPARED, "--sigma-n", "0.5", "--out", digit_run, lines=6)
+    assert "holds a run with another config" in message
+    assert "\n-sigma_n: 0.6\n+sigma_n: 0.5\n" in message
+
+
+def test_table1_leaves_everything(table1_run):
+    for name in (*TEXTS, "table.csv"):
+        assert (table1_run / name).exists(), name
+    results = json.loads((table1_run / "results.json").read_text())
+    table = pd.read_csv(table1_run / "table.csv")
+    assert list(zip(table["t"], table["t_n"], strict=True)) == [(t, t_n) for t in table1.EVALUATED for t_n in (0, 500)]
+    assert list(table["own"]) == [t >= t_n for t, t_n in zip(table["t"], table["t_n"], strict=True)]
+    for row in results["rows"]:
+        np.testing.assert_allclose(table.loc[table["t_n"] == row["level"], "mse"], row["mse"], rtol=1e-6)
+    body = (table1_run / "table.md").read_text().splitlines()[2:]
+    assert [line.count("~") for line in body] == [0, 1, 1]  # clean, trained at 500, its difference: t = 100 is below
+
+
+def test_an_interrupted_table1_goes_on_to_the_same(tmp_path, table1_run, hasty):
+    """Ctrl-C in the second network, as soon as it has begun: the first is not trained again, the second to the same bits."""
+    out = tmp_path / "run"
+    process = start("mnist", "table1", *TABLE1, "--out", out)
+    second = out / "t_n=500/networks/seed_0/ambient-only"
+    wait_until(lambda: (second / "config.yaml").exists(), process)
+    os.killpg(process.pid, signal.SIGINT)
+    answer = finish(process)
+    assert (answer.code, answer.error) == (130, "stopped: everything is saved; the same command goes on from there\n")
+    (saved,) = (second / "checkpoints").glob("step_*.pt")
+    assert not (second / "DONE").exists()
+    done = out / "t_n=0/networks/seed_0/oracle/DONE"
+    before = done.stat().st_mtime_ns
+    table1.main([*TABLE1, "--out", str(out)])
+    assert done.stat().st_mtime_ns == before
+    assert max(path.name for path in (second / "checkpoints").glob("step_*.pt")) > saved.name
+    for level, network in ((0, "oracle"), (500, "ambient-only")):
+        assert same_bits(*(final_weights(run / f"t_n={level}", network) for run in (out, table1_run)))
+    assert (out / "table.csv").read_text() == (table1_run / "table.csv").read_text()
