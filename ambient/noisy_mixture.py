@@ -28,6 +28,7 @@ from ambient.worlds import GaussianMixture
 FOLDS = 5
 CHUNK = 4000
 FLOOR = 3e-3  # of the noise's variance: no eigenvalue is smaller
+CLEAN = 1e-4  # what counts as the noise's variance where there is none
 ROUNDED = 1e-6  # of the largest eigenvalue: smaller ones are lost when a matrix is put together in float32
 
 
@@ -79,11 +80,12 @@ def _check(x_n: Tensor, labels: Tensor, leading: int, points: int) -> None:
 
 
 def _unit(scaled: Tensor) -> float:
-    """A power of 2^16 near the spread, 1 for most data: dividing by it rounds nothing, and fourth powers then fit float32."""
+    """1, or a power of 2 near a spread that is very small or large: so that fourth powers fit float32, and nothing is rounded."""
     spread = float(torch.linalg.vector_norm(scaled - scaled.mean(0), dtype=torch.float64)) / scaled.numel() ** 0.5
     if not (spread == 0 or 1e-15 < spread < 1e15):
         raise ValueError(f"x_n / alpha_n must be finite, with a spread between 1e-15 and 1e15; it is {spread:.3g}")
-    return 2.0 ** (16 * round(math.log2(spread or 1.0) / 16))
+    exponent = round(math.log2(spread or 1.0))
+    return 2.0**exponent if abs(exponent) > 8 else 1.0
 
 
 class _Statistics(NamedTuple):
@@ -149,8 +151,8 @@ def _eigen(sums: _Statistics, *, pull: bool) -> tuple[Tensor, Tensor]:
         variances += along * (sums.total[fold] / total)[:, None]
     _, _, _, noise = sums.of(everything)
     monotone = torch.stack([torch.from_numpy(isotonic_regression(row.double().numpy()).x) for row in variances])
-    floor = (FLOOR * noise[:, None].clamp_min(1e-4)).maximum(ROUNDED * monotone[:, -1:].float())
-    return axes, monotone.float().maximum(floor)
+    floor = FLOOR * torch.where(noise > 0, noise, CLEAN)[:, None]
+    return axes, monotone.float().maximum(floor).maximum(ROUNDED * monotone[:, -1:].float())
 
 
 def _axes(sums: _Statistics, folds: list[int], pull: bool) -> Tensor:

@@ -18,8 +18,8 @@ from theory_checks.test_noisy_mixture import LIMIT, tensor
 
 PULL = Statement("EM, pull to the mean", "an entry's mean square error is e^2 tau^2 / (tau^2 + e^2), up to 1 / K of e^2")
 
-DEGREES = tensor(*[2000, 8000] * 50)  # of freedom of each component's scatter matrix
-SPREADS = (0.0, 0.5, 1.0, 2.0, 5.0)  # tau / e at 2000 degrees
+DEGREES = tensor(*[8000, 32000] * 200)  # of freedom of each component's scatter matrix
+SPREADS = (0.0, 0.5, 1.0, 2.0, 5.0)  # tau / e at 8000 degrees
 BASE = tensor(1.0, 0.3, 0.1, 0.3, 1.5, -0.2, 0.1, -0.2, 0.8).reshape(3, 3)
 
 
@@ -31,20 +31,20 @@ def gaussian_chance(scatter: Tensor, count: Tensor) -> Tensor:
 
 @functools.cache
 def estimates(spread: float) -> tuple[Tensor, Tensor]:
-    """True covariances (20, K, 3, 3) whose entries differ by tau, and their estimates."""
+    """True covariances (40, K, 3, 3) whose entries differ by tau, and their estimates."""
     tau = spread * gaussian_chance(BASE, DEGREES[:1]).sqrt()
-    skew = torch.randn(20, len(DEGREES), 3, 3, generator=generator(0, f"pull {spread}"), dtype=torch.float64).tril()
+    skew = torch.randn(40, len(DEGREES), 3, 3, generator=generator(0, f"pull {spread}"), dtype=torch.float64).tril()
     true = BASE + tau * (skew + skew.tril(-1).mT)
-    draws = [stats.wishart(int(n), np.eye(3)).rvs(20, random_state=k) / int(n) for k, n in enumerate(DEGREES)]
+    draws = [stats.wishart(int(n), np.eye(3)).rvs(40, random_state=k) / int(n) for k, n in enumerate(DEGREES)]
     roots = torch.linalg.cholesky(true)
     return true, roots @ torch.from_numpy(np.stack(draws, 1)) @ roots.mT
 
 
 def pull(claim: Callable[[Tensor, Tensor], Tensor], spread: float) -> tuple[float, float]:
-    """Mean square error over e^2, of 100 components and 6 entries in 20 draws, against tau^2 / (tau^2 + e^2).
+    """Mean square error over e^2, of 400 components and 6 entries in 40 draws, against tau^2 / (tau^2 + e^2).
 
     Estimating tau^2 and the mean from K components costs at most 2 / K of e^2 each, as in Efron and Morris 1973, and LIMIT
-    standard errors of the draws. The prior and the chance both are Gaussian up to 1 / sqrt(N), 2 % here, of themselves.
+    standard errors of the draws. The prior and the chance both are Gaussian up to 1 / sqrt(N), below 2 % here, of themselves.
     """
     true, scatter = estimates(spread)
     e2 = gaussian_chance(BASE, DEGREES)
@@ -55,13 +55,13 @@ def pull(claim: Callable[[Tensor, Tensor], Tensor], spread: float) -> tuple[floa
     return abs(float(risk.mean()) - expected), allowed
 
 
-def pulled_with(chance: Callable[[Tensor, Tensor], Tensor], taken_off: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+def pulled_with(chance: Callable[[Tensor, Tensor], Tensor], taken_off: float = 1.0, pulled_by: float = 1.0):
     """The formula with another idea of what chance does."""
 
     def claim(scatter: Tensor, count: Tensor) -> Tensor:
         mean, e2 = scatter.mean(0), chance(scatter, count)
         beyond = ((scatter - mean) ** 2 - taken_off * e2).mean(0).clamp_min(0)
-        return mean + beyond / (beyond + e2) * (scatter - mean)
+        return mean + beyond / (beyond + pulled_by * e2) * (scatter - mean)
 
     return claim
 
@@ -73,6 +73,7 @@ PULL_MUTANTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "chance left in tau^2": pulled_with(gaussian_chance, taken_off=0.0),
     "chance of S_ij^2 alone": pulled_with(lambda scatter, count: scatter**2 / count[:, None, None]),
     "chance of the mean count": pulled_with(lambda scatter, count: gaussian_chance(scatter, count.mean().expand_as(count))),
+    "pulled by twice the chance": pulled_with(gaussian_chance, pulled_by=2.0),
     "chance twice as large": pulled_with(lambda scatter, count: 2 * gaussian_chance(scatter, count)),
 }
 

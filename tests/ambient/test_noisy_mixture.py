@@ -164,6 +164,24 @@ def test_a_component_without_points_takes_no_part():
     assert torch.allclose(more.denoise(x, VE(0.5)), ours.denoise(x, VE(0.5)), rtol=0, atol=ROUNDING)
 
 
+def test_folds_count_by_their_points():
+    """Two clusters of 400 points, one in one fold of five and one in the others: C = 4 I, four directions.
+
+    The mean of 4 variances is off by sqrt(2 / (400 * 4)) of 4.25 = .15 and 5 such are allowed; a fold too few is off by .8.
+    """
+    kinds = (torch.arange(2000) % 5 == 0).long()
+    x = (100 * kinds[:, None] + 2 * normal(2000, 4)) + 0.5 * normal(2000, 4, step=1)
+    world = noisy_mixture.fit(x, VE(0.5), kinds, leading=4, **FEW)
+    assert (world.mixture.variances.mean(1) - 4).abs().tolist() == pytest.approx([0, 0], abs=0.75)
+
+
+def test_clusters_far_apart_keep_their_small_variances():
+    """Float32 rounds the squares of points at 1e4 by 10. A mean of 3 variances of 100 points is off by .1, by .5 at most."""
+    x = 1e4 * KINDS[:, None] + normal(300, 3) + 0.1 * normal(300, 3, step=1)
+    world = noisy_mixture.fit(x, VE(0.1), KINDS, **FEW)
+    assert world.mixture.variances.mean(1).tolist() == pytest.approx([1, 1, 1], abs=0.5)
+
+
 @pytest.mark.parametrize("count", [10, 12, 40])
 @pytest.mark.parametrize("t", [0.0, 0.5])
 def test_fewer_points_than_directions(count, t):
