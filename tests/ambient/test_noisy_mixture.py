@@ -164,6 +164,13 @@ def test_a_component_without_points_takes_no_part():
     assert torch.allclose(more.denoise(x, VE(0.5)), ours.denoise(x, VE(0.5)), rtol=0, atol=ROUNDING)
 
 
+def test_differences_below_chance_are_chance():
+    """Two scatter matrices of 100 points that differ by a hundredth, a tenth of a standard error: both become their mean."""
+    scatter = torch.stack([torch.eye(3), 1.01 * torch.eye(3)])
+    pulled = noisy_mixture._pulled(scatter, torch.tensor([100.0, 100.0]))
+    assert torch.allclose(pulled, 1.005 * torch.eye(3).expand(2, 3, 3), rtol=0, atol=1e-6)
+
+
 def test_folds_count_by_their_points():
     """Two clusters of 400 points, one in one fold of five and one in the others: C = 4 I, four directions.
 
