@@ -10,7 +10,6 @@ from torch import Tensor
 from toy.problem import Problem
 from toy.training import Draw
 
-NOISIEST = 8.0  # times the data's standard deviation: sampling starts there, as good as pure noise
 FINEST = 0.02  # times the data's noise
 
 
@@ -21,14 +20,14 @@ def noise_ratio(problem: Problem, t_n: Tensor) -> Tensor:
 
 def any_level(problem: Problem, count: int, draw: Draw) -> Tensor:
     """Log-uniform over all levels: for methods that treat their targets as clean."""
-    low, high = FINEST * float(problem.path.ratio(problem.t_n)), NOISIEST * problem.data_std
+    low, high = FINEST * float(problem.path.ratio(problem.t_n)), problem.noisiest * problem.data_std
     return problem.path.t_from_ratio(_log_uniform(draw, torch.full((count,), low), torch.full((count,), high)))
 
 
 def level_above(problem: Problem, t_n: Tensor, draw: Draw) -> Tensor:
     """t >= t_n, log-uniform in the noise added: four in five up to three times the data's noise, the rest beyond."""
     nature = noise_ratio(problem, t_n)
-    border, far = 3 * nature, torch.full_like(nature, NOISIEST * problem.data_std)
+    border, far = 3 * nature, torch.full_like(nature, problem.noisiest * problem.data_std)
     near = draw.uniform(len(t_n)) < 0.8
     added = torch.where(near, _log_uniform(draw, FINEST * nature, border), _log_uniform(draw, border, far.maximum(border)))
     return problem.path.t_from_ratio((problem.path.ratio(t_n) ** 2 + added**2).sqrt()).maximum(t_n.double())
@@ -58,4 +57,4 @@ def _log_uniform(draw: Draw, low: Tensor, high: Tensor) -> Tensor:
 def start_level(problem: Problem) -> float:
     """The level from which samplers start."""
     nature = float(problem.path.ratio(problem.t_n))
-    return float(problem.path.t_from_ratio(max(NOISIEST * problem.data_std, 3 * nature)))
+    return float(problem.path.t_from_ratio(max(problem.noisiest * problem.data_std, 3 * nature)))

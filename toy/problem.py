@@ -38,6 +38,7 @@ class Problem:
     mixture: World | None = None  # fitted to the noisy data: a mixture of Wiener filters
     thrift: int = 1  # batches are this many times smaller, for networks that cost more
     skip: Skip | None = None  # what the networks correct; None for a scalar times x_t
+    noisiest: float = 8.0  # times the data's standard deviation: training ends and sampling starts there, as good as pure noise
 
     @property
     def data_std(self) -> float:

@@ -49,15 +49,15 @@ def beyond_start(drawing: Drawing, hero: str) -> str:
     mine, least = at_n(drawing, hero), at_n(drawing, start)
     if mine is None or least is None:
         return ""
-    what = {"mixture": "The mixture of Wiener filters, fitted to the noisy images", "wiener": "The best linear filter"}[start]
-    where = ", where its network starts," if skip == start else ""
-    kind = "over the least possible" if drawing.problem.world is not None else "per pixel, held out"
+    what = {"mixture": "mixture of Wiener filters, fitted to the noisy images", "wiener": "best linear filter"}[start]
+    opening = f"The network of {hero} starts from the {what}, which has" if skip == start else f"The {what} has"
+    kind = "over the least possible" if drawing.problem.world is not None else "per pixel, on held-out images"
     verdict = {
-        "better": "From noisy images alone the network has learned to do better.",
-        "same": "The network has not learned to do better: its budget was too small.",
-        "worse": "The network does worse: nothing was learned.",
+        "better": "from noisy images alone it has learned to do better",
+        "same": "it has not learned to do better, its budget was too small",
+        "worse": "it does worse, nothing was learned",
     }[relation(mine, least)]
-    return f"{what}{where} has at the data's own noise an error ({kind}) of {show(least)}; {hero} has {show(mine)}. {verdict}"
+    return f"{opening} an error of {show(least)} at the data's own noise ({kind}). Trained, {hero} has {show(mine)}: {verdict}."
 
 
 def at_n(drawing: Drawing, method: str) -> dict | None:

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
-from toy.style import COLOURS, INK, canvas
+from toy.style import COLOURS, INK, RC, canvas
 
 GAP = 1  # pixels between images
 INCHES = 0.62  # an image across
 BETWEEN = 0.12  # and from group to group
+SIZE = 11  # of labels, in points
 SHEET = 6  # images across and down a sheet
 
 Row = tuple[str, np.ndarray]  # label, flat images (k, D)
@@ -25,17 +28,20 @@ def image_grid(rows: Sequence[Row], *, headings: Sequence[str] = (), colours: di
 
     Images that are not finite stay blank.
     """
-    across, groups = len(rows[0][1]), max(1, len(headings))
-    longest = max(len(line) for label, _ in rows for line in label.split("\n"))
-    figure = canvas(0.11 * longest + INCHES * across + BETWEEN * (groups - 1), INCHES * 1.06 * len(rows) + 0.3 * bool(headings))
-    figure.set_layout_engine("constrained", w_pad=BETWEEN / 2 if groups > 1 else 0.01, h_pad=0.01, hspace=0, wspace=0)
-    grid = figure.subplots(len(rows), groups, squeeze=False)
-    for line, (label, images) in zip(grid, rows, strict=True):
-        for axes, part in zip(line, np.split(images, groups), strict=True):
-            _show(axes, mosaic(part, len(part)))
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", color=colour_of(label, colours), fontsize=11)
-    for axes, heading in zip(grid[0], headings, strict=False):
-        axes.set_title(heading, fontsize=11)
+    groups = max(1, len(headings))
+    each = len(rows[0][1]) // groups
+    left, top = max(_width(label) for label, _ in rows) + 0.1, 0.3 if headings else 0.04
+    width, height = left + groups * (INCHES * each + BETWEEN), top + 1.06 * INCHES * len(rows)
+    figure = Figure(figsize=(width, height))  # laid out here: the usual engines cut labels off
+    for down, (label, images) in enumerate(rows, 1):
+        for right, part in enumerate(np.split(images, groups)):
+            corner = (left + right * (INCHES * each + BETWEEN), height - top - 1.06 * INCHES * down)
+            axes = figure.add_axes((corner[0] / width, corner[1] / height, INCHES * each / width, INCHES / height))
+            _show(axes, mosaic(part, each))
+            if right == 0:
+                axes.set_ylabel(label, rotation=0, ha="right", va="center", color=colour_of(label, colours), fontsize=SIZE)
+            if headings and down == 1:
+                axes.set_title(headings[right], fontsize=SIZE)
     return figure
 
 
@@ -46,7 +52,7 @@ def sheets(panels: Sequence[Row], *, across: int = 4, colours: dict[str, Any] = 
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for axes, (label, images) in zip(grid, panels, strict=False):
         _show(axes, mosaic(images[: SHEET**2], SHEET))
-        axes.set_title(label, color=colour_of(label, colours), fontsize=11)
+        axes.set_title(label, color=colour_of(label, colours), fontsize=SIZE)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     return figure
@@ -55,6 +61,12 @@ def sheets(panels: Sequence[Row], *, across: int = 4, colours: dict[str, Any] = 
 def colour_of(label: str, colours: dict[str, Any]) -> Any:
     """That of what the first line names; the star of a reference is not part of its name."""
     return colours.get(label.split("\n")[0].removesuffix(" *"), INK)
+
+
+def _width(label: str) -> float:
+    """Of a label in inches."""
+    font = FontProperties(family=RC["font.family"], size=SIZE)
+    return max(float(TextPath((0, 0), line, prop=font).get_extents().width) for line in label.split("\n")) / 72
 
 
 def mosaic(images: np.ndarray, across: int) -> np.ndarray:

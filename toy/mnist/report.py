@@ -65,7 +65,7 @@ def results_part(drawing: Drawing, digits: Digits) -> list[str]:
         picture(out, "restored", story.CAPTIONS["restored"]),
         "<h2>What they draw</h2>",
         paragraphs(story.DRAWN),
-        picture(out, "samples", story.CAPTIONS["samples"].format(sheet=SHEET**2), wide=True),
+        picture(out, "samples", story.CAPTIONS["samples"].format(sheet=SHEET**2) + restored_only(drawing), wide=True),
         "<h2>Why it is hard below the data's noise</h2>",
         paragraphs(story.BELOW.format(skip=story.SKIPS[config["skip"]])),
         paragraphs(story.HIDDEN.format(visible=visible, share=100 * share, dim=problem.dim, count=problem.count)),
@@ -76,6 +76,11 @@ def results_part(drawing: Drawing, digits: Digits) -> list[str]:
         paragraphs(TABLE, kind="by"),
         paragraphs(ruler(drawing, digits)),
     ]
+
+
+def restored_only(drawing: Drawing) -> str:
+    """A word on what is no diffusion model and draws nothing."""
+    return story.RESTORED_ONLY if any(row["method"] == "noisier2noise" for row in drawing.summary) else ""
 
 
 def digits_across(problem: Problem) -> int:

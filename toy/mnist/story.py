@@ -72,6 +72,8 @@ Of {others:,} other real ones it is {floor:.2f}; that is as low as it gets.
 """
 NO_LABELS = "The images have no labels, so there is no classifier to take features from, and no Frechet distance."
 
+RESTORED_ONLY = " Noisier2noise is no diffusion model and draws nothing; shown are noisy images of the data, restored."
+
 CAPTIONS = {
     "data": """
 What there is to learn from. Above: training images before the noise, put away. Below: the same ones as the methods see

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,15 @@ class Config(ImageConfig):
 
 
 @dataclass(frozen=True)
+class Source(ImageSource):
+    """Problems whose networks are trained up to the noisiest of EVALUATED."""
+
+    def __call__(self, seed: int) -> Problem:
+        problem = super().__call__(seed)
+        return replace(problem, noisiest=float(problem.path.ratio(float(EVALUATED[0]))) / problem.data_std)
+
+
+@dataclass(frozen=True)
 class Restoration:
     """Scores a model by what it makes of held-out images at each of EVALUATED; the same noise for every model and seed."""
 
@@ -101,7 +110,7 @@ def main(argv: list[str]) -> None:
     out, digits = Path(config.out or f"runs/mnist-table1-{config.preset}"), config.digits()
     identity = config.identity(digits)
     with closing(Run(out, identity)) as run:
-        problem = ImageSource(config, config.levels[0])(config.seed)
+        problem = Source(config, config.levels[0])(config.seed)
         noisy = ", ".join(map(str, config.levels))
         print(f"{digits.name}: {problem.count:,} images, clean and at t_n = {noisy}; {config.method} -> {out}")
         rows = compute(config, out, identity)
@@ -119,12 +128,12 @@ def main(argv: list[str]) -> None:
 
 def compute(config: Config, out: Path, identity: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each model and seed: level of its data (0 for clean), method, errors."""
-    first = (0, config.levels[0], "oracle")  # its skip comes from the least noisy images
+    first = (0, EVALUATED[-1], "oracle")  # its skip comes from images at the lowest level
     models = [first, *((level, level, config.method) for level in config.levels)]
     budget, rows = 1e6 * config.evaluations, list[dict[str, Any]]()
 
     def task(seed: int, level: int, t: int, method: str) -> AtLevel:
-        source, folder = ImageSource(config, t), folder_of(out, level)
+        source, folder = Source(config, t), folder_of(out, level)
         return AtLevel(level, Fit((method,), seed, source, folder, budget, config.points, identity, RECIPE, ADAM, Restoration()))
 
     def keep(found: list[dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from toy.findings import limits_of_seeds
 Entry = dict[str, Any]  # of the summary: a model at a level
 
 CLOSE = 0.03  # what is called close
+ROUGH = 0.05  # a standard error from which percentages need no decimals
 NOTE = "mean (standard deviation over images) per pixel; ~ below the level of the model's own data"
 
 
@@ -41,7 +42,9 @@ def _off(row: Entry) -> str:
 
 def percent(row: Entry) -> str:
     """The difference with its standard error, over images and seeds together."""
-    return f"{100 * row['difference']:+.1f} ± {100 * standard_error(row):.1f} %"
+    error = standard_error(row)
+    shown = 1 if error < ROUGH else 0
+    return f"{100 * row['difference']:+.{shown}f} ± {100 * error:.{shown}f} %"
 
 
 def standard_error(row: Entry) -> float:
@@ -56,11 +59,11 @@ def findings(results: dict[str, Any]) -> list[str]:
     sentences = []
     if together:
         worst = max(together.values())
-        each = listed([f"{100 * spread:.1f} % at t = {t}" for t, spread in together.items()])
+        each = listed([f"{spread:.1%} at t = {t}" for t, spread in together.items()])
         verdict = "less than" if worst < CLOSE else "more than"
         sentences.append(
-            f"**At and above their own level, models trained on noisy images are within {100 * worst:.1f} % of each other** "
-            f"({each}): {verdict} {100 * CLOSE:.0f} %."
+            "**At and above their own level, models trained on noisy images are within "
+            f"{worst:.1%} of each other** ({each}): {verdict} {CLOSE:.0%}."
         )
     own = [row for row in rows if row["t_n"] and row["own"]]
     if own:
