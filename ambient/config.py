@@ -32,10 +32,10 @@ def parse(
     *,
     prog: str,
     description: str,
-    presets: Mapping[str, Mapping[str, Any]],
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
     epilog: str = "",
 ) -> Any:
-    """Resolve a config from presets, `--config FILE` and options. `config_class` has a field `preset`.
+    """Resolve a config from presets, `--config FILE` and options. With presets, `config_class` has a field `preset`.
 
     Raises: UserError for an unknown option or key (naming the nearest), a key or a name that is given twice, a value of the wrong
     type, a file that cannot be read.
@@ -51,7 +51,7 @@ def parse(
     )
     parser.add_argument("--config", metavar="FILE", help="YAML with any of the options below, written with underscores")
     for name, field in fields.items():
-        _add_option(parser, name, field, types[name], presets)
+        _add_option(parser, name, field, types[name], presets or {})
     given, unknown = parser.parse_known_args(list(argv))
     if unknown:
         word = unknown[0].split("=")[0]
@@ -60,10 +60,12 @@ def parse(
     from_line = {
         name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items() if name in fields
     }
-    preset = str(from_line.get("preset") or from_file.get("preset") or fields["preset"].default)
-    if preset not in presets:
-        raise UserError(f"unknown preset {preset!r}{nearest(preset, presets)}")
-    chosen = {**presets[preset], **from_file, **from_line, "preset": preset}
+    chosen = {**from_file, **from_line}
+    if presets is not None:
+        preset = str(chosen.get("preset") or fields["preset"].default)
+        if preset not in presets:
+            raise UserError(f"unknown preset {preset!r}{nearest(preset, presets)}")
+        chosen = {**presets[preset], **chosen, "preset": preset}
     for name, value in chosen.items():
         twice = _first_repeated(value) if types[name] == tuple[str, ...] else None
         if twice is not None:

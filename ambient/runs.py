@@ -3,7 +3,7 @@
     config.yaml        what was asked for; a different config in the same directory is refused with a diff
     environment.json   what it first ran on
     metrics.jsonl      one line a report, flushed; on resume, lines after the checkpoint are dropped
-    checkpoints/       step_<step>-<digest>.pt, written whole or not at all, the newest few kept
+    checkpoints/       step_<step>-<digest>.safetensors, written whole or not at all, the newest few kept
     DONE               written last
 
 The same command resumes. Randomness is a function of (seed, stream, step), see `randomness`, so a checkpoint holds no
@@ -17,7 +17,6 @@ import dataclasses
 import difflib
 import fcntl
 import hashlib
-import io
 import json
 import os
 import platform
@@ -30,6 +29,8 @@ from typing import Any
 
 import torch
 import yaml
+
+from ambient.states import pack, unpack
 
 
 class UserError(Exception):
@@ -120,16 +121,14 @@ class Run:
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint of tensors, numbers and containers of them; drop all but the newest `keep`."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        payload = buffer.getvalue()
-        write_atomically(self.checkpoints / f"step_{step:09d}-{digest(payload)}.pt", payload)
-        for old in sorted(self.checkpoints.glob("step_*.pt"))[: -self.keep]:
+        payload = pack(state)
+        write_atomically(self.checkpoints / f"step_{step:09d}-{digest(payload)}.safetensors", payload)
+        for old in sorted(self.checkpoints.glob("step_*"))[: -self.keep]:
             old.unlink()
 
     def load(self) -> tuple[int, dict[str, Any]] | None:
         """(step, state) of the newest checkpoint, or None. Raises: UserError if it is damaged."""
-        found = sorted(self.checkpoints.glob("step_*.pt"))
+        found = sorted(self.checkpoints.glob("step_*"))
         if not found:
             self._drop_metrics_after(-1)
             return None
@@ -139,7 +138,7 @@ class Run:
             where = f"step {int(found[-2].stem[5:14])}" if len(found) > 1 else "the start"
             raise UserError(f"checkpoint {found[-1]} is damaged; delete that file to go on from {where}")
         self._drop_metrics_after(step)
-        return step, torch.load(io.BytesIO(payload), weights_only=True)
+        return step, unpack(payload)
 
     def _drop_metrics_after(self, step: int) -> None:
         path = self.directory / "metrics.jsonl"

@@ -16,6 +16,7 @@ import torch
 
 from ambient.config import command
 from ambient.runs import read_metrics
+from ambient.states import unpack
 from toy.__main__ import main
 
 
@@ -111,7 +112,7 @@ def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str], seco
 
 def final_weights(run: Path, network: str = "ours") -> dict:
     """The newest checkpoint of a network: weights, their average, the optimiser's state."""
-    return torch.load(sorted((run / "networks/seed_0" / network / "checkpoints").glob("step_*.pt"))[-1], weights_only=True)
+    return unpack(sorted((run / "networks/seed_0" / network / "checkpoints").glob("step_*"))[-1].read_bytes())
 
 
 def same_bits(first: object, second: object) -> bool:

@@ -197,7 +197,7 @@ def test_a_finished_run_is_not_run_again(toy, smoke_run, tmp_path):
     """The same table from the same files, in less time than starting twice takes; `workers` is no part of what is asked."""
     out = tmp_path / "copy"
     shutil.copytree(smoke_run, out)
-    work = [*out.rglob("checkpoints/*.pt"), *out.rglob("result.json")]
+    work = [*out.rglob("checkpoints/*.safetensors"), *out.rglob("result.json")]
     before = {path: path.stat().st_mtime_ns for path in work}
     rows = json.loads((out / "results.json").read_text())["summary"]
     start_time = time.monotonic()

@@ -81,7 +81,7 @@ def test_signals_save_and_change_nothing(tmp_path, uninterrupted):
         if which != signal.SIGKILL:
             assert answer.code == 130
             assert answer.error == "stopped: everything is saved; the same command goes on from there\n"
-            newest = sorted((out / "networks/seed_0/ours/checkpoints").glob("step_*.pt"))[-1]
+            newest = sorted((out / "networks/seed_0/ours/checkpoints").glob("step_*.safetensors"))[-1]
             assert int(newest.name[5:14]) >= step
         assert not (out / "DONE").exists()
     complete(out, uninterrupted)

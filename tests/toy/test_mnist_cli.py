@@ -142,13 +142,13 @@ def test_an_interrupted_table1_goes_on_to_the_same(tmp_path, table1_run, hasty):
     os.killpg(process.pid, signal.SIGINT)
     answer = finish(process)
     assert (answer.code, answer.error) == (130, "stopped: everything is saved; the same command goes on from there\n")
-    (saved,) = (second / "checkpoints").glob("step_*.pt")
+    (saved,) = (second / "checkpoints").glob("step_*.safetensors")
     assert not (second / "DONE").exists()
     done = out / "t_n=0/networks/seed_0/oracle/DONE"
     before = done.stat().st_mtime_ns
     table1.main([*TABLE1, "--out", str(out)])
     assert done.stat().st_mtime_ns == before
-    assert max(path.name for path in (second / "checkpoints").glob("step_*.pt")) > saved.name
+    assert max(path.name for path in (second / "checkpoints").glob("step_*.safetensors")) > saved.name
     for level, network in ((0, "oracle"), (500, "ambient-only")):
         assert same_bits(*(final_weights(run / f"t_n={level}", network) for run in (out, table1_run)))
     assert (out / "table.csv").read_text() == (table1_run / "table.csv").read_text()

@@ -1,0 +1,1 @@
+"""SDXL, fine-tuned with LoRA on noisy latents alone, by the losses of `ambient`."""

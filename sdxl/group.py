@@ -1,0 +1,92 @@
+"""The processes of a run: one, or as many as torchrun or accelerate launch have started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from ambient.runs import UserError
+
+T = TypeVar("T")
+
+
+class Group:
+    """Who we are among the processes, and how they agree."""
+
+    def __init__(self) -> None:
+        from accelerate import PartialState
+
+        self.state = PartialState(cpu=not torch.cuda.is_available())
+
+    @property
+    def rank(self) -> int:
+        """Our number, from 0."""
+        return self.state.process_index
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return self.state.num_processes
+
+    @property
+    def main(self) -> bool:
+        """Whether we are the one that speaks and keeps the run directory."""
+        return self.rank == 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where our tensors live."""
+        return self.state.device or torch.device("cpu")
+
+    def say(self, text: str) -> None:
+        """Print, once."""
+        if self.main:
+            print(text, flush=True)
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Our result of `work`, which every process does; where one fails, all end, and the first tells why.
+
+        Raises: UserError in the first process, SystemExit in the others.
+        """
+        result, why = None, None
+        try:
+            result = work()
+        except UserError as error:
+            why = str(error)
+        except OSError as error:
+            why = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
+        self.end_if([found for found in self.gather(why) if found])
+        return result  # type: ignore[return-value]
+
+    def by_main(self, work: Callable[[], T]) -> T:
+        """The result that the first process has of `work`, for all. Raises: as `together`."""
+        result = self.together(lambda: work() if self.main else None)
+        return self.gather(result)[0]
+
+    def end_if(self, reasons: list[str]) -> None:
+        """End all processes if there is a reason. All must call it with the same ones."""
+        if reasons:
+            if self.main:
+                raise UserError(reasons[0])
+            raise SystemExit(2)
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each process has, by rank."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(found, value)
+        return found
+
+    def close(self) -> None:
+        """Leave the others, at the end."""
+        if self.size > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def launched_alone() -> bool:
+    """Whether no launcher has started several processes."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1

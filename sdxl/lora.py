@@ -1,0 +1,98 @@
+"""Low-rank adapters of the UNet's attention: added, read, saved as diffusers loads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ambient.runs import UserError, write_atomically
+
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
+OURS, THEIRS = "exact_ambient", "lora_adapter_metadata"  # in the header
+
+
+def add(unet: Any, *, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
+    """Adapters that change nothing yet, their weights in float32; the parameters to train. W + (alpha / rank) B A, B = 0."""
+    from peft import LoraConfig
+
+    if rank < 1:
+        raise UserError(f"--rank must be at least 1; got {rank}")
+    settings = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=list(TARGETS))  # type: ignore[arg-type]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet.add_adapter(settings)
+    found = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+    for parameter in found:
+        parameter.data = parameter.data.float()
+    return found
+
+
+def weights(unet: Any) -> dict[str, Tensor]:
+    """The adapters' weights, by peft's names."""
+    from peft.utils import get_peft_model_state_dict
+
+    return {name: value.detach().cpu() for name, value in get_peft_model_state_dict(unet).items()}
+
+
+def restore(unet: Any, state: dict[str, Tensor]) -> None:
+    """Put `weights` back, bit by bit. Raises: UserError if they are of another shape."""
+    from peft.utils import set_peft_model_state_dict
+
+    found = weights(unet)
+    if {name: value.shape for name, value in found.items()} != {name: value.shape for name, value in state.items()}:
+        raise UserError("the saved LoRA has other layers or another rank than this one")
+    set_peft_model_state_dict(unet, state)
+
+
+def save(folder: Path, unet: Any, state: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """FILE in `folder`, for `pipeline.load_lora_weights`: rank and alpha in its header, and `about` for us."""
+    from safetensors.torch import save as to_bytes
+
+    settings = unet.peft_config["default"].to_dict()
+    settings = {f"unet.{key}": sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
+    header = {"format": "pt", THEIRS: json.dumps(settings, indent=2, sort_keys=True, default=str), OURS: json.dumps(about)}
+    payload = to_bytes({f"unet.{name}": value.contiguous() for name, value in state.items()}, metadata=header)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / FILE, payload)
+
+
+def find(source: str) -> Path:
+    """The file of a run, of a folder, or itself. Raises: UserError if there is none."""
+    path = Path(source)
+    found = path / FILE if path.is_dir() else path
+    if not found.is_file():
+        raise UserError(f"{found} does not exist; give a run directory of `python -m sdxl train`, or a .safetensors file")
+    return found
+
+
+def about(file: Path) -> dict[str, Any]:
+    """What we wrote in its header; empty for a LoRA from elsewhere. Raises: UserError for a file that is no safetensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as opened:
+            return json.loads((opened.metadata() or {}).get(OURS, "{}"))
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"{file} is damaged, or no safetensors file") from error
+
+
+def load(unet: Any, file: Path, *, base: str) -> None:
+    """Give the UNet the LoRA of a file, as diffusers does. Raises: UserError for one of another base, or that does not fit."""
+    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+
+    trained_on = about(file).get("base", base)
+    if trained_on != base:
+        raise UserError(f"{file} was trained on another base (its UNet is {trained_on}, this one {base})")
+    try:
+        found: Any = StableDiffusionXLPipeline.lora_state_dict(
+            str(file.parent), weight_name=file.name, local_files_only=True, return_lora_metadata=True
+        )
+        state, alphas, settings = found
+        unet.load_lora_adapter(state, network_alphas=alphas, metadata=settings, prefix="unet")
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"{file} does not fit this UNet: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,137 @@
+"""A set of noisy latents on disk: what `corrupt` writes, once, and all that `train` ever sees of the data.
+
+    config.yaml              what it was made from: sources by their hash, VAE, schedule, transform, seed
+    shard_00000.safetensors  x_n (N, 4, h, w), t_n (N,), prompt_embeds (N, 77, C), pooled (N, P), time_ids (N, 6)
+    ...                      and in the header: keys and captions of the N images
+    null.safetensors         the embedding of no caption: prompt_embeds (1, 77, C), pooled (1, P)
+    manifest.json            written last: shards with their digests and sizes, and a digest of it all
+
+Shards are mapped into memory, so that a row costs no more than its bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ambient.runs import UserError, digest, write_atomically
+
+FORMAT = 1
+MANIFEST, NULL = "manifest.json", "null.safetensors"
+ROWS = ("x_n", "t_n", "prompt_embeds", "pooled", "time_ids")
+CONDITION = ("prompt_embeds", "pooled", "time_ids")
+
+
+def shard_name(number: int) -> str:
+    return f"shard_{number:05d}.safetensors"
+
+
+def write_shard(file: Path, rows: dict[str, Tensor], keys: list[str], captions: list[str], identity: str) -> None:
+    """Whole or not at all. `identity` tells what it was made from."""
+    header = {"keys": json.dumps(keys), "captions": json.dumps(captions), "identity": identity}
+    write_atomically(file, save({name: value.contiguous() for name, value in rows.items()}, metadata=header))
+
+
+def write_null(directory: Path, condition: dict[str, Tensor]) -> None:
+    """The embedding of no caption, of one sample."""
+    write_atomically(directory / NULL, save({name: value.contiguous() for name, value in condition.items()}))
+
+
+def identity_of(file: Path) -> str | None:
+    """What a shard says it was made from; None for a damaged one."""
+    try:
+        with safe_open(file, "pt") as opened:
+            return (opened.metadata() or {}).get("identity")
+    except (SafetensorError, OSError):
+        return None
+
+
+def write_manifest(directory: Path, about: dict[str, Any]) -> None:
+    """Seal the set. `about`: what it was made from, and what is known of it."""
+    files = sorted(directory.glob("shard_*.safetensors"))
+    shards = [{"file": file.name, "digest": digest(file.read_bytes()), "images": _count(file)} for file in files]
+    null = digest((directory / NULL).read_bytes())
+    whole = digest(json.dumps([about, shards, null], sort_keys=True).encode())
+    content = {"format": FORMAT, "digest": whole, "shards": shards, "null": null, **about}
+    write_atomically(directory / MANIFEST, json.dumps(content, indent=1).encode())
+
+
+def _count(file: Path) -> int:
+    with safe_open(file, "pt") as opened:
+        return opened.get_slice("t_n").get_shape()[0]
+
+
+class NoisySet:
+    """The images of a set by number, in the order in which they were written.
+
+    Raises: UserError if the folder holds no finished set, or one of another format.
+    """
+
+    def __init__(self, directory: str | Path):
+        self.directory = Path(directory)
+        try:
+            self.manifest: dict[str, Any] = json.loads((self.directory / MANIFEST).read_text())
+        except FileNotFoundError as error:
+            unfinished = any(self.directory.glob("shard_*")) or (self.directory / "config.yaml").exists()
+            advice = "is not finished: run the same `python -m sdxl corrupt` again" if unfinished else "holds no noisy set"
+            raise UserError(f"{self.directory} {advice}") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.directory / MANIFEST} cannot be read; delete it and corrupt again") from error
+        if self.manifest.get("format") != FORMAT:
+            raise UserError(f"{self.directory} is of format {self.manifest.get('format')}; this version reads {FORMAT}")
+        self.shards = [self._open(shard["file"]) for shard in self.manifest["shards"]]
+        self.ends = list(accumulate(shard["images"] for shard in self.manifest["shards"]))
+        self.digest: str = self.manifest["digest"]
+
+    def _open(self, name: str) -> Any:
+        try:
+            return safe_open(self.directory / name, "pt")
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"{self.directory / name} is missing or damaged; delete it and {MANIFEST}, and corrupt again"
+            ) from error
+
+    def verify(self) -> None:
+        """Read everything. Raises: UserError if a file has changed since it was written."""
+        for shard in self.manifest["shards"]:
+            if digest((self.directory / shard["file"]).read_bytes()) != shard["digest"]:
+                raise UserError(f"{self.directory / shard['file']} is damaged; delete it and {MANIFEST}, and corrupt again")
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def _where(self, index: int) -> tuple[Any, int]:
+        number = bisect_right(self.ends, index)
+        return self.shards[number], index - (self.ends[number - 1] if number else 0)
+
+    def rows(self, indices: list[int]) -> dict[str, Tensor]:
+        """ROWS of the images, each (B, ...): x_n in float32, t_n in float64."""
+        found = [self._where(index) for index in indices]
+        rows = {name: torch.cat([shard.get_slice(name)[row : row + 1] for shard, row in found]) for name in ROWS}
+        return rows | {"x_n": rows["x_n"].float(), "t_n": rows["t_n"].double()}
+
+    def levels(self) -> Tensor:
+        """t_n of every image, (N,)."""
+        return torch.cat([shard.get_tensor("t_n") for shard in self.shards]).double()
+
+    def key(self, index: int) -> str:
+        """The name of an image."""
+        shard, row = self._where(index)
+        return json.loads(shard.metadata()["keys"])[row]
+
+    def caption(self, index: int) -> str:
+        shard, row = self._where(index)
+        return json.loads(shard.metadata()["captions"])[row]
+
+    def null(self) -> dict[str, Tensor]:
+        """The embedding of no caption, of one sample."""
+        with safe_open(self.directory / NULL, "pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
