@@ -81,18 +81,41 @@ def about(file: Path) -> dict[str, Any]:
         raise UserError(f"{file} is damaged, or no safetensors file") from error
 
 
-def load(unet: Any, file: Path, *, base: str) -> None:
-    """Give the UNet the LoRA of a file, as diffusers does. Raises: UserError for one of another base, or that does not fit."""
-    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+def read(file: Path) -> dict[str, Tensor]:
+    """The `weights` in a file of `save`. Raises: UserError for a file that is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
+    try:
+        return {name.removeprefix("unet."): value for name, value in load_file(file).items()}
+    except SafetensorError as error:
+        raise UserError(f"{file} is damaged, or no safetensors file") from error
+
+
+def check(file: Path, *, base: str) -> None:
+    """Raises: UserError for a file that cannot be read, or a LoRA that says it was trained on another base."""
     trained_on = about(file).get("base", base)
     if trained_on != base:
         raise UserError(f"{file} was trained on another base (its UNet is {trained_on}, this one {base})")
+
+
+def load(unet: Any, file: Path, *, base: str) -> None:
+    """Give the UNet the LoRA of a file, as diffusers does. Raises: UserError as `check`, and for one that does not fit."""
+    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+
+    check(file, base=base)
     try:
         found: Any = StableDiffusionXLPipeline.lora_state_dict(
             str(file.parent), weight_name=file.name, local_files_only=True, return_lora_metadata=True
         )
         state, alphas, settings = found
-        unet.load_lora_adapter(state, network_alphas=alphas, metadata=settings, prefix="unet")
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{file} does not fit this UNet: {str(error).splitlines()[0]}") from error
+        if not any(name.startswith("unet.") for name in state):
+            raise ValueError("it holds no LoRA of a UNet")
+        unet.load_lora_adapter(state, network_alphas=alphas, metadata=settings, prefix="unet", adapter_name="default")
+        taken = {f"unet.{name}" for name in weights(unet)}
+    except Exception as error:  # of diffusers, peft, torch: dozens of kinds
+        raise UserError(f"{file} does not fit this UNet ({type(error).__name__}: {str(error).partition(chr(10))[0]})") from error
+    if taken != set(state):  # diffusers passes over what it does not know
+        raise UserError(
+            f"{file} does not fit this UNet: {len(set(state) - taken)} of its {len(state)} weights are of no layer here"
+        )
