@@ -1,0 +1,200 @@
+"""LoRA files: what is saved is what a stock pipeline, without this project, paints with."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from safetensors.torch import load_file, save_file
+
+from ambient.randomness import generator
+from ambient.runs import UserError
+from sdxl import lora
+from sdxl.base import UNetNetwork
+from tests.sdxl.test_base import inputs
+
+ELSEWHERE = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("ambient", "sdxl", "toy", "tests"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+for name in ("ambient", "sdxl"):
+    try:
+        __import__(name)
+        raise SystemExit(f"{name} can be imported here")
+    except ModuleNotFoundError:
+        pass
+
+import numpy, torch
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+
+torch.set_num_threads(1)
+base, out, *loras = sys.argv[1:]
+for number, lora in enumerate(loras):
+    pipeline = StableDiffusionXLPipeline.from_pretrained(base)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    pipeline.load_lora_weights(lora)
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    image = pipeline("a cat", latents=latents, num_inference_steps=2, output_type="np").images
+    numpy.save(f"{out}/{number}.npy", image)
+assert not any(str(getattr(module, "__file__", "")).startswith(ROOT) for module in list(sys.modules.values())), "imported"
+""".replace("ROOT", repr(f"{Path(__file__).resolve().parents[2]}/"))
+
+
+def trained(unet, *, alpha: float, rank: int = 4) -> dict[str, torch.Tensor]:
+    """Give a UNet adapters as they are after training: none of them 0."""
+    lora.add(unet, rank=rank, alpha=alpha, seed=0)
+    source = generator(0, "trained")
+    lora.restore(unet, {name: 0.1 * torch.randn(value.shape, generator=source) for name, value in lora.weights(unet).items()})
+    return lora.weights(unet)
+
+
+def answer(unet) -> torch.Tensor:
+    """What a UNet says to one input."""
+    with torch.no_grad():
+        return UNetNetwork(unet)(*inputs())
+
+
+@pytest.fixture(scope="module")
+def once(tiny_base, tmp_path_factory) -> Path:
+    """The file of a trained LoRA."""
+    folder, unet = tmp_path_factory.mktemp("lora"), tiny_base.unet()
+    lora.save(folder, unet, trained(unet, alpha=4), {"base": tiny_base.fingerprint("unet")})
+    return folder / lora.FILE
+
+
+@pytest.fixture
+def file(once, tmp_path) -> Path:
+    """That file once more, to be changed."""
+    return Path(shutil.copy(once, tmp_path))
+
+
+def test_a_stock_pipeline_without_this_project_paints_the_same(tiny_base, tmp_path):
+    """Bitwise, with alpha equal to the rank and not: the images of a stock pipeline that holds the trained UNet itself."""
+    ours = []
+    for alpha in (4, 16):
+        pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_base.folder)
+        pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+        pipeline.set_progress_bar_config(disable=True)
+        state = trained(pipeline.unet, alpha=alpha)
+        lora.save(tmp_path / f"alpha_{alpha}", pipeline.unet, state, {"base": tiny_base.fingerprint("unet")})
+        latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        ours.append(pipeline("a cat", latents=latents, num_inference_steps=2, output_type="np").images)  # type: ignore
+    folders = [str(tmp_path / f"alpha_{alpha}") for alpha in (4, 16)]
+    words = [sys.executable, "-I", "-c", ELSEWHERE, str(tiny_base.folder), str(tmp_path), *folders]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    theirs = [np.load(tmp_path / f"{number}.npy") for number in range(2)]
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(ours[0] - ours[1]).max() > 0.01  # alpha matters: if it were lost, the two would be one
+
+
+def test_a_fresh_lora_changes_nothing(tiny_base):
+    unet = tiny_base.unet()
+    before = answer(unet)
+    parameters = lora.add(unet, rank=4, alpha=4, seed=0)
+    assert torch.equal(answer(unet), before)
+    assert parameters
+    assert all(parameter.dtype == torch.float32 and parameter.requires_grad for parameter in parameters)
+
+
+def test_weights_of_the_lora_are_float32_on_a_base_in_bfloat16(tiny_base):
+    unet = tiny_base.unet(torch.bfloat16)
+    assert {parameter.dtype for parameter in lora.add(unet, rank=4, alpha=4, seed=0)} == {torch.float32}
+    frozen = {parameter.dtype for parameter in unet.parameters() if not parameter.requires_grad}
+    assert frozen == {torch.bfloat16}
+
+
+def test_the_seed_alone_decides_how_a_lora_starts(tiny_base):
+    found = []
+    for seed, disturbance in ((0, 1), (0, 2), (1, 2)):
+        unet = tiny_base.unet()
+        torch.manual_seed(disturbance)
+        lora.add(unet, rank=4, alpha=4, seed=seed)
+        found.append(lora.weights(unet))
+    name = next(name for name in found[0] if "lora_A" in name)
+    assert torch.equal(found[0][name], found[1][name])
+    assert not torch.equal(found[0][name], found[2][name])
+
+
+def test_weights_put_back_are_the_same_bits(tiny_base):
+    first, second = tiny_base.unet(), tiny_base.unet()
+    state = trained(first, alpha=4)
+    lora.add(second, rank=4, alpha=4, seed=7)
+    lora.restore(second, state)
+    assert all(torch.equal(state[name], value) for name, value in lora.weights(second).items())
+    assert torch.equal(answer(first), answer(second))
+
+
+@pytest.mark.parametrize("alpha", [4, 16])
+def test_a_file_gives_back_rank_alpha_and_bits(tiny_base, tmp_path, alpha):
+    first, second = tiny_base.unet(), tiny_base.unet()
+    state = trained(first, alpha=alpha)
+    lora.save(tmp_path, first, state, {"base": "b", "step": 7})
+    assert lora.about(tmp_path / lora.FILE) == {"base": "b", "step": 7}
+    assert all(torch.equal(value, state[name]) for name, value in lora.read(tmp_path / lora.FILE).items())
+    lora.load(second, lora.find(str(tmp_path)), base="b")
+    settings = second.peft_config["default"]
+    assert (settings.r, settings.lora_alpha) == (4, alpha)
+    assert torch.equal(answer(first), answer(second))
+
+
+def test_a_lora_of_another_base_is_refused(tiny_base, file):
+    with pytest.raises(UserError, match=r"was trained on another base \(its UNet is [0-9a-f]{16}, this one another\)"):
+        lora.load(tiny_base.unet(), file, base="another")
+
+
+def test_weights_of_another_rank_are_refused(tiny_base):
+    first, second = tiny_base.unet(), tiny_base.unet()
+    state = trained(first, alpha=4)
+    lora.add(second, rank=2, alpha=4, seed=0)
+    with pytest.raises(UserError, match="other layers or another rank"):
+        lora.restore(second, state)
+    with pytest.raises(UserError, match="--rank must be at least 1; got 0"):
+        lora.add(tiny_base.unet(), rank=0, alpha=4, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda state: {}, "it holds no LoRA of a UNet"),
+        (lambda state: {name.replace("unet.", "text_encoder."): value for name, value in state.items()}, "no LoRA of a UNet"),
+        (lambda state: {name.replace("mid_block", "end_block"): value for name, value in state.items()}, "32 of its 272 weights"),
+        (lambda state: {name: torch.cat([value, value]) for name, value in state.items()}, "Error"),
+        (lambda state: {name: value for name, value in state.items() if "lora_A" in name}, "Error"),
+    ],
+    ids=["empty", "text encoder", "other layers", "other widths", "half"],
+)
+def test_files_that_do_not_fit_are_refused_in_one_line(tiny_base, file, capfd, change, why):
+    """Diffusers warns, and goes on without what it does not know. The file has no header of ours, as one from elsewhere."""
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=rf"does not fit this UNet.*{why}") as caught:
+        lora.load(tiny_base.unet(), file, base="b")
+    assert "\n" not in str(caught.value)
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+
+
+def test_damaged_and_missing_files_are_refused(file):
+    payload = file.read_bytes()
+    for damaged in (payload[:-100], b"", b"PK" + payload):
+        file.write_bytes(damaged)
+        for read in (lora.about, lora.read, lambda file: lora.load(None, file, base="b")):
+            with pytest.raises(UserError, match="is damaged, or no safetensors file"):
+                read(file)
+    file.unlink()
+    for source in (file.parent, file):
+        with pytest.raises(UserError, match=r"pytorch_lora_weights.safetensors does not exist; give a run directory"):
+            lora.find(str(source))
