@@ -20,6 +20,7 @@ from ambient.runs import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BLOCKS, BLOCK = 64, 1 << 16  # of a file of weights that go into its fingerprint, and their bytes
+WEIGHTS = ("diffusion_pytorch_model", "model")  # how the names of files of weights begin
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x_0"}
 
 
@@ -46,9 +47,19 @@ class Base:
     def part(self, name: str) -> Path:
         """The folder of a part. Raises: UserError if there is none."""
         found = self.folder / name
+        if name == "vae" and not found.is_dir() and (self.folder / "config.json").is_file():
+            return self.folder  # a VAE by itself, as those on the hub are
         if not found.is_dir():
             raise UserError(f"{self.folder} has no {name}/: that is no SDXL as diffusers saves it")
         return found
+
+    def settings(self, part: str) -> dict[str, Any]:
+        """A part's config.json. Raises: UserError if it cannot be read."""
+        return _settings(self.part(part) / "config.json")
+
+    def pixels(self) -> int:
+        """The image's pixels along the edge of one latent: 8."""
+        return 2 ** (len(self.settings("vae")["block_out_channels"]) - 1)
 
     def unet(self, dtype: torch.dtype = torch.float32) -> Any:
         """Frozen, in evaluation mode."""
@@ -71,7 +82,7 @@ class Base:
 
     def schedule(self) -> dict[str, Any]:
         """The scheduler's settings, as in scheduler_config.json."""
-        return json.loads((self.part("scheduler") / "scheduler_config.json").read_text())
+        return _settings(self.part("scheduler") / "scheduler_config.json")
 
     def schedule_digest(self) -> str:
         """Sixteen digits of the levels."""
@@ -89,14 +100,17 @@ class Base:
         return PREDICTIONS[self.schedule().get("prediction_type", "epsilon")]
 
     def fingerprint(self, part: str) -> str:
-        """Sixteen digits that tell a part from another: its settings, and of each file of weights the size and 64 blocks."""
+        """Sixteen digits that tell a part from another: its settings, and of each file of weights the size and 64 blocks.
+
+        Only of files that are loaded: a hub repository also holds weights in other types and for other programs.
+        """
         folder, found = self.part(part), hashlib.sha256()
         for file in sorted(folder.iterdir()):
             if file.suffix == ".json" and not file.name.endswith(".index.json"):
                 settings = json.loads(file.read_text())
                 plain = {k: v for k, v in settings.items() if not k.startswith("_")} if isinstance(settings, dict) else settings
                 found.update(json.dumps(plain, sort_keys=True).encode())
-            elif file.suffix == ".safetensors":
+            elif file.suffix == ".safetensors" and file.name.startswith(WEIGHTS) and ".fp16." not in file.name:
                 size = file.stat().st_size
                 found.update(str(size).encode())
                 with open(file, "rb") as stream:
@@ -115,6 +129,7 @@ def find(source: str, *, parts: tuple[str, ...], revision: str | None = None) ->
     from huggingface_hub import snapshot_download
 
     wanted = [f"{part}/{kind}" for part in parts for kind in ("*.json", "*.txt", "*.safetensors")]
+    wanted += ["config.json", "diffusion_pytorch_model.safetensors"] if parts == ("vae",) else []  # of a VAE by itself
     try:
         folder = snapshot_download(
             source, revision=revision, allow_patterns=["model_index.json", *wanted], ignore_patterns=["*.fp16.*", "*openvino*"]
@@ -134,6 +149,20 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"cannot load {folder}: {str(error).splitlines()[0]}") from error
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {file}: {error}") from error
+
+
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
+    """The type of frozen weights; auto: bfloat16 on a GPU, float32 on a CPU."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return DTYPES[name]
 
 
 def _frozen(model: nn.Module) -> nn.Module:

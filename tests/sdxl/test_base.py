@@ -97,6 +97,27 @@ def test_one_weight_or_one_setting_changes_the_fingerprint(tiny_base, copied):
     assert copied.fingerprint("text_encoder") == tiny_base.fingerprint("text_encoder")
 
 
+def test_files_that_are_not_loaded_do_not_count(tiny_base, copied):
+    """A folder of the hub also holds weights in float16 and for other programs, if someone fetched all of it."""
+    for name in ("diffusion_pytorch_model.fp16.safetensors", "sdxl_vae.safetensors"):
+        shutil.copy(copied.folder / "unet/diffusion_pytorch_model.safetensors", copied.folder / "vae" / name)
+    assert copied.fingerprint("vae") == tiny_base.fingerprint("vae")
+
+
+def test_a_vae_that_stands_alone_is_found(tiny_base, tmp_path):
+    alone = Base(Path(shutil.copytree(tiny_base.folder / "vae", tmp_path / "vae_alone")))
+    assert alone.fingerprint("vae") == tiny_base.fingerprint("vae")
+    assert alone.pixels() == 8
+    assert alone.vae().config.scaling_factor == 0.13025
+
+
+def test_settings_that_cannot_be_read_are_one_clear_line(copied):
+    for file, read in (("vae/config.json", copied.pixels), ("scheduler/scheduler_config.json", copied.path)):
+        (copied.folder / file).write_text("{")
+        with pytest.raises(UserError, match=rf"cannot read .*{file}: [^\n]+$"):
+            read()
+
+
 def test_another_schedule_has_another_digest(tiny_base, copied):
     change_settings(copied.folder / "scheduler/scheduler_config.json", steps_offset=0)
     assert copied.schedule_digest() == tiny_base.schedule_digest()  # the same levels
