@@ -1,0 +1,55 @@
+"""From latents to pictures, and many pictures on one sheet."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ambient.runs import UserError
+
+LARGEST, GAP = 256, 4  # of a picture on a sheet, and between two: pixels
+
+
+@torch.no_grad()
+def picture(vae: Any, x_0: Tensor, name: str) -> Any:
+    """The PIL image of one latent (4, h, w): one at a time, since decoding takes more memory than sampling.
+
+    Raises: UserError, which names the image, if it is not finite.
+    """
+    from PIL import Image
+
+    if not bool(x_0.isfinite().all()):
+        raise UserError(f"the latent of {name} is not finite: damaged weights, or a LoRA that has diverged")
+    scaled = x_0[None].to(vae.device) / vae.config.scaling_factor
+    shift, spread = getattr(vae.config, "latents_mean", None), getattr(vae.config, "latents_std", None)
+    if shift is not None and spread is not None:
+        scaled = scaled * torch.tensor(spread).to(scaled).view(1, -1, 1, 1) + torch.tensor(shift).to(scaled).view(1, -1, 1, 1)
+    pixels = vae.decode(scaled.to(vae.dtype), return_dict=False)[0][0].float()
+    if not bool(pixels.isfinite().all()):
+        raise UserError(
+            f"the VAE's image {name} is not finite: SDXL's overflows in float16; take --dtype float32, or "
+            "--vae madebyollin/sdxl-vae-fp16-fix"
+        )
+    bytes_ = (255 * (pixels / 2 + 0.5).clamp(0, 1)).round().to(torch.uint8)
+    return Image.fromarray(bytes_.permute(1, 2, 0).cpu().numpy())
+
+
+def sheet(files: list[Path]) -> Any:
+    """Pictures of one size in rows, as near to a square as can be."""
+    from PIL import Image
+
+    columns = math.ceil(math.sqrt(len(files)))
+    with Image.open(files[0]) as first:
+        scale = min(1.0, LARGEST / max(first.size))
+        width, height = (round(scale * side) for side in first.size)
+    rows = math.ceil(len(files) / columns)
+    whole = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), "white")
+    for i, file in enumerate(files):
+        with Image.open(file) as image:
+            small = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+        whole.paste(small, (GAP + (i % columns) * (width + GAP), GAP + (i // columns) * (height + GAP)))
+    return whole
