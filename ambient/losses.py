@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ambient import tweedie
 from ambient.denoisers import Denoiser
-from ambient.kernels import Kernel
+from ambient.kernels import Kernel, Step
 from ambient.paths import Level, Path, Times, Transition, expand, shaped_like, transition
 
 SMALLEST_PROBE = 1e-2  # of sigma_n; see `ambient`, x_0 space
@@ -130,16 +130,29 @@ def consistency(
     Args: noise: (k, B, ...), k >= 2.
     Raises: ValueError for fewer than two draws, or where s is noisier than t.
     """
-    k = noise.shape[0]
-    if k < 2 or noise.shape[1:] != x_t.shape:
-        raise ValueError(f"noise must be (k, {', '.join(map(str, x_t.shape))}) with k >= 2; got {tuple(noise.shape)}")
+    step = kernel(denoiser, x_t, path=path, t=t, s=s, condition=condition)
+    return martingale(denoiser, step, noise, s=s, antithetic=antithetic, condition=condition)
+
+
+def martingale(
+    denoiser: Denoiser, step: Step, noise: Tensor, *, s: Times, antithetic: bool = False, condition: Any = None
+) -> Tensor:
+    """`consistency` over a step that is known: where h(x_t, t) has been evaluated for another loss, it is not evaluated again.
+
+    Paper: two-sample estimator of Sec. 3.2. Checked by: theory_checks/test_estimators.py
+
+    Args: step: of a kernel, from x_t to level s; noise: (k, B, ...), k >= 2.
+    Raises: ValueError for fewer than two draws.
+    """
+    k, x_0_hat = noise.shape[0], step.x_0_hat
+    if k < 2 or noise.shape[1:] != x_0_hat.shape:
+        raise ValueError(f"noise must be (k, {', '.join(map(str, x_0_hat.shape))}) with k >= 2; got {tuple(noise.shape)}")
     if antithetic:
         noise = torch.cat([noise, -noise])
-    step = kernel(denoiser, x_t, path=path, t=t, s=s, condition=condition)
     draws = len(noise)
-    s_each = repeat(_each(s, x_t), draws)
+    s_each = repeat(_each(s, x_0_hat), draws)
     h_s = denoiser(step.draw(noise).flatten(0, 1), s_each, repeat(condition, draws))
-    residuals = (h_s.unflatten(0, (draws, -1)) - step.x_0_hat).flatten(2)
+    residuals = (h_s.unflatten(0, (draws, -1)) - x_0_hat).flatten(2)
     if antithetic:
         residuals = (residuals[:k] + residuals[k:]) / 2
     return (residuals.sum(0).square() - residuals.square().sum(0)).sum(1) / (k * (k - 1))

@@ -126,6 +126,10 @@ class Run:
         for old in sorted(self.checkpoints.glob("step_*"))[: -self.keep]:
             old.unlink()
 
+    def newest(self) -> Path | None:
+        """The newest checkpoint, if there is one."""
+        return max(self.checkpoints.glob("step_*"), default=None)
+
     def load(self) -> tuple[int, dict[str, Any]] | None:
         """(step, state) of the newest checkpoint, or None. Raises: UserError if it is damaged."""
         found = sorted(self.checkpoints.glob("step_*"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -63,8 +62,20 @@ class Group:
 
     def by_main(self, work: Callable[[], T]) -> T:
         """The result that the first process has of `work`, for all. Raises: as `together`."""
-        result = self.together(lambda: work() if self.main else None)
-        return self.gather(result)[0]
+        result: list[Any] = [self.on_main(work)]
+        if self.size > 1:
+            torch.distributed.broadcast_object_list(result, src=0)
+        return result[0]
+
+    def on_main(self, work: Callable[[], T]) -> T | None:
+        """The result of `work` in the first process, None in the others. Raises: as `together`."""
+        return self.together(lambda: work() if self.main else None)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over processes."""
+        if self.size > 1:
+            torch.distributed.all_reduce(values)
+        return values
 
     def end_if(self, reasons: list[str]) -> None:
         """End all processes if there is a reason. All must call it with the same ones."""
@@ -85,8 +96,3 @@ class Group:
         """Leave the others, at the end."""
         if self.size > 1 and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-
-
-def launched_alone() -> bool:
-    """Whether no launcher has started several processes."""
-    return int(os.environ.get("WORLD_SIZE", "1")) == 1

@@ -36,8 +36,8 @@ def shard_name(number: int) -> str:
 
 def write_shard(file: Path, rows: dict[str, Tensor], keys: list[str], captions: list[str], identity: str) -> None:
     """Whole or not at all. `identity` tells what it was made from."""
-    header = {"keys": json.dumps(keys), "captions": json.dumps(captions), "identity": identity}
-    write_atomically(file, save({name: value.contiguous() for name, value in rows.items()}, metadata=header))
+    about = json.dumps({"identity": identity, "keys": keys, "captions": captions})  # one entry: safetensors shuffles several
+    write_atomically(file, save({name: value.contiguous() for name, value in rows.items()}, metadata={"about": about}))
 
 
 def write_null(directory: Path, condition: dict[str, Tensor]) -> None:
@@ -49,9 +49,13 @@ def identity_of(file: Path) -> str | None:
     """What a shard says it was made from; None for a damaged one."""
     try:
         with safe_open(file, "pt") as opened:
-            return (opened.metadata() or {}).get("identity")
-    except (SafetensorError, OSError):
+            return _about(opened).get("identity")
+    except (SafetensorError, OSError, ValueError):
         return None
+
+
+def _about(opened: Any) -> dict[str, Any]:
+    return json.loads((opened.metadata() or {}).get("about", "{}"))
 
 
 def write_manifest(directory: Path, about: dict[str, Any]) -> None:
@@ -125,11 +129,11 @@ class NoisySet:
     def key(self, index: int) -> str:
         """The name of an image."""
         shard, row = self._where(index)
-        return json.loads(shard.metadata()["keys"])[row]
+        return _about(shard)["keys"][row]
 
     def caption(self, index: int) -> str:
         shard, row = self._where(index)
-        return json.loads(shard.metadata()["captions"])[row]
+        return _about(shard)["captions"][row]
 
     def null(self) -> dict[str, Tensor]:
         """The embedding of no caption, of one sample."""

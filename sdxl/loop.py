@@ -1,0 +1,215 @@
+"""The training loop: what a step is, what is saved, when to stop.
+
+The UNet is frozen and the LoRA small, so that processes need no wrapper: gradients are added up after the backward passes, in one
+message. All that is random follows from (seed, running number of the image), so that a checkpoint holds no random state.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ambient.randomness import generator
+from ambient.runs import Interrupted, Run
+from sdxl import lora
+from sdxl.base import DTYPES, Base, denoiser
+from sdxl.group import Group
+from sdxl.journal import Journal, Watch
+from sdxl.noisy_set import CONDITION, NoisySet
+from sdxl.objective import order, pays
+from sdxl.train import Config
+
+
+class Loop:
+    """A training run, from its newest checkpoint on."""
+
+    def __init__(self, config: Config, base: Base, data: NoisySet, group: Group, run: Run | None):
+        self.config, self.base, self.data, self.group, self.run = config, base, data, group, run
+        self.objective = config.objective(base)
+        self.dtype = dtype_of(config.dtype, group.device)
+        self.unet = group.together(lambda: base.unet(self.dtype))
+        self.parameters = lora.add(self.unet, rank=config.rank, alpha=config.alpha, seed=config.seed)
+        if config.start_from:
+            group.together(lambda: lora.restore(self.unet, lora.read(lora.find(str(config.start_from)))))
+        if config.checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        self.unet.to(group.device).train()  # checkpointing is for training mode; SDXL has no dropout
+        self.denoiser = denoiser(self.unet, base.path(), base.prediction())
+        self.null = {name: value.to(group.device) for name, value in data.null().items()}
+        options: dict[str, Any] = {"lr": config.learning_rate, "betas": (0.9, 0.999), "weight_decay": config.weight_decay}
+        self.optimiser = torch.optim.AdamW(self.parameters, **options)
+        self.scaler = torch.amp.GradScaler(group.device.type, enabled=self.dtype == torch.float16)
+        self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
+        self.watch, self.window = Watch(config.collapse), list[dict[str, float]]()
+
+    def train(self, stopping: Callable[[], bool]) -> None:
+        """To the end, or until asked to stop. Raises: Interrupted, once all is saved; UserError where training has failed."""
+        config, group = self.config, self.group
+        done = self.resume()
+        if done >= config.steps:
+            return group.say(f"{config.out} is finished, after {done:,} steps")
+        begun = time.monotonic()
+        with Journal(config, group, self.run, done) as journal:
+            while done < config.steps:
+                late = 0 < 60 * config.time_limit < time.monotonic() - begun
+                row, stop = self.step(done, stop=stopping() or late)
+                done += 1
+                self.refuse_failure(row, done)
+                self.window = journal.write(done, [*self.window, row])
+                if done % config.save_every == 0 or done == config.steps or stop:
+                    self.save(done)
+                if config.validate_every and done % config.validate_every == 0:
+                    journal.show(done, self.validation())
+                if stop and done < config.steps:
+                    self.leave(done)
+        if self.run is not None:
+            self.run.finish()
+        group.say(f"{done:,} steps done; the LoRA is {config.out}/{lora.FILE}")
+
+    def leave(self, done: int) -> None:
+        """Raises: Interrupted in the process that speaks, SystemExit in the others."""
+        if self.group.main:
+            raise Interrupted(f"saved at step {done:,}")
+        raise SystemExit(130)
+
+    def step(self, number: int, *, stop: bool) -> tuple[dict[str, float], bool]:
+        """One optimiser step; its losses over all processes, and whether one of them wants to stop."""
+        config, group = self.config, self.group
+        accumulated = config.batch // (config.micro_batch * group.size)
+        sums = torch.zeros(4, dtype=torch.float64, device=group.device)  # ambient, consistency, paying, stop
+        for micro in range(accumulated):
+            ambient, consistency = self.losses(number, micro, accumulated)
+            loss = ambient.mean()
+            if len(consistency):
+                loss = loss + config.weight * consistency.sum() / (config.fraction * config.micro_batch)
+            self.scaler.scale(loss / (accumulated * group.size)).backward()
+            found = [ambient.detach().double().sum(), consistency.detach().double().sum(), len(consistency)]
+            sums[:3] += torch.stack([torch.as_tensor(value, dtype=torch.float64, device=group.device) for value in found])
+        sums[3] = float(stop)
+        ambient_sum, consistency_sum, paying, stops = group.total(sums).tolist()
+        row = {"ambient": ambient_sum / config.batch, "gradient": self.update()}
+        return row | ({"consistency": consistency_sum / paying} if paying else {}), stops > 0
+
+    def losses(self, number: int, micro: int, accumulated: int) -> tuple[Tensor, Tensor]:
+        """Of one micro-batch of ours, per image."""
+        config, group = self.config, self.group
+        size, rank = config.micro_batch, group.rank
+        first = number * config.batch + (micro * group.size + rank) * size
+        numbers = list(range(first, first + size))
+        mine = (number * accumulated + micro) * size  # running number on this process: all pay in the same micro-batches
+        on = config.weight > 0 and number >= config.consistency_from
+        paying = [on and pays(mine + i, config.fraction) for i in range(size)]
+        rows = self.data.rows(order(len(self.data), seed=config.seed, numbers=numbers))
+        draws = self.objective.draw(rows["t_n"], paying, rows["x_n"].shape[1:], seed=config.seed, numbers=numbers)
+        draws = draws._replace(noise=draws.noise.to(group.device), pair=draws.pair.to(group.device))
+        condition = self.condition({name: rows[name].to(group.device) for name in CONDITION}, numbers)
+        with torch.autocast(group.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.objective(self.denoiser, rows["x_n"].to(group.device), rows["t_n"], condition, draws)
+
+    def condition(self, rows: dict[str, Tensor], numbers: list[int]) -> dict[str, Tensor]:
+        """With the captions dropped that are to be dropped."""
+        share, seed = self.config.caption_dropout, self.config.seed
+        for i, number in enumerate(numbers):
+            if float(torch.rand((), generator=generator(seed, "captions", number))) < share:
+                for name, value in self.null.items():
+                    rows[name][i] = value[0].to(rows[name])
+        return rows
+
+    def update(self) -> float:
+        """Add up the gradients of all processes and step; the norm of the gradient before it is clipped."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        flat = self.group.total(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, whole in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(whole.view_as(gradient))
+        self.scaler.unscale_(self.optimiser)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_norm or math.inf))
+        if math.isfinite(norm) or self.scaler.is_enabled():  # in float16 the scaler leaves out a step that overflows
+            self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        for mean, parameter in zip(self.average, self.parameters, strict=False):
+            mean.lerp_(parameter.detach(), 1 - self.config.ema)
+        return norm
+
+    def refuse_failure(self, row: dict[str, float], done: int) -> None:
+        """Raises: UserError, in all processes alike, for losses that are not finite and for a collapse."""
+        config = self.config
+        finite = [value for key, value in row.items() if key != "gradient" or not self.scaler.is_enabled()]
+        if not all(map(math.isfinite, finite)) or (self.scaler.is_enabled() and self.scaler.get_scale() < 1e-3):
+            what = ", ".join(f"{key} {value:g}" for key, value in row.items())
+            why = f"step {done} is not finite ({what}); {self.last_good()}; try a lower --learning-rate or --dtype bfloat16"
+        elif self.watch.collapsed(row["ambient"]):
+            why = (
+                f"collapse at step {done}: the ambient loss is {self.watch.mean:.3g}, {config.collapse:g} times its least "
+                f"({self.watch.least:.3g}); {self.last_good()}; take a lower --weight (the paper: 1e-4 at t_n = 800)"
+            )
+        else:
+            return
+        self.group.end_if([why])
+
+    def last_good(self) -> str:
+        """Where to find the last good state, in words."""
+        saved = self.run.newest() if self.run is not None else None
+        return f"the last good checkpoint is {saved}" if saved else "nothing was saved before"
+
+    def resume(self) -> int:
+        """Load the newest checkpoint, if there is one; steps done."""
+        saved = self.group.by_main(lambda: self.run.load() if self.run is not None else None)
+        if saved is None:
+            return 0
+        done, state = saved
+        lora.restore(self.unet, state["lora"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        for mean, value in zip(self.average, state["average"], strict=True):
+            mean.copy_(value)
+        self.watch, self.window = Watch(self.config.collapse, state["watch"]), state["window"]
+        return done
+
+    def save(self, done: int) -> None:
+        """A checkpoint, and the LoRA as pipelines load it."""
+        self.group.on_main(lambda: self._save(done))
+
+    def _save(self, done: int) -> None:
+        assert self.run is not None
+        weights = lora.weights(self.unet)
+        state = {"lora": weights, "optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+        state |= {"average": self.average, "watch": self.watch.state(), "window": self.window}
+        self.run.save(done, state)
+        about = self.about(done)
+        lora.save(self.run.directory, self.unet, weights, about)
+        if self.average:
+            with _swapped(self.parameters, self.average):
+                lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), about)
+
+    def about(self, done: int) -> dict[str, Any]:
+        """What the header of the LoRA says."""
+        names = ("rank", "alpha", "weight", "seed")
+        known = {"base": self.base.fingerprint("unet"), "data": self.data.digest, "t_n": float(self.data.levels().max())}
+        return known | {"steps": done} | {name: getattr(self.config, name) for name in names}
+
+
+def dtype_of(name: str, device: torch.device) -> torch.dtype:
+    """The type of the frozen weights; auto: bfloat16 on a GPU, float32 on a CPU."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return DTYPES[name]
+
+
+@contextmanager
+def _swapped(parameters: list[torch.nn.Parameter], others: list[Tensor]) -> Iterator[None]:
+    """The parameters hold `others` for a while."""
+    own = [p.data for p in parameters]
+    for p, other in zip(parameters, others, strict=True):
+        p.data = other
+    try:
+        yield
+    finally:
+        for p, data in zip(parameters, own, strict=True):
+            p.data = data

@@ -1,0 +1,44 @@
+"""Run by torchrun in two processes: training twice, once as it comes and once stopped after three steps and gone on with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from itertools import count
+
+from ambient.runs import Interrupted, Run
+from sdxl.base import find, quiet
+from sdxl.group import Group
+from sdxl.loop import Loop
+from sdxl.train import Config, checked
+
+
+def train(config: Config, group: Group, stopping: Callable[[], bool] = lambda: False) -> None:
+    """As `python -m sdxl train`, but for the signal to stop."""
+    base = find(config.base, parts=())
+    data = checked(config, base, group)
+    run = group.on_main(lambda: Run(config.out, config.identity(data, base), keep=config.keep))
+    try:
+        Loop(config, base, data, group, run).train(stopping)
+    except (Interrupted, SystemExit):
+        pass
+    finally:
+        if run is not None:
+            run.close()
+
+
+def after(steps: int) -> Callable[[], bool]:
+    """Asks to stop in that step."""
+    asked = count(1)
+    return lambda: next(asked) >= steps
+
+
+if __name__ == "__main__":
+    quiet()
+    group, (base, data, out) = Group(), sys.argv[1:]
+    options = {"base": base, "data": data, "steps": 7, "batch": 2, "fraction": 0.5, "learning_rate": 1e-3, "tracker": "none"}
+    options |= {"log_every": 2, "ema": 0.9, "consistency_from": 2}
+    train(Config(out=f"{out}/whole", **options), group)
+    train(Config(out=f"{out}/parts", **options), group, after(3))
+    train(Config(out=f"{out}/parts", **options), group)
+    group.close()

@@ -1,0 +1,291 @@
+"""`python -m sdxl train`: what it leaves, resuming to the bit, stopping for a reason, and mistakes."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ambient.states import unpack
+from sdxl import lora
+from sdxl.__main__ import main
+from sdxl.base import denoiser
+from sdxl.group import Group
+from sdxl.journal import PATIENCE, Watch
+from sdxl.noisy_set import CONDITION, NoisySet
+from sdxl.objective import Objective
+from sdxl.train import Config
+from tests.sdxl.conftest import rows_of, write_set
+from tests.sdxl.interrupted import after, train
+from tests.sdxl.launch import ROOT, on_two, refusal
+
+QUICK = {"steps": 7, "batch": 2, "fraction": 0.5, "learning_rate": 1e-3, "tracker": "none", "log_every": 2, "consistency_from": 2}
+
+
+def config(tiny_base, data, out, **changes) -> Config:
+    return Config(base=str(tiny_base.folder), data=str(data), out=str(out), **(QUICK | changes))
+
+
+def words(tiny_base, data, out, *more: object) -> list[str]:
+    given = ["--base", tiny_base.folder, "--data", data, "--out", out, "--tracker", "none", *more]
+    return ["train", *map(str, given)]
+
+
+def newest(run: Path) -> dict:
+    return unpack(max((run / "checkpoints").iterdir()).read_bytes())
+
+
+def metrics(run: Path) -> list[dict]:
+    """Without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k not in ("images_per_second", "memory")} for row in rows_of(run / "metrics.jsonl")]
+
+
+def same(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return isinstance(other, list) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return one == other
+
+
+def test_a_stopped_run_goes_on_to_the_bit(tiny_base, small_set, tmp_path):
+    """In the middle of an epoch and of a line of metrics; LoRA, optimiser, average, what is watched, metrics."""
+    group = Group()
+    train(config(tiny_base, small_set, tmp_path / "whole", ema=0.9), group)
+    train(config(tiny_base, small_set, tmp_path / "parts", ema=0.9), group, after(3))
+    assert not (tmp_path / "parts/DONE").exists()
+    train(config(tiny_base, small_set, tmp_path / "parts", ema=0.9), group)
+    one, other = newest(tmp_path / "whole"), newest(tmp_path / "parts")
+    assert same(one, other)
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+    for name in (lora.FILE, f"ema/{lora.FILE}"):
+        whole, parts = tmp_path / "whole" / name, tmp_path / "parts" / name
+        assert same(lora.read(whole), lora.read(parts))
+        assert lora.about(whole) == lora.about(parts)
+    assert (tmp_path / "parts/DONE").exists()
+    assert not same(one["lora"], {name: torch.zeros_like(value) for name, value in one["lora"].items()})
+    assert not same(lora.read(tmp_path / f"whole/ema/{lora.FILE}"), lora.read(tmp_path / f"whole/{lora.FILE}"))
+    assert [("consistency" in row) for row in metrics(tmp_path / "whole")] == [False, True, True, True]
+
+
+def test_two_processes_go_on_to_the_bit_and_do_what_one_does(tiny_base, small_set, tmp_path):
+    answer = on_two("-m", "tests.sdxl.interrupted", tiny_base.folder, small_set, tmp_path)
+    assert answer.code == 0, answer.error
+    assert same(newest(tmp_path / "whole"), newest(tmp_path / "parts"))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+    train(config(tiny_base, small_set, tmp_path / "alone", ema=0.9, micro_batch=2, fraction=0.5), Group())
+    one, two = metrics(tmp_path / "alone"), metrics(tmp_path / "whole")
+    assert [row["ambient"] for row in two[:1]] == pytest.approx([row["ambient"] for row in one[:1]], rel=1e-5)
+
+
+def test_checkpoints_hold_the_lora_alone(tiny_base, small_set, tmp_path):
+    train(config(tiny_base, small_set, tmp_path / "run", save_every=2, keep=3), Group())
+    files = sorted((tmp_path / "run/checkpoints").iterdir())
+    assert [int(file.name[5:14]) for file in files] == [4, 6, 7]
+    weights = sum(value.numel() for value in newest(tmp_path / "run")["lora"].values())
+    assert files[-1].stat().st_size < 4 * 3 * weights + 150_000  # weights and two moments in float32, and the header
+    assert all(value.dtype == torch.float32 for value in newest(tmp_path / "run")["lora"].values())
+
+
+@pytest.mark.parametrize(
+    "change", [{"dtype": "bfloat16"}, {"space": "x_n", "weight": 1e-4}, {"min_snr": 5.0}, {"antithetic": True}]
+)
+def test_options_train(tiny_base, small_set, tmp_path, change):
+    train(config(tiny_base, small_set, tmp_path / "run", steps=2, consistency_from=0, **change), Group())
+    assert all(math.isfinite(value) for row in rows_of(tmp_path / "run/metrics.jsonl") for value in row.values())
+
+
+def test_clean_data_and_mixed_levels_train(tiny_base, tmp_path):
+    data = write_set(tmp_path / "mixed", tiny_base, t_n=[0, 0, 100, 500, 800, 999])
+    train(config(tiny_base, data, tmp_path / "run", steps=3, consistency_from=0), Group())
+    assert (tmp_path / "run/DONE").exists()
+
+
+def test_a_v_predicting_base_trains(tmp_path):
+    from sdxl import tiny
+    from sdxl.base import Base
+
+    tiny.write(tmp_path / "v", prediction="v_prediction")
+    base = Base(tmp_path / "v")
+    data = write_set(tmp_path / "set", base)
+    train(config(base, data, tmp_path / "run", steps=2), Group())
+    assert (tmp_path / "run/DONE").exists()
+
+
+def test_a_second_stage_starts_from_the_first(tiny_base, small_set, tmp_path):
+    """With a learning rate of almost nothing it ends where the first ended; alone it does not."""
+    train(config(tiny_base, small_set, tmp_path / "first"), Group())
+    still = {"learning_rate": 1e-30, "steps": 1, "weight_decay": 0.0}
+    train(config(tiny_base, small_set, tmp_path / "second", start_from=str(tmp_path / "first"), **still), Group())
+    train(config(tiny_base, small_set, tmp_path / "alone", **still), Group())
+    first, second, alone = (lora.read(tmp_path / name / lora.FILE) for name in ("first", "second", "alone"))
+    assert same(first, second)
+    assert not same(first, alone)
+
+
+def test_training_lowers_the_loss(tiny_base, tmp_path):
+    """On the same draws, before and after: by more than four standard errors of the paired difference."""
+    data = write_set(tmp_path / "one", tiny_base, images=1, t_n=500)
+    changes = {"steps": 25, "batch": 8, "micro_batch": 8, "weight": 0.0, "learning_rate": 1e-2, "checkpointing": False}
+    train(config(tiny_base, data, tmp_path / "run", **changes), Group())
+    objective, rows, count = Objective(tiny_base.path()), NoisySet(data).rows([0] * 64), 64
+    draws = objective.draw(rows["t_n"], [False] * count, rows["x_n"].shape[1:], seed=1, numbers=list(range(count)))
+    condition = {name: rows[name] for name in CONDITION}
+
+    def losses(unet):
+        with torch.no_grad():
+            h = denoiser(unet, tiny_base.path(), tiny_base.prediction())
+            return objective(h, rows["x_n"], rows["t_n"], condition, draws).ambient
+
+    before, unet = losses(tiny_base.unet()), tiny_base.unet()
+    lora.load(unet, tmp_path / "run" / lora.FILE, base=tiny_base.fingerprint("unet"))
+    gain = before - losses(unet)
+    assert float(gain.mean()) > 4 * float(gain.std()) / count**0.5
+
+
+def test_a_collapse_is_seen():
+    """The running mean of the ambient loss climbs to three times its least; noise about a level does not."""
+    noise = torch.rand(2000, generator=torch.Generator().manual_seed(0)).tolist()
+    watch = Watch(3.0)
+    assert not any(watch.collapsed(0.5 + value) for value in noise)
+    assert any(watch.collapsed(4.0) for _ in range(3 * PATIENCE))
+    again = Watch(3.0, Watch(3.0, [250.0, 1.0, 0.9]).state())
+    assert (again.seen, again.mean, again.least) == (250.0, 1.0, 0.9)
+    assert not any(Watch(0.0).collapsed(value) for value in (*[1.0] * PATIENCE, *[1e9] * PATIENCE))
+
+
+def test_what_is_not_finite_stops_it_at_the_last_good_checkpoint(tiny_base, small_set, tmp_path, monkeypatch):
+    steps, right = iter(range(100)), Objective.__call__
+
+    def wrong(self, *given):
+        parts = right(self, *given)
+        return parts._replace(ambient=parts.ambient * (math.nan if next(steps) >= 14 else 1))  # four micro-batches a step
+
+    monkeypatch.setattr(Objective, "__call__", wrong)
+    message = refusal(*words(tiny_base, small_set, tmp_path / "run", "--steps", 7, "--batch", 4, "--save-every", 2))
+    assert "step 4 is not finite" in message
+    (saved,) = (tmp_path / "run/checkpoints").iterdir()
+    assert str(saved) in message
+    assert "000002-" in saved.name
+
+
+def test_a_time_limit_saves(tiny_base, small_set, tmp_path):
+    from ambient.runs import Interrupted
+
+    with pytest.raises(Interrupted, match="saved at step 1"):
+        main(words(tiny_base, small_set, tmp_path / "run", "--time-limit", 1e-9, "--batch", 2, "--steps", 50))
+    assert (tmp_path / "run" / lora.FILE).is_file()
+
+
+def test_a_dry_run_writes_nothing(tiny_base, small_set, tmp_path, capsys):
+    main(words(tiny_base, small_set, tmp_path / "run", "--dry-run", "--batch", 6))
+    said = capsys.readouterr().out
+    assert "batch: 6" in said
+    assert "6 at t_n = 500" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_says_so(tiny_base, small_set, tmp_path, capsys):
+    for _ in range(2):
+        main(words(tiny_base, small_set, tmp_path / "run", "--steps", 1, "--batch", 1))
+    assert "is finished, after 1 steps" in capsys.readouterr().out
+
+
+def test_another_config_in_the_same_folder_is_refused(tiny_base, small_set, tmp_path):
+    main(words(tiny_base, small_set, tmp_path / "run", "--steps", 1, "--batch", 1))
+    assert "-rank: 4\n+rank: 8" in refusal(
+        *words(tiny_base, small_set, tmp_path / "run", "--steps", 1, "--batch", 1, "--rank", 8)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["--batch", 3, "--micro-batch", 2], "--batch 3 is no multiple of 2"),
+        (["--rank", 0], "--rank must be at least 1"),
+        (["--fraction", 0], "--weight 0"),
+        (["--fraction", 1.5], "share between 0 and 1"),
+        (["--min-snr", 5, "--space", "x_n"], "take --space eps"),
+        (["--kernel", "ancestrel"], "did you mean ancestral?"),
+        (["--learning-rat", 1], "did you mean --learning-rate?"),
+        (["--start-from", "nowhere"], "nowhere does not exist"),
+        (["--collapse", 0.5], "a factor above 1"),
+    ],
+)
+def test_mistakes_in_options(tiny_base, small_set, tmp_path, changes, said):
+    assert said in refusal(*words(tiny_base, small_set, tmp_path / "run", "--steps", 1, *changes))
+
+
+def test_mistakes_in_the_set(tiny_base, small_set, tmp_path):
+    def with_manifest(**changes):
+        manifest = json.loads((small_set / "manifest.json").read_text())
+        (small_set / "manifest.json").write_text(json.dumps(manifest | changes))
+        return refusal(*words(tiny_base, small_set, tmp_path / "run"))
+
+    assert "holds no noisy set" in refusal(*words(tiny_base, tmp_path, tmp_path / "run"))
+    assert "--data is missing" in refusal("train", "--base", tiny_base.folder)
+    assert "another VAE" in with_manifest(vae="0" * 16)
+    assert "another noise schedule" in with_manifest(schedule="0" * 16)
+    assert "format 99" in with_manifest(format=99)
+    (small_set / "manifest.json").write_text("{")
+    assert "cannot be read" in refusal(*words(tiny_base, small_set, tmp_path / "run"))
+    (small_set / "manifest.json").unlink()
+    assert "is not finished" in refusal(*words(tiny_base, small_set, tmp_path / "run"))
+
+
+def test_mistakes_in_the_base(tiny_base, small_set, tmp_path):
+    assert "is no folder" in refusal("train", "--base", "nowhere", "--data", small_set)
+    assert "has no scheduler/" in refusal("train", "--base", small_set, "--data", small_set)
+
+
+def start(tiny_base, data, out, *more: object) -> subprocess.Popen:
+    given = ["--batch", 2, "--save-every", 1, "--learning-rate", 1e-3, "--log-every", 1, *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "sdxl", *words(tiny_base, data, out, *given)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(run: Path, process: subprocess.Popen, steps: int) -> None:
+    while process.poll() is None:
+        if any(int(file.name[5:14]) >= steps for file in (run / "checkpoints").glob("step_*")):
+            return
+        time.sleep(0.02)
+
+
+def test_sigterm_saves_and_leaves(tiny_base, small_set, tmp_path):
+    process = start(tiny_base, small_set, tmp_path / "run", "--steps", 100_000)
+    wait_for(tmp_path / "run", process, 2)
+    process.send_signal(signal.SIGTERM)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "saved at step" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_change_nothing(tiny_base, small_set, tmp_path):
+    """kill -9 at a random moment, ten times: the end is that of a run that was left alone, to the bit."""
+    main(words(tiny_base, small_set, tmp_path / "whole", "--batch", 2, "--learning-rate", 1e-3, "--steps", 60))
+    pause, killed = random.Random(0), 0
+    while killed < 10:
+        process = start(tiny_base, small_set, tmp_path / "parts", "--steps", 60)
+        wait_for(tmp_path / "parts", process, 4 * killed + 1)
+        time.sleep(pause.random() * 0.5)
+        assert process.poll() is None, "it ended before the tenth kill"
+        process.kill()
+        process.communicate()
+        killed += 1
+    process = start(tiny_base, small_set, tmp_path / "parts", "--steps", 60)
+    assert process.wait() == 0
+    assert same(newest(tmp_path / "whole")["lora"], newest(tmp_path / "parts")["lora"])
+    assert same(newest(tmp_path / "whole")["optimiser"], newest(tmp_path / "parts")["optimiser"])
