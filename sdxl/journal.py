@@ -91,15 +91,6 @@ class Journal:
             self.tracker.log(row, step=done)
         return []
 
-    def show(self, done: int, images: list[Any]) -> None:
-        """Validation images, as files and to the tracker."""
-        if self.run is None:
-            return
-        folder = self.run.directory / "validation"
-        folder.mkdir(exist_ok=True)
-        for i, image in enumerate(images):
-            image.save(folder / f"step_{done:09d}_{i}.png")
-
 
 def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None

@@ -18,12 +18,13 @@ from torch import Tensor
 from ambient.randomness import generator
 from ambient.runs import Interrupted, Run
 from sdxl import lora
-from sdxl.base import DTYPES, Base, denoiser
+from sdxl.base import Base, denoiser, dtype_of
 from sdxl.group import Group
 from sdxl.journal import Journal, Watch
 from sdxl.noisy_set import CONDITION, NoisySet
 from sdxl.objective import order, pays
 from sdxl.train import Config
+from sdxl.validation import validate
 
 
 class Loop:
@@ -65,7 +66,7 @@ class Loop:
                 if done % config.save_every == 0 or done == config.steps or stop:
                     self.save(done)
                 if config.validate_every and done % config.validate_every == 0:
-                    journal.show(done, self.validation())
+                    self.validate(done)
                 if stop and done < config.steps:
                     self.leave(done)
         if self.run is not None:
@@ -77,6 +78,10 @@ class Loop:
         if self.group.main:
             raise Interrupted(f"saved at step {done:,}")
         raise SystemExit(130)
+
+    def validate(self, done: int) -> None:
+        """Images to look at."""
+        self.group.together(lambda: validate(self.denoiser, self.config, self.base, self.data, self.group, done))
 
     def step(self, number: int, *, stop: bool) -> tuple[dict[str, float], bool]:
         """One optimiser step; its losses over all processes, and whether one of them wants to stop."""
@@ -193,13 +198,6 @@ class Loop:
         names = ("rank", "alpha", "weight", "seed")
         known = {"base": self.base.fingerprint("unet"), "data": self.data.digest, "t_n": float(self.data.levels().max())}
         return known | {"steps": done} | {name: getattr(self.config, name) for name in names}
-
-
-def dtype_of(name: str, device: torch.device) -> torch.dtype:
-    """The type of the frozen weights; auto: bfloat16 on a GPU, float32 on a CPU."""
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return DTYPES[name]
 
 
 @contextmanager

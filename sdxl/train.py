@@ -15,9 +15,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from ambient.config import nearest, option, parse
 from ambient.runs import Run, UserError, stop_requests
-from sdxl.base import DTYPES, Base, find, quiet
+from sdxl.base import DTYPES, SDXL, Base, find, quiet
 from sdxl.group import Group
 from sdxl.noisy_set import NoisySet
 from sdxl.objective import SPACES, STEPS, Objective
@@ -26,7 +28,6 @@ COUNTS = ("rank", "steps", "batch", "micro_batch", "largest_step", "save_every",
 VALIDATION = ("validate_every", "validation_images", "validation_steps")
 NOT_IDENTITY = ("out", "data", "base", "dry_run", "time_limit", "keep", "log_every", "save_every", "tracker", *VALIDATION)
 TRACKERS = ("tensorboard", "wandb", "none")
-SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def main(argv: list[str]) -> None:
     quiet()
     group = Group()
     with closing(group):
-        base = group.together(lambda: find(config.base, parts=("unet", "scheduler")))
+        parts = ("unet", "scheduler", *(["vae"] if config.validate_every else []))
+        base = group.together(lambda: find(config.base, parts=parts))
         data = group.together(lambda: checked(config, base, group))
         if config.dry_run:
             return group.say("\n".join(plan(config, base, data, group)))
@@ -129,6 +131,9 @@ def main(argv: list[str]) -> None:
         try:
             with stop_requests() as stopping:
                 Loop(config, base, data, group, run).train(stopping)
+        except torch.OutOfMemoryError as error:
+            advice = "take --micro-batch 1 and --checkpointing, or a set of a lower resolution"
+            raise UserError(f"out of memory; {advice}; the same command goes on from the newest checkpoint") from error
         finally:
             if run is not None:
                 run.close()
@@ -138,6 +143,8 @@ def checked(config: Config, base: Base, group: Group) -> NoisySet:
     """The noisy set. Raises: UserError if it does not go with the base, the batch or the processes."""
     if not config.data:
         raise UserError("--data is missing: a noisy set, as `python -m sdxl corrupt` writes it")
+    if config.validate_every:
+        base.part("vae")
     data = NoisySet(config.data)
     if data.manifest["schedule"] != base.schedule_digest():
         raise UserError(f"{config.data} was made with another noise schedule than that of {config.base}; corrupt again with it")

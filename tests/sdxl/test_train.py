@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ambient.states import unpack
 from sdxl import lora
@@ -185,6 +187,19 @@ def test_a_time_limit_saves(tiny_base, small_set, tmp_path):
     with pytest.raises(Interrupted, match="saved at step 1"):
         main(words(tiny_base, small_set, tmp_path / "run", "--time-limit", 1e-9, "--batch", 2, "--steps", 50))
     assert (tmp_path / "run" / lora.FILE).is_file()
+
+
+def test_validation_images_show_what_is_learned(tiny_base, small_set, tmp_path):
+    """With the same noise each time; no training makes no difference, training does."""
+    changes = {"steps": 2, "validate_every": 1, "validation_images": 2, "validation_steps": 2, "learning_rate": 0.1}
+    train(config(tiny_base, small_set, tmp_path / "run", **changes), Group())
+    train(config(tiny_base, small_set, tmp_path / "still", **(changes | {"learning_rate": 1e-30})), Group())
+    names = [f"step_{step:09d}_{i}.png" for step in (1, 2) for i in (0, 1)]
+    made, still = ([np.asarray(Image.open(tmp_path / run / "validation" / name)) for name in names] for run in ("run", "still"))
+    assert made[0].shape == (64, 64, 3)
+    assert np.array_equal(still[0], still[2])
+    assert not np.array_equal(made[0], made[2])
+    assert not np.array_equal(made[0], made[1])
 
 
 def test_a_dry_run_writes_nothing(tiny_base, small_set, tmp_path, capsys):

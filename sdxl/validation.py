@@ -1,0 +1,46 @@
+"""Images during training, to look at: made one at a time, with less memory than a training step takes."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ambient.denoisers import Denoiser
+from ambient.runs import write_atomically
+from sdxl import decode, sampling
+from sdxl.base import Base
+from sdxl.group import Group
+from sdxl.noisy_set import CONDITION, NoisySet
+
+if TYPE_CHECKING:
+    from sdxl.train import Config
+
+
+def validate(denoiser: Denoiser, config: Config, base: Base, data: NoisySet, group: Group, done: int) -> None:
+    """validation/step_<done>_<image>.png: samples with the first captions of the set, no guidance, the same noise each time.
+
+    Nothing here needs more of the GPU than training did: one latent, without gradients, and the VAE decodes on the CPU.
+    """
+    times = sampling.grid(base.schedule(), config.validation_steps)
+    vae = _vae(base)
+    for i in range(group.rank, config.validation_images, group.size):
+        rows = data.rows([i % len(data)])
+        noise = sampling.noise_of([i], rows["x_n"].shape[1:], seed=config.seed)
+        condition = {name: rows[name].to(group.device) for name in CONDITION}
+        options: dict[str, Any] = {"path": base.path(), "kernel": "ddim", "noise": noise, "condition": condition}
+        with torch.no_grad():
+            x_0 = sampling.latents(denoiser, noise(0).to(group.device), times, **options)[0].cpu()
+        file = Path(config.out) / "validation" / f"step_{done:09d}_{i}.png"
+        file.parent.mkdir(exist_ok=True)
+        buffer = io.BytesIO()
+        decode.picture(vae, x_0, file.name).save(buffer, format="PNG")
+        write_atomically(file, buffer.getvalue())
+
+
+@cache
+def _vae(base: Base) -> Any:
+    return base.vae(torch.float32)
