@@ -30,8 +30,8 @@ from sdxl.validation import validate
 class Loop:
     """A training run, from its newest checkpoint on."""
 
-    def __init__(self, config: Config, base: Base, data: NoisySet, group: Group, run: Run | None):
-        self.config, self.base, self.data, self.group, self.run = config, base, data, group, run
+    def __init__(self, config: Config, base: Base, vae: Base, data: NoisySet, group: Group, run: Run | None):
+        self.config, self.base, self.vae, self.data, self.group, self.run = config, base, vae, data, group, run
         self.objective = config.objective(base)
         self.dtype = dtype_of(config.dtype, group.device)
         self.unet = group.together(lambda: base.unet(self.dtype))
@@ -81,7 +81,8 @@ class Loop:
 
     def validate(self, done: int) -> None:
         """Images to look at."""
-        self.group.together(lambda: validate(self.denoiser, self.config, self.base, self.data, self.group, done))
+        given = (self.config, self.base, self.vae, self.data, self.group)
+        self.group.together(lambda: validate(self.denoiser, *given, done=done))
 
     def step(self, number: int, *, stop: bool) -> tuple[dict[str, float], bool]:
         """One optimiser step; its losses over all processes, and whether one of them wants to stop."""

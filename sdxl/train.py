@@ -26,7 +26,7 @@ from sdxl.objective import SPACES, STEPS, Objective
 
 COUNTS = ("rank", "steps", "batch", "micro_batch", "largest_step", "save_every", "keep", "log_every", "validation_images")
 VALIDATION = ("validate_every", "validation_images", "validation_steps")
-NOT_IDENTITY = ("out", "data", "base", "dry_run", "time_limit", "keep", "log_every", "save_every", "tracker", *VALIDATION)
+NOT_IDENTITY = ("out", "data", "base", "vae", "dry_run", "time_limit", "keep", "log_every", "save_every", "tracker", *VALIDATION)
 TRACKERS = ("tensorboard", "wandb", "none")
 
 
@@ -37,6 +37,7 @@ class Config:
     out: str = option("runs/sdxl", "run directory", metavar="DIR")
     data: str = option("", "noisy set, as `python -m sdxl corrupt` wrote it", metavar="DIR")
     base: str = option(SDXL, "SDXL: a folder or a hub id")
+    vae: str | None = option(None, "the VAE of the set, if not the base's: a folder or a hub id")
     start_from: str | None = option(None, "a LoRA to go on from: a run directory or a file (same rank)", metavar="LORA")
     rank: int = option(4, "of the LoRA")
     alpha: float = option(4.0, "of the LoRA; its updates are scaled by alpha / rank")
@@ -122,7 +123,8 @@ def main(argv: list[str]) -> None:
     with closing(group):
         parts = ("unet", "scheduler", *(["vae"] if config.validate_every else []))
         base = group.together(lambda: find(config.base, parts=parts))
-        data = group.together(lambda: checked(config, base, group))
+        vae = group.together(lambda: find(config.vae, parts=("vae",))) if config.vae else base
+        data = group.together(lambda: checked(config, base, vae, group))
         if config.dry_run:
             return group.say("\n".join(plan(config, base, data, group)))
         from sdxl.loop import Loop
@@ -130,7 +132,7 @@ def main(argv: list[str]) -> None:
         run = group.on_main(lambda: Run(config.out, config.identity(data, base), keep=config.keep))
         try:
             with stop_requests() as stopping:
-                Loop(config, base, data, group, run).train(stopping)
+                Loop(config, base, vae, data, group, run).train(stopping)
         except torch.OutOfMemoryError as error:
             advice = "take --micro-batch 1 and --checkpointing, or a set of a lower resolution"
             raise UserError(f"out of memory; {advice}; the same command goes on from the newest checkpoint") from error
@@ -139,19 +141,17 @@ def main(argv: list[str]) -> None:
                 run.close()
 
 
-def checked(config: Config, base: Base, group: Group) -> NoisySet:
+def checked(config: Config, base: Base, vae: Base, group: Group) -> NoisySet:
     """The noisy set. Raises: UserError if it does not go with the base, the batch or the processes."""
     if not config.data:
         raise UserError("--data is missing: a noisy set, as `python -m sdxl corrupt` writes it")
     if config.validate_every:
-        base.part("vae")
+        vae.part("vae")
     data = NoisySet(config.data)
     if data.manifest["schedule"] != base.schedule_digest():
         raise UserError(f"{config.data} was made with another noise schedule than that of {config.base}; corrupt again with it")
-    if (base.folder / "vae").is_dir() and not data.manifest.get("other_vae") and data.manifest["vae"] != base.fingerprint("vae"):
-        raise UserError(
-            f"{config.data} was made with another VAE than that of {config.base}; corrupt again, with --vae if another is meant"
-        )
+    if (vae.folder / "vae").is_dir() and data.manifest["vae"] != vae.fingerprint("vae"):
+        raise UserError(f"{config.data} was made with another VAE than that of {config.vae or config.base}; name it with --vae")
     together = config.micro_batch * group.size
     if config.batch % together:
         raise UserError(

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from sdxl.train import Config
 
 
-def validate(denoiser: Denoiser, config: Config, base: Base, data: NoisySet, group: Group, done: int) -> None:
+def validate(denoiser: Denoiser, config: Config, base: Base, vae: Base, data: NoisySet, group: Group, *, done: int) -> None:
     """validation/step_<done>_<image>.png: samples with the first captions of the set, no guidance, the same noise each time.
 
     Nothing here needs more of the GPU than training did: one latent, without gradients, and the VAE decodes on the CPU.
     """
     times = sampling.grid(base.schedule(), config.validation_steps)
-    vae = _vae(base)
+    decoder = _decoder(vae)
     for i in range(group.rank, config.validation_images, group.size):
         rows = data.rows([i % len(data)])
         noise = sampling.noise_of([i], rows["x_n"].shape[1:], seed=config.seed)
@@ -37,10 +37,10 @@ def validate(denoiser: Denoiser, config: Config, base: Base, data: NoisySet, gro
         file = Path(config.out) / "validation" / f"step_{done:09d}_{i}.png"
         file.parent.mkdir(exist_ok=True)
         buffer = io.BytesIO()
-        decode.picture(vae, x_0, file.name).save(buffer, format="PNG")
+        decode.picture(decoder, x_0, file.name).save(buffer, format="PNG")
         write_atomically(file, buffer.getvalue())
 
 
 @cache
-def _vae(base: Base) -> Any:
-    return base.vae(torch.float32)
+def _decoder(vae: Base) -> Any:
+    return vae.vae(torch.float32)

@@ -16,10 +16,10 @@ from sdxl.train import Config, checked
 def train(config: Config, group: Group, stopping: Callable[[], bool] = lambda: False) -> None:
     """As `python -m sdxl train`, but for the signal to stop."""
     base = find(config.base, parts=())
-    data = checked(config, base, group)
+    data = checked(config, base, base, group)
     run = group.on_main(lambda: Run(config.out, config.identity(data, base), keep=config.keep))
     try:
-        Loop(config, base, data, group, run).train(stopping)
+        Loop(config, base, base, data, group, run).train(stopping)
     except (Interrupted, SystemExit):
         pass
     finally:
