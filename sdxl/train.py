@@ -76,17 +76,7 @@ class Config:
         for name, known in (("space", SPACES), ("kernel", STEPS), ("dtype", ("auto", *DTYPES)), ("tracker", TRACKERS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
-        for name in (
-            "rank",
-            "steps",
-            "batch",
-            "micro_batch",
-            "largest_step",
-            "save_every",
-            "keep",
-            "log_every",
-            "validation_images",
-        ):
+        for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
         for name in ("fraction", "below", "caption_dropout", "ema"):
@@ -106,8 +96,9 @@ class Config:
 
     def objective(self, base: Base) -> Objective:
         """The loss that these options describe."""
-        names = ("space", "min_snr", "kernel", "largest_step", "antithetic", "below")
-        return Objective(base.path(), **{name: getattr(self, name) for name in names})
+        units = {"space": self.space, "min_snr": self.min_snr}
+        pairs = {"kernel": self.kernel, "largest_step": self.largest_step, "antithetic": self.antithetic, "below": self.below}
+        return Objective(base.path(), **units, **pairs)
 
     def identity(self, data: NoisySet, base: Base) -> dict[str, Any]:
         """What the result depends on; data and base by their content."""

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from toy.gmm import Config
-
 ROOT = Path(__file__).resolve().parents[1]
 TRACKS = {"toy", "sdxl"}
 HEAVY = {"diffusers", "transformers", "peft", "accelerate", "datasets", "matplotlib", "pandas", "sklearn"}
 MODULES = [f"ambient.{path.stem}" for path in sorted((ROOT / "ambient").glob("*.py")) if path.stem != "__init__"]
+COMMANDS = ["toy.gmm", "toy.mnist.compare", "toy.mnist.table1", "toy.mnist.figures", "toy.mnist.memorization"]
+COMMANDS += ["sdxl.corrupt", "sdxl.train", "sdxl.generate", "sdxl.rehearse", "sdxl.tiny"]
 CHECKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "theory_checks").glob("test_*.py"))
 MAP = (ROOT / "docs" / "paper-map.md").read_text()
 
@@ -51,13 +51,18 @@ def test_the_toy_track_does_not_know_the_other(path):
     assert imported(path.read_text()) & {"sdxl", "transformers", "peft", "accelerate", "tests", "theory_checks"} == set()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "sdxl").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_large_track_does_not_know_the_toy(path):
+    assert imported(path.read_text()) & {"toy", "tests", "theory_checks", "pickle"} == set()
+
+
 def test_imports_are_found_wherever_they_hide():
     source = "def f():\n    from diffusers.models import x\n    import toy.gmm, torch\n    importlib.import_module('peft.lora')"
     assert imported(source) == {"diffusers", "toy", "torch", "peft"}
 
 
 def options_read(sources: dict[str, str]) -> set[str]:
-    """The attributes read from a config: `config.NAME` anywhere, `self.NAME` inside `Config` but where it is checked."""
+    """The attributes read from a config: `config.NAME` anywhere, `self.NAME` inside a `...Config` but where it is checked."""
     found = set()
 
     def visit(node: ast.AST, in_config: bool) -> None:
@@ -68,16 +73,18 @@ def options_read(sources: dict[str, str]) -> set[str]:
             if owner == "config" or owner.endswith(".config") or (in_config and owner == "self"):
                 found.add(node.attr)
         for child in ast.iter_child_nodes(node):
-            visit(child, in_config or (isinstance(node, ast.ClassDef) and node.name == "Config"))
+            visit(child, in_config or (isinstance(node, ast.ClassDef) and node.name.endswith("Config")))
 
     for source in sources.values():
         visit(ast.parse(source), in_config=False)
     return found
 
 
-def test_every_option_is_read_somewhere():
-    sources = {str(path): path.read_text() for path in (ROOT / "toy").rglob("*.py")}
-    assert {field.name for field in dataclasses.fields(Config)} - options_read(sources) == set()
+@pytest.mark.parametrize("module", COMMANDS)
+def test_every_option_is_read_somewhere(module):
+    sources = {str(path): path.read_text() for path in (ROOT / module.split(".")[0]).rglob("*.py")}
+    config = importlib.import_module(module).Config
+    assert {field.name for field in dataclasses.fields(config)} - options_read(sources) == set()
 
 
 def test_options_that_are_only_declared_or_checked_are_found():

@@ -1,0 +1,96 @@
+"""Does the SDXL track learn? A tiny SDXL on real photographs it saw only noisy: training loss, and restoration of others.
+
+    python benchmarks/sdxl_overfit.py                      three seeds, minutes on two cores
+    python benchmarks/sdxl_overfit.py --seeds 1 --steps 50
+
+For each seed: another tiny base, the noisy set at t_n of the 24 photographs, a LoRA. Six held-out photographs are noised and
+restored in one step by the base and by the base with the LoRA, under the same noise; the error is of latents, per coordinate.
+A base of random weights knows nothing of photographs: what falls is what the LoRA can do to it, no more.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ambient.config import command, option, parse
+from ambient.randomness import generator
+from ambient.runs import read_metrics
+from sdxl import lora, photographs, tiny
+from sdxl.__main__ import main as sdxl
+from sdxl.base import Base, denoiser, quiet
+from sdxl.encode import TextEncoder, fit, latent
+from toy.table import aligned, over_seeds, show
+
+LEVELS, DRAWS = (900, 500, 300, 100), 8
+
+
+@dataclass(frozen=True)
+class Config:
+    """How long."""
+
+    seeds: int = option(3, "tiny bases, noise and training from each", metavar="COUNT")
+    steps: int = option(300, "of training", metavar="COUNT")
+    t_n: int = option(300, "level of the noisy set")
+    rank: int = option(32, "of the LoRA: the tiny UNet has little for it to work on")
+    resolution: int = option(64, "pixels")
+
+
+def main(argv: list[str]) -> None:
+    """Print the table for `argv`, and the numbers as JSON."""
+    config = parse(Config, argv, prog="python benchmarks/sdxl_overfit.py", description=__doc__ or "")
+    quiet()
+    with tempfile.TemporaryDirectory() as folder:
+        found = [one(config, Path(folder) / str(seed), seed) for seed in range(config.seeds)]
+    columns = {"before": lambda f: f[0], "after": lambda f: f[1], "change": lambda f: f[1] / f[0] - 1}
+    rows = [[name, *(show(over_seeds([of(f[name]) for f in found])) for of in columns.values())] for name in found[0]]
+    print(aligned([["", *columns], *rows]))
+    print(json.dumps({"config": vars(config), "seeds": found}))
+
+
+def one(config: Config, folder: Path, seed: int) -> dict[str, tuple[float, float]]:
+    """(before, after) of the training loss and of the restoration error at each level."""
+    tiny.write(folder / "tiny", seed=seed)
+    base = Base(folder / "tiny")
+    given = ["--base", base.folder, "--seed", seed]
+    noisy = ["--data", "photographs", "--resolution", config.resolution, "--t-n", config.t_n, "--out", folder / "noisy"]
+    trained = ["--data", folder / "noisy", "--out", folder / "run", "--steps", config.steps, "--rank", config.rank]
+    trained += ["--alpha", 4 * config.rank, "--learning-rate", 3e-3, "--batch", 8, "--micro-batch", 8, "--no-checkpointing"]
+    trained += ["--tracker", "none", "--log-every", 1]
+    for words in (["corrupt", *given, *noisy], ["train", *given, *trained]):
+        sdxl([str(word) for word in words])
+    losses = [row["ambient"] for row in read_metrics(folder / "run/metrics.jsonl")]
+    tenth = max(1, len(losses) // 10)
+    found = {"training loss": (sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth)}
+    plain, tuned = base.unet(), base.unet()
+    lora.load(tuned, folder / "run" / lora.FILE, base=base.fingerprint("unet"))
+    for t in LEVELS:
+        found[f"held out, t = {t}"] = (restoration(base, plain, config, t, seed), restoration(base, tuned, config, t, seed))
+    return found
+
+
+@torch.no_grad()
+def restoration(base: Base, unet: Any, config: Config, t: int, seed: int) -> float:
+    """Mean squared error of h(x_t, t) on the held-out photographs, DRAWS draws of the noise each."""
+    path, text, vae, errors = base.path(), TextEncoder(base, torch.device("cpu")), base.vae(), []
+    h = denoiser(unet, path, base.prediction())
+    for number, photograph in enumerate(photographs.held_out()):
+        with Image.open(io.BytesIO(photograph.payload())) as image:
+            pixels, time_ids = fit(image.convert("RGB"), config.resolution, "center", seed, photograph.key)
+        x_0 = latent(vae, pixels[None]).expand(DRAWS, -1, -1, -1)
+        noise = torch.randn(x_0.shape, generator=generator(seed, f"restoration at {t}", number))
+        condition = text(photograph.caption) | {"time_ids": time_ids[None]}
+        condition = {name: value.expand(DRAWS, *value.shape[1:]) for name, value in condition.items()}
+        errors.append((h(path(float(t)).apply(x_0, noise), float(t), condition) - x_0).square().mean())
+    return float(torch.stack(errors).mean())
+
+
+if __name__ == "__main__":
+    command(main)
