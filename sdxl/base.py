@@ -18,6 +18,7 @@ from ambient.denoisers import NetworkDenoiser
 from ambient.paths import Discrete
 from ambient.runs import UserError
 
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BLOCKS, BLOCK = 64, 1 << 16  # of a file of weights that go into its fingerprint, and their bytes
 WEIGHTS = ("diffusion_pytorch_model", "model")  # how the names of files of weights begin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from ambient.runs import UserError
 
 T = TypeVar("T")
+INTACT = "; what was written before is intact: mend it and run the same command"
 
 
 class Group:
@@ -18,7 +20,8 @@ class Group:
     def __init__(self) -> None:
         from accelerate import PartialState
 
-        self.state = PartialState(cpu=not torch.cuda.is_available())
+        patience = timedelta(days=7)  # one may wait for hours for another that reads or fetches; a dead one ends all at once
+        self.state = PartialState(cpu=not torch.cuda.is_available(), timeout=patience)
 
     @property
     def rank(self) -> int:
@@ -56,7 +59,7 @@ class Group:
         except UserError as error:
             why = str(error)
         except OSError as error:
-            why = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}"
+            why = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}{INTACT}"
         self.end_if([found for found in self.gather(why) if found])
         return result  # type: ignore[return-value]
 

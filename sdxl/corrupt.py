@@ -1,0 +1,192 @@
+"""Images and captions to noisy latents on disk, once: the only command that sees a clean image.
+
+    python -m sdxl corrupt --data photos --t-n 500 --out noisy            a folder of images, with metadata.jsonl
+    python -m sdxl corrupt --data photos --level-column t_n --out noisy   each image at its own level, 0 for a clean one
+    python -m sdxl corrupt --data photos --t-n 500 --out noisy --dry-run  read it all, say what would be done
+    torchrun --nproc-per-node 8 -m sdxl corrupt --data photos --t-n 500 --out noisy
+
+The noise of an image follows from the seed and the image's key, and is drawn once: the files are the same for any number of
+processes. The same command goes on where it was stopped, and mends a set with a damaged file. Clean latents are never written.
+But who knows the seed can draw the noise again and subtract it, and with patience who does not (the generator has 32 bits): a
+noisy set keeps clean images from the training, not from an attacker. Before you hand one on, take a seed that nobody guesses.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ambient.config import nearest, option, parse
+from ambient.runs import Run, UserError, stop_requests
+from sdxl.base import DTYPES, SDXL, Base, find, quiet
+from sdxl.encode import CROPS, PARTS, shapes
+from sdxl.group import Group
+from sdxl.noisy_set import NoisySet
+from sdxl.shards import Shards
+from sdxl.sources import Columns, Picture, pictures
+from sdxl.survey import few, survey, usable
+
+FEWEST = 100  # images; the paper reports that it did not work on fewer
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is made of what."""
+
+    out: str = option("runs/noisy", "folder of the noisy set", metavar="DIR")
+    data: str = option(
+        "",
+        "a folder: of images with metadata.jsonl or .csv, of parquet or webdataset files, or saved by `datasets`; the id of a "
+        "dataset on the hub; or the word photographs: 24 that packages ship",
+    )
+    split: str = option("", "of a dataset (default: train, or its only one); of a folder of images, a folder in it")
+    image_column: str = option("", "of a dataset (default: its first with images)", metavar="NAME")
+    caption_column: str = option("text", "where captions are; '' for nowhere", metavar="NAME")
+    key_column: str = option("", "of a unique name for each image (default: its file, or its row)", metavar="NAME")
+    level_column: str = option("", "of a t_n for each image, 0 for a clean one (default: --t-n for all)", metavar="NAME")
+    t_n: int = option(500, "level of nature: the scheduler's time up to which noise is added, 1 .. 999; 0: none")
+    caption: str | None = option(None, "for images without one", metavar="TEXT")
+    base: str = option(SDXL, "SDXL: a folder or a hub id")
+    vae: str | None = option(None, "another VAE than the base's: a folder or a hub id")
+    resolution: int = option(1024, "pixels: the shorter side is resized to it, the rest cut off", metavar="PIXELS")
+    crop: str = option("center", "what is kept; random is drawn once for each image", choices=CROPS)
+    upscale: bool = option(False, "enlarge images that are smaller than the resolution")
+    skip_unreadable: bool = option(False, "leave out images that are missing or damaged")
+    images: int | None = option(None, "only the first so many", metavar="COUNT")
+    seed: int = option(0, "noise and random crops follow from it and the image's key")
+    dtype: str = option("float32", "of what is stored", choices=tuple(DTYPES))
+    vae_dtype: str = option("float32", "the VAE computes in; SDXL's own overflows in float16", choices=tuple(DTYPES))
+    shard: int = option(512, "images a file", metavar="COUNT")
+    batch: int = option(8, "images read ahead by each process; the files do not depend on it", metavar="COUNT")
+    dry_run: bool = option(False, "read the images, print the plan, and leave")
+
+    def __post_init__(self) -> None:
+        for name, known in (("crop", CROPS), ("dtype", DTYPES), ("vae_dtype", DTYPES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
+        for name in ("images", "shard", "batch", "resolution"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1; got {getattr(self, name)}")
+
+
+def main(argv: list[str]) -> None:
+    """Make the noisy set that `argv` describes."""
+    config = parse(Config, argv, prog="python -m sdxl corrupt", description=__doc__ or "")
+    if not config.data:
+        raise UserError("--data is missing: a folder of images, the id of a dataset on the hub, or the word photographs")
+    quiet()
+    group = Group()
+    with closing(group):
+        shards = prepare(config, group)
+        if config.dry_run:
+            return group.say("\n".join(plan(config, shards)))
+        group.together(lambda: room(config, shards))
+        run = group.on_main(lambda: Run(config.out, shards.identity))
+        try:
+            with stop_requests() as stopping:
+                if shards.make(stopping):
+                    group.on_main(lambda: shards.seal(about(config, shards)))
+                else:
+                    group.say(f"{config.out} is complete; every file was read, and is whole")
+        finally:
+            if run is not None:
+                run.close()
+        group.say("\n".join(summary(config)))
+
+
+def prepare(config: Config, group: Group) -> Shards:
+    """Everything read and checked, nothing written."""
+    base = group.together(lambda: find(config.base, parts=(*PARTS, "scheduler", *(() if config.vae else ("vae",)))))
+    vae = group.together(lambda: find(config.vae, parts=("vae",)) if config.vae else base)
+    sizes = group.together(lambda: shapes(base, vae, config.resolution))
+    pictures = group.together(lambda: checked(config, base, group))
+    seen = survey(pictures, group, config.batch)
+    smallest = 1 if config.upscale else config.resolution
+    kept = group.together(lambda: usable(pictures, seen, smallest=smallest, skip=config.skip_unreadable))
+    left_out = [f"{p.key} {s.fault}" for p, s in zip(pictures, seen, strict=True) if s.fault]
+    if left_out:
+        group.say(f"left out {len(left_out)} of {len(pictures)} images, which cannot be read: {few(left_out, 20)}")
+    if len(kept) < FEWEST:
+        group.say(f"warning: {len(kept)} images; the paper reports that it did not work on fewer than {FEWEST}")
+    chosen = [(pictures[i], seen[i].digest) for i in kept]
+    return group.together(lambda: Shards(config, base, vae, chosen, left_out, sizes, group))
+
+
+def checked(config: Config, base: Base, group: Group) -> list[Picture]:
+    """The images, unread. Raises: UserError for levels off the schedule, and for fewer images than processes."""
+    columns = Columns(config.split, config.image_column, config.caption_column, config.key_column, config.level_column)
+    found = pictures(config.data, columns, caption=config.caption, t_n=config.t_n, count=config.images)
+    last = int(base.path().t_max)
+    off = [f"{p.t_n} for {p.key}" for p in found if not 0 <= p.t_n <= last]
+    if off:
+        raise UserError(f"t_n must be one of the schedule's times 1 .. {last}, or 0 for a clean image; got {few(off)}")
+    if len(found) < group.size:
+        raise UserError(f"{config.data} has {len(found)} images, fewer than there are processes ({group.size}); start fewer")
+    return found
+
+
+def plan(config: Config, shards: Shards) -> list[str]:
+    """The resolved plan: what --dry-run prints."""
+    many, idle = shards.group.size, max(0, shards.group.size - shards.count)
+    return [
+        *(f"{key}: {value}" for key, value in asdict(config).items()),
+        *(f"{key}: {value}" for key, value in shards.identity.items() if key not in asdict(config)),
+        f"images: {len(shards.pictures):,}, {levels(shards.pictures)}",
+        f"writes: {several(shards.count, 'shard')}, {shards.bytes / 1e9:.3g} GB",
+        f"processes: {many} on {shards.group.device.type}{f'; {idle} will have nothing to do: lower --shard' if idle else ''}",
+    ]
+
+
+def several(count: int, what: str) -> str:
+    """1 shard, 2 shards."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def levels(pictures: list[Picture]) -> str:
+    """How many images there are at which level."""
+    found = Counter(p.t_n for p in pictures)
+    return few([f"{found[t]:,} at t_n = {t}" for t in sorted(found)], 6)
+
+
+def room(config: Config, shards: Shards) -> None:
+    """Raises: UserError if the disk is too small."""
+    folder = next(path for path in (Path(config.out).absolute(), *Path(config.out).absolute().parents) if path.is_dir())
+    there = sum(file.stat().st_size for file in Path(config.out).glob("shard_*.safetensors"))
+    free = shutil.disk_usage(folder).free
+    if shards.bytes - there > free:
+        raise UserError(
+            f"{config.out} needs {(shards.bytes - there) / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free there; choose "
+            "another --out, or --dtype bfloat16, which takes half"
+        )
+
+
+def about(config: Config, shards: Shards) -> dict[str, Any]:
+    """What the manifest says of the set, beside its shards."""
+    captions = [p.caption for p in shards.pictures]
+    found = shards.identity
+    return {
+        "vae": found["vae"],
+        "schedule": found["schedule"],
+        "size": config.resolution,
+        "images": len(captions),
+        "captions": {"with": sum(map(bool, captions)), "distinct": len(set(captions))},
+        "source": Path(config.data).name if Path(config.data).is_dir() else config.data,
+        "base": Path(config.base).name if Path(config.base).is_dir() else config.base,
+        "left_out": shards.left_out,
+        "identity": found,
+    }
+
+
+def summary(config: Config) -> list[str]:
+    """What was made, and what is next."""
+    made = NoisySet(config.out)
+    size = sum((made.directory / shard["file"]).stat().st_size for shard in made.manifest["shards"])
+    at = few([f"{row['images']:,} at t_n = {t}" for t, row in made.manifest["levels"].items()], 6)
+    return [
+        f"{len(made):,} images in {several(len(made.shards), 'shard')}, {size / 1e6:,.1f} MB, {at} -> {config.out}",
+        f"next: python -m sdxl train --data {config.out} --base {config.base}",
+    ]
