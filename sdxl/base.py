@@ -167,6 +167,14 @@ def dtype_of(name: str, device: torch.device) -> torch.dtype:
 
 
 def _frozen(model: nn.Module) -> nn.Module:
+    """In evaluation mode, its weights at addresses of our own.
+
+    Weights mapped from a file lie at any address, and those sent to a device, even the same one, at a multiple of 64. Products
+    differ in their last bits between the two, and accelerate's device is one thing in one process and another in several.
+    """
+    for weight in (*model.parameters(), *model.buffers()):
+        if weight.data_ptr() % 64:
+            weight.data = weight.data.clone()
     return model.requires_grad_(False).eval()
 
 

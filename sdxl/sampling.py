@@ -45,7 +45,7 @@ def stretch(times: list[float], *, start: float | None = None, stop: float = 0.0
 
 
 def noise_of(images: list[int], shape: tuple[int, ...] | torch.Size, *, seed: int) -> Callable[[int], Tensor]:
-    """Standard normal noise (B, *shape) of a draw, for each image its own: draw 0 is pure noise to start from, i + 1 is of step i."""
+    """Standard normal noise (B, *shape), each image's own: draw 0 is the noise to start from, draw i + 1 that of step i."""
     return lambda draw: torch.stack([torch.randn(shape, generator=generator(seed, f"image {i}", draw)) for i in images])
 
 

@@ -66,6 +66,13 @@ def test_a_network_in_bfloat16_answers_in_float32(tiny_base):
     assert 0 < float((coarse - exact).norm() / exact.norm()) < 0.1  # bfloat16 has 8 bits: it differs, by little
 
 
+def test_weights_lie_where_a_device_would_put_them(tiny_base):
+    """In the file they do not; a product's last bits depend on it, and so would images on the number of processes."""
+    models = [tiny_base.unet(), tiny_base.vae(), *tiny_base.encoders()[1]]
+    assert {weight.data_ptr() % 64 for model in models for weight in model.parameters()} == {0}
+    assert not any(weight.requires_grad for model in models for weight in model.parameters())
+
+
 def test_guidance_of_one_is_none_and_of_two_is_twice_the_difference(tiny_base):
     x_t, t, condition = inputs()
     h = denoiser(tiny_base.unet(), tiny_base.path(), "eps")
