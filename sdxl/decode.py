@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ambient.runs import UserError
+from ambient.runs import UserError, write_atomically
 
 LARGEST, GAP = 256, 4  # of a picture on a sheet, and between two: pixels
 
@@ -36,6 +37,13 @@ def picture(vae: Any, x_0: Tensor, name: str) -> Any:
         )
     bytes_ = (255 * (pixels / 2 + 0.5).clamp(0, 1)).round().to(torch.uint8)
     return Image.fromarray(bytes_.permute(1, 2, 0).cpu().numpy())
+
+
+def save(image: Any, file: Path) -> None:
+    """As PNG, whole or not at all."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    write_atomically(file, stream.getvalue())
 
 
 def sheet(files: list[Path]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ambient.denoisers import Denoiser
-from ambient.runs import write_atomically
 from sdxl import decode, sampling
 from sdxl.base import Base
 from sdxl.group import Group
@@ -36,9 +34,7 @@ def validate(denoiser: Denoiser, config: Config, base: Base, vae: Base, data: No
             x_0 = sampling.latents(denoiser, noise(0).to(group.device), times, **options)[0].cpu()
         file = Path(config.out) / "validation" / f"step_{done:09d}_{i}.png"
         file.parent.mkdir(exist_ok=True)
-        buffer = io.BytesIO()
-        decode.picture(decoder, x_0, file.name).save(buffer, format="PNG")
-        write_atomically(file, buffer.getvalue())
+        decode.save(decode.picture(decoder, x_0, file.name), file)
 
 
 @cache

@@ -1,0 +1,157 @@
+"""The images of a job: made by several processes, each image written whole or not at all, and what tells of them all."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ambient.runs import Interrupted, UserError, write_atomically
+from sdxl import lora, sampling
+from sdxl.base import denoiser, guided
+from sdxl.decode import picture, save, sheet
+from sdxl.encode import TextEncoder
+from sdxl.group import Group
+from sdxl.job import Job
+from sdxl.noisy_set import CONDITION
+
+SHOWN = 64  # images on the contact sheet
+END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # of a whole PNG
+
+
+class Painter:
+    """UNet with LoRA, VAE and text encoders, on one device."""
+
+    def __init__(self, job: Job, device: torch.device):
+        self.job, self.device = job, device
+        with _room():
+            unet, vae = job.base.unet(job.dtype), job.vae.vae()
+            if job.lora is not None:
+                lora.load(unet, job.lora, base=job.prints["base"])
+            self.vae = vae.to(device, torch.float32 if vae.config.force_upcast else job.dtype)
+            self.text = None if job.noisy else TextEncoder(job.base, device)
+            null = job.noisy.null() if job.noisy else self.text.null()  # type: ignore[union-attr]
+            self.null = {name: value.float().to(device) for name, value in null.items()}
+            self.denoiser = guided(denoiser(unet.to(device), job.path, job.base.prediction()), self.null, job.scale())
+
+    def __call__(self, images: list[int]) -> list[Any]:
+        """A picture of each; they start from one level."""
+        job, config = self.job, self.job.config
+        rows = job.noisy.rows([job.row(i) for i in images]) if job.noisy else None
+        noise = sampling.noise_of(images, job.shape, seed=config.seed)
+        x_t = noise(0) if rows is None else rows["x_n"]
+        with _room():
+            x_0 = sampling.latents(
+                self.denoiser,
+                x_t.to(self.device),
+                job.stretch(images[0]),
+                path=job.path,
+                kernel=config.kernel,
+                noise=noise,
+                condition=self._condition(images, rows),
+            )
+            return [picture(self.vae, latent, job.file(i).name) for i, latent in zip(images, x_0, strict=True)]
+
+    def _condition(self, images: list[int], rows: dict[str, Tensor] | None) -> dict[str, Tensor]:
+        """Of the set, or of captions; without one, the null condition."""
+        if rows is None:
+            size = self.job.resolution
+            sizes = torch.tensor([size, size, 0, 0, size, size], dtype=torch.float32)  # as stock pipelines have it
+            found = {"time_ids": sizes.expand(len(images), 6)}
+        else:
+            found = {name: rows[name].float() for name in CONDITION}
+        if self.job.config.null_caption:
+            found |= {name: value.expand(len(images), *value.shape[1:]) for name, value in self.null.items()}
+        elif self.text is not None:
+            texts = [self.text(str(self.job.caption(i))) for i in images]
+            found |= {name: torch.cat([text[name] for text in texts]) for name in texts[0]}
+        return {name: value.to(self.device) for name, value in found.items()}
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Raises: UserError where memory runs out."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError("out of memory; take --batch 1, --dtype bfloat16, or a lower --resolution") from error
+
+
+def paint(job: Job, group: Group, stopping: Callable[[], bool]) -> None:
+    """Make the images that are not there yet, and what tells of them all. Raises: as `make`."""
+    todo = group.by_main(lambda: unfinished(job))
+    if todo:
+        make(job, todo, group, stopping)
+    group.on_main(lambda: seal(job))
+    group.say(f"{job.config.images} images, {sum(map(len, todo))} of them new -> {job.config.out}")
+
+
+def make(job: Job, todo: list[list[int]], group: Group, stopping: Callable[[], bool]) -> None:
+    """Make these batches. A round is one batch for each process, so that no failure waits long.
+
+    Raises: Interrupted, in the first process, if one of them was asked to stop.
+    """
+    painter = group.together(lambda: Painter(job, group.device))
+    say_cut(painter, job, group)
+    total, done = sum(map(len, todo)), 0
+    with tqdm(total=total, desc="generating", unit="image", disable=None if group.main else True) as bar:
+        for first in range(0, len(todo), group.size):
+            now = todo[first : first + group.size]
+            group.together(lambda mine=now[group.rank : group.rank + 1]: [write(painter, batch) for batch in mine])
+            done += sum(map(len, now))
+            bar.update(done - bar.n)
+            if any(group.gather(stopping())) and done < total:
+                raise Interrupted(f"{done} of {total} images are done") if group.main else SystemExit(130)
+
+
+def say_cut(painter: Painter, job: Job, group: Group) -> None:
+    """Warn of captions that the text encoders do not read to their end."""
+    cut = painter.text.cut(sorted(set(job.captions[: job.config.images]))) if painter.text else []
+    if cut:
+        group.say(f"warning: {len(cut)} captions are longer than the text encoders read, and are cut (first: {cut[0][:60]}...)")
+
+
+def unfinished(job: Job) -> list[list[int]]:
+    """The batches of which an image is not there, or not whole; away with what a killed process has left."""
+    folder = Path(job.config.out) / "images"
+    folder.mkdir(exist_ok=True)
+    for file in folder.glob(".*"):
+        file.unlink()
+    return [batch for batch in job.batches if not all(whole(job.file(i)) for i in batch)]
+
+
+def whole(file: Path) -> bool:
+    """Whether a PNG is there to its end."""
+    if not file.is_file() or file.stat().st_size < len(END):
+        return False
+    with open(file, "rb") as stream:
+        stream.seek(-len(END), io.SEEK_END)
+        return stream.read() == END
+
+
+def write(painter: Painter, images: list[int]) -> None:
+    """Make a batch, and write what is not there yet."""
+    for i, image in zip(images, painter(images), strict=True):
+        if not whole(painter.job.file(i)):
+            save(image, painter.job.file(i))
+
+
+def seal(job: Job) -> None:
+    """Manifest and contact sheet. Raises: UserError where an image of another process is not here."""
+    files = [job.file(i) for i in range(job.config.images)]
+    lost = [file for file in files if not whole(file)]
+    if lost:
+        raise UserError(f"{lost[0]} is not here: do all processes see the folder {job.config.out}?")
+    images = [job.about(i) for i in range(job.config.images)]
+    trained = {"lora": lora.about(job.lora)} if job.lora else {}
+    manifest = {"config": asdict(job.config), "identity": job.identity(), **trained, "images": images}
+    write_atomically(Path(job.config.out) / "manifest.json", json.dumps(manifest, indent=1).encode())
+    save(sheet(files[:SHOWN]), Path(job.config.out) / "sheet.png")
