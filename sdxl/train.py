@@ -19,6 +19,7 @@ import torch
 
 from ambient.config import nearest, option, parse
 from ambient.runs import Run, UserError, stop_requests
+from sdxl import cost
 from sdxl.base import DTYPES, SDXL, Base, find, quiet
 from sdxl.group import Group
 from sdxl.noisy_set import NoisySet
@@ -117,7 +118,8 @@ def main(argv: list[str]) -> None:
         vae = group.together(lambda: find(config.vae, parts=("vae",))) if config.vae else base
         data = group.together(lambda: checked(config, base, vae, group))
         if config.dry_run:
-            return group.say("\n".join(plan(config, base, data, group)))
+            lines = group.on_main(lambda: plan(config, base, data, group))
+            return group.say("\n".join(lines or []))
         from sdxl.loop import Loop
 
         run = group.on_main(lambda: Run(config.out, config.identity(data, base), keep=config.keep))
@@ -165,12 +167,5 @@ def plan(config: Config, base: Base, data: NoisySet, group: Group) -> list[str]:
         f"epochs: {config.steps * config.batch / len(data):.1f}",
         f"predicts: {base.prediction()}",
     ]
-    return lines
+    return lines + cost.plan(config, base, data)
 
-
-def lora_about(config: Config, data: NoisySet, base: Base, step: int) -> dict[str, Any]:
-    """What is written into the header of the LoRA file."""
-    levels = data.levels()
-    return {"base": base.fingerprint("unet"), "data": data.digest, "t_n": float(levels.max()), "step": step} | {
-        key: getattr(config, key) for key in ("rank", "alpha", "weight", "seed")
-    }
