@@ -15,11 +15,12 @@ from toy.mnist.cache import Arrays, cached
 from toy.mnist.data import Digits
 from toy.problem import Noisy
 
-VERSION = 1  # of what is cached; another one where the fits change
+VERSION = 2  # of what is cached; another one where the fits change
 SMOOTH_DIRECTIONS = 128  # in which its components differ
 SMOOTH_IMAGES = 20_000  # at most, of those it is fitted to
 SMALLEST_VARIANCE = 1e-3  # of the smooth world in any direction
-WIENER_DIRECTIONS, WIENER_SWEEPS = 100, 5
+WIENER_SWEEPS = 5
+HELD_OUT = 10  # one image in so many tells which mixture of Wiener filters is best
 
 
 def components(count: int) -> int:
@@ -49,13 +50,17 @@ def smooth(digits: Digits) -> SubspaceMixture:
 
 
 def wiener_mixture(points: Noisy, path: Path, key: dict[str, object]) -> SubspaceMixture:
-    """A mixture of Wiener filters estimated from the noisy images alone; `key` says which they are, for the cache."""
+    """A mixture of Wiener filters estimated from the noisy images alone; `key` says which they are, for the cache.
+
+    How many filters is decided by the likelihood of noisy images left out.
+    """
 
     def fit() -> Arrays:
         x_n, t_n = points
-        found = noisy_mixture.fit(
-            x_n, path(t_n), first_guess(x_n / path(t_n).like(x_n)[0]), leading=WIENER_DIRECTIONS, sweeps=WIENER_SWEEPS
-        )
+        training, held_out = (x_n[len(x_n) // HELD_OUT :], t_n[len(x_n) // HELD_OUT :]), x_n[: len(x_n) // HELD_OUT]
+        at_n = path(t_n[: len(held_out)])
+        tried = {shape: _fitted(training, path, *shape).log_prob(held_out, at_n).mean() for shape in shapes(*x_n.shape)}
+        found = _fitted(points, path, *max(tried, key=lambda shape: float(tried[shape])))
         mixture = found.mixture
         arrays = {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.covariances}
         arrays |= {"basis": found.basis, "rest": found.rest, "centre": found.centre}
@@ -64,14 +69,29 @@ def wiener_mixture(points: Noisy, path: Path, key: dict[str, object]) -> Subspac
     return _world(cached("wiener-mixture", key | {"version": VERSION}, fit))
 
 
-def first_guess(scaled: Tensor) -> Tensor:
+def shapes(count: int, dim: int) -> list[tuple[int, int]]:
+    """(components, directions in which they differ) to try: the more noise, the fewer components can be told apart.
+
+    Directions are the leading ones of all the data: leaving many out makes those kept seem more varied than they are.
+    """
+    many = components(count)
+    return list(dict.fromkeys([(many, min(100, dim)), (many // 5, min(200, dim)), (1, dim)]))
+
+
+def _fitted(points: Noisy, path: Path, count: int, leading: int) -> SubspaceMixture:
+    x_n, t_n = points
+    labels = first_guess(x_n / path(t_n).like(x_n)[0], count)
+    return noisy_mixture.fit(x_n, path(t_n), labels, leading=leading, sweeps=WIENER_SWEEPS if count > 1 else 1)
+
+
+def first_guess(scaled: Tensor, count: int) -> Tensor:
     """k-means of the noisy images in their 30 leading directions: a component for each, (N,)."""
     from sklearn.cluster import MiniBatchKMeans
 
     some = torch.randperm(len(scaled), generator=generator(0, "first guess"))[:50_000]
     _, vectors = torch.linalg.eigh(torch.cov(scaled[some].T))
     leading = (scaled @ vectors[:, -30:]).numpy()
-    found = MiniBatchKMeans(components(len(scaled)), random_state=0).fit(leading[some])
+    found = MiniBatchKMeans(count, random_state=0).fit(leading[some])
     return torch.from_numpy(found.predict(leading))
 
 
