@@ -2,9 +2,9 @@
 
     python -m sdxl generate --lora run --prompt "a cat" --images 16 --out images
     python -m sdxl generate --lora run --prompts captions.txt --images 10000 --out images
-    python -m sdxl generate --lora run --prompt "a cat" --stop 500 --out stopped    down to t_n = 500, then denoised once
-    python -m sdxl generate --lora run --posterior noisy --images 16 --out restored clean images behind those of a noisy set
-    torchrun --nproc-per-node 8 -m sdxl generate ...                                the same images, sooner
+    python -m sdxl generate --lora run --prompt "a cat" --stop 500 --out stopped     down to t_n = 500, then denoised once
+    python -m sdxl generate --lora run --posterior noisy --images 16 --out restored  what may be behind a set's noisy images
+    torchrun --nproc-per-node 8 -m sdxl generate ...                                 the same images, sooner
 
 Writes images/000000.png and so on, sheet.png, manifest.json, DONE. An image follows from the seed and its number. The same
 command goes on where it was stopped.

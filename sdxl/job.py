@@ -129,7 +129,8 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """What the images depend on: base, VAE, LoRA, captions and noisy set by their content."""
         own = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
-        found = self.prints | {"schedule": self.base.schedule_digest(), "prediction": self.base.prediction(), "times": self.times}
+        found = self.prints | {"schedule": self.base.schedule_digest(), "prediction": self.base.prediction()}
+        found |= {"times": " ".join(f"{t:g}" for t in self.times)}
         content = {"posterior": self.noisy.digest} if self.noisy else {}
         content |= {"prompts": digest("\n".join(self.captions).encode())} if self.config.prompts else {}
         return own | {"resolution": self.resolution, "dtype": str(self.dtype).removeprefix("torch.")} | found | content
@@ -149,8 +150,8 @@ class Job:
         return [
             *(f"{key}: {value}" for key, value in (asdict(config) | resolved).items()),
             *(f"found {key}: {value}" for key, value in content.items()),
-            f"times: {', '.join(f'{t:g}' for t in times)}" + (", then denoised once" if times[-1] else ""),
-            f"evaluations of the UNet: {evaluations} an image",
+            f"times of image 0: {', '.join(f'{t:g}' for t in times)}" + (", then denoised once" if times[-1] else ""),
+            f"evaluations of the UNet: {evaluations} for image 0",
             f"processes: {self.group.size} on {self.group.device.type}; {config.images} images in {len(self.batches)} batches",
         ]
 

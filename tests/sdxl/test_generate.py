@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -244,8 +246,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tiny_base, tmp_path, capsy
     for line in (
         "resolution: 64",
         "dtype: float32",
-        "times: 501, 300, then denoised once",
-        "evaluations of the UNet: 4 an image",
+        "times of image 0: 501, 300, then denoised once",
+        "evaluations of the UNet: 4 for image 0",
     ):
         assert f"{line}\n" in out
     assert not (tmp_path / "out").exists()
@@ -431,10 +433,16 @@ def test_images_that_are_not_finite_name_themselves(tiny_base, copied, lora_file
     assert message.startswith("the VAE's image 000000.png is not finite: SDXL's overflows in float16; take --dtype float32, or ")
 
 
-def test_memory_that_runs_out_says_what_helps(tiny_base, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError(), "out of memory; take --batch 1, --dtype bfloat16, or a lower --resolution"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.png"), "No space left on device (x.png)"),
+    ],
+)
+def test_what_runs_out_is_one_clear_line(tiny_base, tmp_path, monkeypatch, error, message):
     def full(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError
+        raise error
 
     monkeypatch.setattr(sampling, "latents", full)
-    message = refusal("generate", "--base", tiny_base.folder, "--out", tmp_path / "out")
-    assert message == "out of memory; take --batch 1, --dtype bfloat16, or a lower --resolution"
+    assert refusal("generate", "--base", tiny_base.folder, "--out", tmp_path / "out").startswith(message)
