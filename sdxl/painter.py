@@ -91,7 +91,7 @@ def paint(job: Job, group: Group, stopping: Callable[[], bool]) -> None:
     if todo:
         make(job, todo, group, stopping)
     group.on_main(lambda: seal(job))
-    group.say(f"{job.config.images} images, {sum(map(len, todo))} of them new -> {job.config.out}")
+    group.say(f"{job.config.images} images, {sum(map(len, todo))} of them made now -> {job.config.out}")
 
 
 def make(job: Job, todo: list[list[int]], group: Group, stopping: Callable[[], bool]) -> None:

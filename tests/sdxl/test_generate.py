@@ -124,11 +124,13 @@ def test_early_stop_is_one_denoising_step_from_exactly_t_n(tiny_base, kernel):
     variances = {}
     for stop in (0.0, 500.0):
         seen: list[float] = []
+        drawn: list[int] = []
         stretch = sampling.stretch(times, stop=stop)
-        options = {"path": path, "kernel": kernel, "noise": noise, "condition": {}}
+        options = {"path": path, "kernel": kernel, "condition": {}, "noise": lambda i, to=drawn: to.append(i) or noise(i)}
         found = sampling.latents(unit_normal(path, seen), noise(0), stretch, **options)
         variances[stop] = float(found.var())
         assert seen == ([t for t in times if t > 500] + [500.0] if stop else times[:-1])
+        assert drawn == list(range(1, len(stretch)))  # draw 0 is what it started from: used twice, it would be no noise
     alpha_squared = float(path(500.0).alpha ** 2)  # 0.276
     assert variances[500.0] / alpha_squared == pytest.approx(1, abs=0.13)
     assert variances[0.0] == pytest.approx(1, abs=0.13)
@@ -172,7 +174,7 @@ def test_images_are_those_of_a_stock_pipeline(copied, lora_file, tmp_path, predi
 def test_what_is_left_tells_what_it_was_made_from(tiny_base, lora_file, tmp_path, capsys):
     words = ["--lora", lora_file, "--prompt", "a cat", "--images", 3, "--stop", 300]
     out = made(tiny_base, tmp_path / "out", *words)
-    assert capsys.readouterr().out == f"3 images, 3 of them new -> {out}\n"
+    assert capsys.readouterr().out == f"3 images, 3 of them made now -> {out}\n"
     found = sorted(file.name for file in out.iterdir())
     assert found == [".lock", "DONE", "config.yaml", "environment.json", "images", "manifest.json", "sheet.png"]
     manifest = json.loads((out / "manifest.json").read_text())
@@ -211,31 +213,31 @@ def test_batches_leave_each_image_its_noise(tiny_base, tmp_path, kernel):
 
 def test_the_same_command_goes_on(tiny_base, tmp_path, capsys, monkeypatch):
     """After a signal; after images were lost or cut short; and it leaves alone what is there."""
-    words = ["--images", 3, "--guidance", 1]
+    words = ["--images", 3, "--guidance", 1, "--batch", 2]
     whole = made(tiny_base, tmp_path / "whole", *words)
     with monkeypatch.context() as patch:
         patch.setattr(generate, "stop_requests", lambda: contextlib.nullcontext(lambda: True))
-        with pytest.raises(Interrupted, match="1 of 3 images are done"):
+        with pytest.raises(Interrupted, match="2 of 3 images are done"):
             made(tiny_base, tmp_path / "parts", *words)
     parts = tmp_path / "parts"
-    assert [file.name for file in (parts / "images").iterdir()] == ["000000.png"]
+    assert sorted(file.name for file in (parts / "images").iterdir()) == ["000000.png", "000001.png"]
     assert not (parts / "DONE").exists()
     before = (parts / "images/000000.png").stat().st_mtime_ns
     (parts / "images/.000001.png.77").write_bytes(b"of a killed process")
     made(tiny_base, parts, *words)
-    assert capsys.readouterr().out.endswith(f"3 images, 2 of them new -> {parts}\n")
+    assert capsys.readouterr().out.endswith(f"3 images, 1 of them made now -> {parts}\n")
     assert same_files(whole, parts)
-    assert (parts / "images/000000.png").stat().st_mtime_ns == before
 
     file = parts / "images/000001.png"
     file.write_bytes(file.read_bytes()[:-20])
     made(tiny_base, parts, *words)
-    assert capsys.readouterr().out.endswith(f"3 images, 1 of them new -> {parts}\n")
+    assert capsys.readouterr().out.endswith(f"3 images, 2 of them made now -> {parts}\n")
     assert same_files(whole, parts)
+    assert (parts / "images/000000.png").stat().st_mtime_ns == before  # of the same batch, and whole
 
     monkeypatch.setattr(painter, "Painter", None)  # whoever has all images loads no model
     made(tiny_base, parts, *words)
-    assert capsys.readouterr().out == f"3 images, 0 of them new -> {parts}\n"
+    assert capsys.readouterr().out == f"3 images, 0 of them made now -> {parts}\n"
     assert "+seed: 1" in refusal("generate", "--base", tiny_base.folder, "--out", parts, "--steps", 2, *words, "--seed", 1)
     assert same_files(whole, parts)
 
@@ -324,7 +326,7 @@ def test_two_processes_make_the_same_images_and_end_together(tiny_base, mixed, t
     answer = on_two("-m", "tests.sdxl.in_turn", *first, "then", *second)
     assert answer.code == 0, answer.error
     assert sorted(answer.out.splitlines()) == [
-        f"5 images, 5 of them new -> {tmp_path / 'two'}",
+        f"5 images, 5 of them made now -> {tmp_path / 'two'}",
         "process 0: done",
         "process 0: error: the latent of 000003.png is not finite: damaged weights, or a LoRA that has diverged",
         "process 1: done",
