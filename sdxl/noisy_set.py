@@ -27,6 +27,7 @@ from ambient.runs import UserError, digest, write_atomically
 FORMAT = 1
 MANIFEST, NULL = "manifest.json", "null.safetensors"
 ROWS = ("x_n", "t_n", "prompt_embeds", "pooled", "time_ids")
+MEND = "copy it again from where it came, or run the same `python -m sdxl corrupt` again, which makes it anew"
 CONDITION = ("prompt_embeds", "pooled", "time_ids")
 
 
@@ -68,6 +69,11 @@ def write_manifest(directory: Path, about: dict[str, Any]) -> None:
     write_atomically(directory / MANIFEST, json.dumps(content, indent=1).encode())
 
 
+def digests(manifest: dict[str, Any]) -> dict[str, str]:
+    """Of each file that a manifest speaks of."""
+    return {shard["file"]: shard["digest"] for shard in manifest["shards"]} | {NULL: manifest["null"]}
+
+
 def _count(file: Path) -> int:
     with safe_open(file, "pt") as opened:
         return opened.get_slice("t_n").get_shape()[0]
@@ -88,7 +94,7 @@ class NoisySet:
             advice = "is not finished: run the same `python -m sdxl corrupt` again" if unfinished else "holds no noisy set"
             raise UserError(f"{self.directory} {advice}") from error
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.directory / MANIFEST} cannot be read; delete it and corrupt again") from error
+            raise UserError(f"{self.directory / MANIFEST} cannot be read; {MEND}") from error
         if self.manifest.get("format") != FORMAT:
             raise UserError(f"{self.directory} is of format {self.manifest.get('format')}; this version reads {FORMAT}")
         self.shards = [self._open(shard["file"]) for shard in self.manifest["shards"]]
@@ -99,15 +105,13 @@ class NoisySet:
         try:
             return safe_open(self.directory / name, "pt")
         except (SafetensorError, OSError) as error:
-            raise UserError(
-                f"{self.directory / name} is missing or damaged; delete it and {MANIFEST}, and corrupt again"
-            ) from error
+            raise UserError(f"{self.directory / name} is missing or damaged; {MEND}") from error
 
     def verify(self) -> None:
         """Read everything. Raises: UserError if a file has changed since it was written."""
-        for shard in self.manifest["shards"]:
-            if digest((self.directory / shard["file"]).read_bytes()) != shard["digest"]:
-                raise UserError(f"{self.directory / shard['file']} is damaged; delete it and {MANIFEST}, and corrupt again")
+        for name, expected in digests(self.manifest).items():
+            if digest((self.directory / name).read_bytes()) != expected:
+                raise UserError(f"{self.directory / name} is damaged; {MEND}")
 
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
@@ -137,5 +141,5 @@ class NoisySet:
 
     def null(self) -> dict[str, Tensor]:
         """The embedding of no caption, of one sample."""
-        with safe_open(self.directory / NULL, "pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
+        opened = self._open(NULL)
+        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict

@@ -84,8 +84,7 @@ class Shards:
             raise UserError(f"{self.directory / min(strange)} is not of this set, which has {self.count} shards; remove it")
         sealed: dict[str, str] = {}
         with contextlib.suppress(OSError, ValueError, KeyError):
-            manifest = json.loads((self.directory / noisy_set.MANIFEST).read_text())
-            sealed = {shard["file"]: shard["digest"] for shard in manifest["shards"]} | {noisy_set.NULL: manifest["null"]}
+            sealed = noisy_set.digests(json.loads((self.directory / noisy_set.MANIFEST).read_text()))
         wrong = [i for i in range(self.count) if not self._whole(self.file(i), sealed, f"{self.mark}/{i}")]
         return wrong, bool(sealed) and not wrong and self._whole(self.directory / noisy_set.NULL, sealed, None)
 
