@@ -66,20 +66,20 @@ class Base:
         """Frozen, in evaluation mode."""
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-        return _frozen(_load(UNet2DConditionModel, self.part("unet"), torch_dtype=dtype))
+        return frozen(load(UNet2DConditionModel, self.part("unet"), torch_dtype=dtype))
 
     def vae(self, dtype: torch.dtype = torch.float32) -> Any:
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-        return _frozen(_load(AutoencoderKL, self.part("vae"), torch_dtype=dtype))
+        return frozen(load(AutoencoderKL, self.part("vae"), torch_dtype=dtype))
 
     def encoders(self, dtype: torch.dtype = torch.float32) -> tuple[list[Any], list[Any]]:
         """(tokenizers, text encoders), two each."""
         from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-        tokenizers = [_load(CLIPTokenizer, self.part(name)) for name in ("tokenizer", "tokenizer_2")]
+        tokenizers = [load(CLIPTokenizer, self.part(name)) for name in ("tokenizer", "tokenizer_2")]
         kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-        return tokenizers, [_frozen(_load(kind, self.part(name), dtype=dtype)) for name, kind in kinds.items()]
+        return tokenizers, [frozen(load(kind, self.part(name), dtype=dtype)) for name, kind in kinds.items()]
 
     def schedule(self) -> dict[str, Any]:
         """The scheduler's settings, as in scheduler_config.json."""
@@ -101,49 +101,59 @@ class Base:
         return PREDICTIONS[self.schedule().get("prediction_type", "epsilon")]
 
     def fingerprint(self, part: str) -> str:
-        """Sixteen digits that tell a part from another: its settings, and of each file of weights the size and 64 blocks.
+        """Sixteen digits that tell a part from another: `fingerprint` of its folder."""
+        return fingerprint(self.part(part))
 
-        Only of files that are loaded: a hub repository also holds weights in other types and for other programs.
-        """
-        folder, found = self.part(part), hashlib.sha256()
-        for file in sorted(folder.iterdir()):
-            if file.suffix == ".json" and not file.name.endswith(".index.json"):
-                settings = json.loads(file.read_text())
-                plain = {k: v for k, v in settings.items() if not k.startswith("_")} if isinstance(settings, dict) else settings
-                found.update(json.dumps(plain, sort_keys=True).encode())
-            elif file.suffix == ".safetensors" and file.name.startswith(WEIGHTS) and ".fp16." not in file.name:
-                size = file.stat().st_size
-                found.update(str(size).encode())
-                with open(file, "rb") as stream:
-                    for i in range(BLOCKS):
-                        stream.seek(i * max(0, size - BLOCK) // (BLOCKS - 1))
-                        found.update(stream.read(BLOCK))
-        return found.hexdigest()[:16]
+
+def fingerprint(folder: Path) -> str:
+    """Sixteen digits that tell a model from another: its settings, and of each file of weights the size and 64 blocks.
+
+    Only of files that are loaded: a hub repository also holds weights in other types and for other programs.
+    """
+    found = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.suffix == ".json" and not file.name.endswith(".index.json"):
+            settings = json.loads(file.read_text())
+            plain = {k: v for k, v in settings.items() if not k.startswith("_")} if isinstance(settings, dict) else settings
+            found.update(json.dumps(plain, sort_keys=True).encode())
+        elif file.suffix == ".safetensors" and file.name.startswith(WEIGHTS) and ".fp16." not in file.name:
+            size = file.stat().st_size
+            found.update(str(size).encode())
+            with open(file, "rb") as stream:
+                for i in range(BLOCKS):
+                    stream.seek(i * max(0, size - BLOCK) // (BLOCKS - 1))
+                    found.update(stream.read(BLOCK))
+    return found.hexdigest()[:16]
 
 
 def find(source: str, *, parts: tuple[str, ...], revision: str | None = None) -> Base:
     """A folder, or the named parts of a hub repository. Raises: UserError if neither can be had."""
-    if Path(source).is_dir():
-        return Base(Path(source))
-    if source.startswith((".", "/", "~")) or source.count("/") != 1:
-        raise UserError(f"{source} is no folder, and no hub id such as stabilityai/stable-diffusion-xl-base-1.0")
-    from huggingface_hub import snapshot_download
-
     wanted = [f"{part}/{kind}" for part in parts for kind in ("*.json", "*.txt", "*.safetensors")]
     wanted += ["config.json", "diffusion_pytorch_model.safetensors"] if parts == ("vae",) else []  # of a VAE by itself
+    return Base(fetch(source, ["model_index.json", *wanted], example=SDXL, revision=revision))
+
+
+def fetch(source: str, files: list[str], *, example: str, revision: str | None = None) -> Path:
+    """A folder, or the named files of a hub repository. Raises: UserError if neither can be had."""
+    if Path(source).is_dir():
+        return Path(source)
+    if source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise UserError(f"{source} is no folder, and no hub id such as {example}")
+    from huggingface_hub import snapshot_download
+
     try:
-        folder = snapshot_download(
-            source, revision=revision, allow_patterns=["model_index.json", *wanted], ignore_patterns=["*.fp16.*", "*openvino*"]
+        return Path(
+            snapshot_download(source, revision=revision, allow_patterns=files, ignore_patterns=["*.fp16.*", "*openvino*"])
         )
     except Exception as error:  # of the hub, of the network, of the disk: dozens of kinds
         raise UserError(
             f"cannot fetch {source} from the hub ({type(error).__name__}); where there is a network run "
             f"`hf download {source}`, and give the folder here"
         ) from error
-    return Base(Path(folder))
 
 
-def _load(kind: Any, folder: Path, **options: Any) -> Any:
+def load(kind: Any, folder: Path, **options: Any) -> Any:
+    """`kind.from_pretrained`, from disk alone. Raises: UserError if it cannot be loaded."""
     if any(options):
         options["use_safetensors"] = True
     try:
@@ -166,7 +176,7 @@ def dtype_of(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def _frozen(model: nn.Module) -> nn.Module:
+def frozen(model: nn.Module) -> nn.Module:
     """In evaluation mode, its weights at addresses of our own.
 
     Weights mapped from a file lie at any address, and those sent to a device, even the same one, at a multiple of 64. Products
