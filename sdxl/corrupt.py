@@ -25,7 +25,6 @@ from ambient.runs import Run, UserError, stop_requests
 from sdxl.base import DTYPES, SDXL, Base, find, quiet
 from sdxl.encode import CROPS, PARTS, shapes
 from sdxl.group import Group
-from sdxl.noisy_set import NoisySet
 from sdxl.shards import Shards
 from sdxl.sources import Columns, Picture, pictures
 from sdxl.survey import few, survey, usable
@@ -89,13 +88,14 @@ def main(argv: list[str]) -> None:
         try:
             with stop_requests() as stopping:
                 if shards.make(stopping):
-                    group.on_main(lambda: shards.seal(about(config, shards)))
+                    group.on_main(lambda: shards.seal(about(config, shards), notes(config, shards)))
                 else:
                     group.say(f"{config.out} is complete; every file was read, and is whole")
         finally:
             if run is not None:
                 run.close()
-        group.say("\n".join(summary(config)))
+                run.checkpoints.rmdir()  # a set has none
+        group.say("\n".join(summary(config, shards)))
 
 
 def prepare(config: Config, group: Group) -> Shards:
@@ -111,7 +111,7 @@ def prepare(config: Config, group: Group) -> Shards:
     if left_out:
         group.say(f"left out {len(left_out)} of {len(pictures)} images, which cannot be read: {few(left_out, 20)}")
     if len(kept) < FEWEST:
-        group.say(f"warning: {len(kept)} images; the paper reports that it did not work on fewer than {FEWEST}")
+        group.say(f"warning: {several(len(kept), 'image')}; the paper reports that it did not work on fewer than {FEWEST}")
     chosen = [(pictures[i], seen[i].digest) for i in kept]
     return group.together(lambda: Shards(config, base, vae, chosen, left_out, sizes, group))
 
@@ -125,7 +125,9 @@ def checked(config: Config, base: Base, group: Group) -> list[Picture]:
     if off:
         raise UserError(f"t_n must be one of the schedule's times 1 .. {last}, or 0 for a clean image; got {few(off)}")
     if len(found) < group.size:
-        raise UserError(f"{config.data} has {len(found)} images, fewer than there are processes ({group.size}); start fewer")
+        raise UserError(
+            f"{config.data} has {several(len(found), 'image')}, fewer than there are processes ({group.size}); start fewer"
+        )
     return found
 
 
@@ -174,19 +176,22 @@ def about(config: Config, shards: Shards) -> dict[str, Any]:
         "size": config.resolution,
         "images": len(captions),
         "captions": {"with": sum(map(bool, captions)), "distinct": len(set(captions))},
-        "source": Path(config.data).name if Path(config.data).is_dir() else config.data,
-        "base": Path(config.base).name if Path(config.base).is_dir() else config.base,
-        "left_out": shards.left_out,
         "identity": found,
     }
 
 
-def summary(config: Config) -> list[str]:
+def notes(config: Config, shards: Shards) -> dict[str, Any]:
+    """For the reader: names of folders, which may change, and what was left out."""
+    names = {"source": config.data, "base": config.base, "vae_name": config.vae}
+    named = {key: Path(name).name if name and Path(name).is_dir() else name for key, name in names.items()}
+    return named | {"left_out": shards.left_out}
+
+
+def summary(config: Config, shards: Shards) -> list[str]:
     """What was made, and what is next."""
-    made = NoisySet(config.out)
-    size = sum((made.directory / shard["file"]).stat().st_size for shard in made.manifest["shards"])
-    at = few([f"{row['images']:,} at t_n = {t}" for t, row in made.manifest["levels"].items()], 6)
+    size = sum(shards.file(number).stat().st_size for number in range(shards.count))
+    images = several(len(shards.pictures), "image")
     return [
-        f"{len(made):,} images in {several(len(made.shards), 'shard')}, {size / 1e6:,.1f} MB, {at} -> {config.out}",
-        f"next: python -m sdxl train --data {config.out} --base {config.base}",
+        f"{images} in {several(shards.count, 'shard')}, {size / 1e6:,.1f} MB, {levels(shards.pictures)} -> {config.out}",
+        f"next: python -m sdxl train --data {config.out} --base {config.base}{f' --vae {config.vae}' if config.vae else ''}",
     ]

@@ -59,13 +59,13 @@ def _about(opened: Any) -> dict[str, Any]:
     return json.loads((opened.metadata() or {}).get("about", "{}"))
 
 
-def write_manifest(directory: Path, about: dict[str, Any]) -> None:
-    """Seal the set. `about`: what it was made from, and what is known of it."""
+def write_manifest(directory: Path, about: dict[str, Any], notes: dict[str, Any] | None = None) -> None:
+    """Seal the set. `about`: what it was made from, and what is known of it; `notes`: words that its digest leaves out."""
     files = sorted(directory.glob("shard_*.safetensors"))
     shards = [{"file": file.name, "digest": digest(file.read_bytes()), "images": _count(file)} for file in files]
     null = digest((directory / NULL).read_bytes())
     whole = digest(json.dumps([about, shards, null], sort_keys=True).encode())
-    content = {"format": FORMAT, "digest": whole, "shards": shards, "null": null, **about}
+    content = {"format": FORMAT, "digest": whole, "shards": shards, "null": null, **about, **(notes or {})}
     write_atomically(directory / MANIFEST, json.dumps(content, indent=1).encode())
 
 

@@ -41,7 +41,7 @@ class Shards:
     ):
         self.config, self.base, self.vae, self.left_out, self.group = config, base, vae, left_out, group
         self.pictures, self.digests = [picture for picture, _ in chosen], [found for _, found in chosen]
-        self.path, self.directory = base.path(), Path(config.out)
+        self.directory = Path(config.out)
         self.count = -(-len(chosen) // config.shard)
         self.bytes = len(chosen) * sum(torch.Size(size).numel() for size in sizes.values()) * DTYPES[config.dtype].itemsize
         self.identity = self._identity()
@@ -166,11 +166,9 @@ class Shards:
             for t, (images, count, total, squares) in sorted(sums.items())
         }
 
-    def seal(self, about: dict[str, Any]) -> None:
-        """Write the manifest. Raises: UserError where a shard of another process is not here."""
+    def seal(self, about: dict[str, Any], notes: dict[str, Any]) -> None:
+        """Write the manifest, with `notes` that are no part of what the set is. Raises: UserError where a shard is not here."""
         lost, _ = self.missing()
         if lost:
             raise UserError(f"{self.file(lost[0])} is not here: do all processes see the folder {self.directory}?")
-        noisy_set.write_manifest(self.directory, about | {"levels": self._statistics()})
-        with contextlib.suppress(OSError):
-            (self.directory / "checkpoints").rmdir()  # of a run; a set has none
+        noisy_set.write_manifest(self.directory, about | {"levels": self._statistics()}, notes)
