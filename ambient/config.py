@@ -80,7 +80,7 @@ def _add_option(parser: argparse.ArgumentParser, name: str, field: Any, kind: An
     flag, help = "--" + name.replace("_", "-"), field.metadata["help"]
     choices = list(presets) if name == "preset" else field.metadata["choices"]
     metavar = field.metadata["metavar"]
-    if field.default not in (None, ()):
+    if field.default not in (None, (), ""):
         help += f" (default: {field.default})"
     help = help.replace("%", "%%")
     if kind is bool:
