@@ -1,0 +1,134 @@
+"""Images to be looked at, in order and of one size: what `generate` has made, or any source that `corrupt --data` takes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ambient.runs import UserError, digest
+from sdxl.encode import fit
+from sdxl.group import Group
+from sdxl.sources import Columns, Picture, pictures
+from sdxl.survey import Seen, decode, few, survey
+
+NO_CAPTIONS = Columns(caption="")
+
+
+@dataclass(frozen=True)
+class Images:
+    """uint8 (3, H, W) by number. `fingerprint`: of what the images are, wherever they lie and whatever they are called."""
+
+    source: str
+    pictures: list[Picture]
+    digests: list[str]
+    size: tuple[int, int]  # height and width
+    resolution: int | None = None  # to which the shorter side is resized, the rest cut off; None: as they are
+    manifest: dict[str, Any] = field(default_factory=dict)  # what `generate` tells of them
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Tensor:
+        payload = self.pictures[index].read()
+        if digest(payload) != self.digests[index]:
+            raise UserError(f"{self.pictures[index].key} of {self.source} has changed since the command began; run it again")
+        image = decode(payload)
+        if self.resolution is None:
+            return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
+        return to_bytes(fit(image, self.resolution, "center", 0, "")[0])
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(json.dumps([self.digests, self.resolution]).encode())
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """For the manifest of a result."""
+        where = Path(self.source).name if Path(self.source).is_dir() else self.source
+        return {"source": where, "images": len(self), "size": list(self.size), "fingerprint": self.fingerprint}
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, as images are written."""
+    return (255 * (pixels / 2 + 0.5).clamp(0, 1)).round().to(torch.uint8)
+
+
+def opened(
+    source: str,
+    group: Group,
+    *,
+    columns: Columns = NO_CAPTIONS,
+    resolution: int | None = None,
+    count: int | None = None,
+    threads: int = 8,
+) -> Images:
+    """Read and check every image; all processes call it.
+
+    Raises: UserError for a source that is not there, images that cannot be read, are of several sizes or smaller than the
+    resolution, and a folder of `generate` that does not hold what its manifest says.
+    """
+    found, manifest = group.together(lambda: _listed(source, columns, count))
+    seen = survey(found, group, threads)
+    size = group.together(lambda: _size(source, found, seen, resolution))
+    return Images(source, found, [s.digest for s in seen], size, resolution, manifest)
+
+
+def _listed(source: str, columns: Columns, count: int | None) -> tuple[list[Picture], dict[str, Any]]:
+    folder = Path(source).expanduser()
+    if (folder / "manifest.json").is_file():
+        manifest = _manifest(folder)
+        return _generated(folder, manifest)[:count], manifest
+    if (folder / "config.yaml").is_file() and (folder / "images").is_dir():
+        raise UserError(f"{source} is not finished; run the same `python -m sdxl generate` again")
+    return pictures(source, columns, caption="", t_n=0, count=count), {}
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "manifest.json").read_text())
+        assert all(isinstance(row["file"], str) for row in found["images"])
+        return found
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        raise UserError(
+            f"{folder / 'manifest.json'} is none of `python -m sdxl generate`; of a noisy set no image can be shown"
+        ) from error
+
+
+def _generated(folder: Path, manifest: dict[str, Any]) -> list[Picture]:
+    """The images that a manifest lists. Raises: UserError where some are not there, or others are."""
+    listed = [row["file"] for row in manifest["images"]]
+    there = {path.relative_to(folder).as_posix() for path in (folder / "images").glob("*.png") if path.name[0] != "."}
+    lost, more = [name for name in listed if name not in there], sorted(there - set(listed))
+    if lost or more:
+        what = f"{len(lost)} of its images are missing ({few(lost)})" if lost else f"{few(more)} is not in it"
+        raise UserError(f"{folder} does not match its manifest.json: {what}; run the same `python -m sdxl generate` again")
+    return [Picture(name, row.get("prompt") or "", 0, partial((folder / name).read_bytes)) for name, row in zip(
+        listed, manifest["images"], strict=True
+    )]  # fmt: skip
+
+
+def _size(source: str, found: list[Picture], seen: list[Seen], resolution: int | None) -> tuple[int, int]:
+    """Height and width of all. Raises: UserError for images that cannot be read, or have no common size."""
+    faults = [f"{p.key} {s.fault}" for p, s in zip(found, seen, strict=True) if s.fault]
+    if faults:
+        raise UserError(f"{len(faults)} of {len(found)} images of {source} cannot be read ({few(faults)}); mend or remove them")
+    sizes = Counter(s.size for s in seen)
+    small = min(min(size) for size in sizes)
+    if resolution is not None and small < resolution:
+        raise UserError(
+            f"{source} has images of {small} pixels, smaller than --resolution {resolution}; take --resolution {small}"
+        )
+    if resolution is None and len(sizes) > 1:
+        shown = few([f"{count} of {wide}x{high}" for (high, wide), count in sizes.most_common()])
+        raise UserError(
+            f"{source} holds images of {len(sizes)} sizes ({shown}); with --resolution they are resized and cropped to one"
+        )
+    return next(iter(sizes)) if resolution is None else (resolution, resolution)
