@@ -37,16 +37,18 @@ class Config:
     """What is made of what."""
 
     out: str = option("runs/noisy", "folder of the noisy set", metavar="DIR")
-    data: str = option(
-        "",
+    data: str | None = option(
+        None,
         "a folder: of images with metadata.jsonl or .csv, of parquet or webdataset files, or saved by `datasets`; the id of a "
         "dataset on the hub; or the word photographs: 24 that packages ship",
     )
-    split: str = option("", "of a dataset (default: train, or its only one); of a folder of images, a folder in it")
-    image_column: str = option("", "of a dataset (default: its first with images)", metavar="NAME")
+    split: str | None = option(
+        None, "of a dataset (default: train, or its only one); of a folder of images, a folder in it", metavar="NAME"
+    )
+    image_column: str | None = option(None, "of a dataset (default: its first with images)", metavar="NAME")
     caption_column: str = option("text", "where captions are; '' for nowhere", metavar="NAME")
-    key_column: str = option("", "of a unique name for each image (default: its file, or its row)", metavar="NAME")
-    level_column: str = option("", "of a t_n for each image, 0 for a clean one (default: --t-n for all)", metavar="NAME")
+    key_column: str | None = option(None, "of a unique name for each image (default: its file, or its row)", metavar="NAME")
+    level_column: str | None = option(None, "of a t_n for each image, 0 for a clean one (default: --t-n for all)", metavar="NAME")
     t_n: int = option(500, "level of nature: the scheduler's time up to which noise is added, 1 .. 999; 0: none")
     caption: str | None = option(None, "for images without one", metavar="TEXT")
     base: str = option(SDXL, "SDXL: a folder or a hub id")
@@ -75,8 +77,6 @@ class Config:
 def main(argv: list[str]) -> None:
     """Make the noisy set that `argv` describes."""
     config = parse(Config, argv, prog="python -m sdxl corrupt", description=__doc__ or "")
-    if not config.data:
-        raise UserError("--data is missing: a folder of images, the id of a dataset on the hub, or the word photographs")
     quiet()
     group = Group()
     with closing(group):
@@ -118,6 +118,8 @@ def prepare(config: Config, group: Group) -> Shards:
 
 def checked(config: Config, base: Base, group: Group) -> list[Picture]:
     """The images, unread. Raises: UserError for levels off the schedule, and for fewer images than processes."""
+    if not config.data:
+        raise UserError("--data is missing: a folder of images, the id of a dataset on the hub, or the word photographs")
     columns = Columns(config.split, config.image_column, config.caption_column, config.key_column, config.level_column)
     found = pictures(config.data, columns, caption=config.caption, t_n=config.t_n, count=config.images)
     last = int(base.path().t_max)
@@ -136,7 +138,7 @@ def plan(config: Config, shards: Shards) -> list[str]:
     many, idle = shards.group.size, max(0, shards.group.size - shards.count)
     return [
         *(f"{key}: {value}" for key, value in asdict(config).items()),
-        *(f"{key}: {value}" for key, value in shards.identity.items() if key not in asdict(config)),
+        *(f"{key}: {shards.identity[key]}" for key in ("transform", "models", "no_caption", "schedule", "code")),
         f"images: {len(shards.pictures):,}, {levels(shards.pictures)}",
         f"writes: {several(shards.count, 'shard')}, {shards.bytes / 1e9:.3g} GB",
         f"processes: {many} on {shards.group.device.type}{f'; {idle} will have nothing to do: lower --shard' if idle else ''}",
@@ -171,7 +173,7 @@ def about(config: Config, shards: Shards) -> dict[str, Any]:
     captions = [p.caption for p in shards.pictures]
     found = shards.identity
     return {
-        "vae": found["vae"],
+        "vae": found["models"]["vae"],
         "schedule": found["schedule"],
         "size": config.resolution,
         "images": len(captions),

@@ -46,13 +46,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Columns:
-    """What a user says of a source; an empty word where nothing is said."""
+    """What a user says of a source."""
 
-    split: str = ""
-    image: str = ""
+    split: str | None = None
+    image: str | None = None
     caption: str = "text"
-    key: str = ""
-    level: str = ""
+    key: str | None = None
+    level: str | None = None
 
 
 def pictures(data: str, columns: Columns, *, caption: str | None, t_n: int, count: int | None) -> list[Picture]:
@@ -126,22 +126,23 @@ def _table(data: str, columns: Columns) -> Table:
     return _dataset(_loaded(data, columns.split), columns.image)
 
 
-def _photographs(split: str) -> Table:
+def _photographs(split: str | None) -> Table:
     from sdxl.photographs import held_out, photographs
 
     lists = {"train": photographs, "held_out": held_out}
-    if (split or "train") not in lists:
-        raise UserError(f"photographs have no split {split!r}{nearest(split, lists)}")
-    found = lists[split or "train"]()
+    wanted = split or "train"
+    if wanted not in lists:
+        raise UserError(f"photographs have no split {wanted!r}{nearest(wanted, lists)}")
+    found = lists[wanted]()
     return Table([p.key for p in found], ["text"], lambda _: [p.caption for p in found], lambda i: found[i].payload())
 
 
-def _folder(folder: Path, split: str) -> Table:
+def _folder(folder: Path, split: str | None) -> Table:
     """Images in a folder and its folders, and those that metadata.jsonl or metadata.csv lists, in the order of their names."""
-    root = folder / split
+    root = folder / (split or "")
     if not root.is_dir():
         parts = [path.name for path in folder.iterdir() if path.is_dir()]
-        raise UserError(f"{folder} has no folder {split!r}{nearest(split, parts) if parts else ''}")
+        raise UserError(f"{folder} has no folder {split!r}{nearest(str(split), parts) if parts else ''}")
     listed = {key: row for name in METADATA for file in sorted(root.rglob(name)) for key, row in _metadata(file, root)}
     files = (path for path in root.rglob("*") if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
     keys = sorted({*listed, *(path.relative_to(root).as_posix() for path in files)})
@@ -172,7 +173,7 @@ def _metadata(file: Path, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield key, row
 
 
-def _saved(folder: Path, split: str) -> Any:
+def _saved(folder: Path, split: str | None) -> Any:
     from datasets import load_from_disk
 
     try:
@@ -181,7 +182,7 @@ def _saved(folder: Path, split: str) -> Any:
         raise UserError(f"{folder} cannot be read as a saved dataset: {str(error).partition(chr(10))[0]}") from error
 
 
-def _loaded(name: str, split: str) -> Any:
+def _loaded(name: str, split: str | None) -> Any:
     """From parquet or webdataset files, or from the hub; kept in the cache of `datasets`."""
     import datasets
 
@@ -196,7 +197,7 @@ def _loaded(name: str, split: str) -> Any:
         raise UserError(f"cannot load {name} ({why}){advice}") from error
 
 
-def _one_split(found: Any, split: str, name: str) -> Any:
+def _one_split(found: Any, split: str | None, name: str) -> Any:
     from datasets import DatasetDict
 
     if not isinstance(found, DatasetDict):
@@ -209,7 +210,7 @@ def _one_split(found: Any, split: str, name: str) -> Any:
     return found[wanted]
 
 
-def _dataset(rows: Any, image: str) -> Table:
+def _dataset(rows: Any, image: str | None) -> Table:
     from datasets import Image
 
     known = list(rows.column_names)
