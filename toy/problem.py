@@ -47,14 +47,31 @@ class Problem:
 
 
 def moments_of_clean(x_n: Tensor, t_n: Tensor, path: Path) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of X_0 from noisy points: those of X_n / alpha_n, less the noise's; eigenvalues kept positive."""
+    """Mean and covariance of X_0 from noisy points: those of X_n / alpha_n, less the noise's variance.
+
+    The covariance is shrunk as Ledoit and Wolf (2004) do; what the noise leaves negative is mended without a change of the trace.
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage  # takes a second
+
     alpha, sigma = path(t_n).like(x_n)
-    scaled = x_n / alpha
-    excess = torch.cov(scaled.T).reshape(x_n.shape[1], -1) - (sigma / alpha).square().mean() * torch.eye(x_n.shape[1])
-    values, vectors = torch.linalg.eigh(excess)
-    floor = 1e-3 * float((sigma / alpha).square().mean()) + 1e-6
-    covariance = (vectors * values.clamp_min(floor)) @ vectors.T
+    scaled, noise = x_n / alpha, float((sigma / alpha).square().mean())
+    raw, dim = torch.cov(scaled.T).reshape(x_n.shape[1], -1), x_n.shape[1]
+    kept = 1 - float(ledoit_wolf_shrinkage(scaled.numpy()))
+    shrunk = kept * raw + (1 - kept) * raw.diagonal().mean() * torch.eye(dim)
+    values, vectors = torch.linalg.eigh(shrunk - noise * torch.eye(dim))
+    covariance = (vectors * _nearest_positive(values, 1e-3 * noise + 1e-6)) @ vectors.T
     return scaled.mean(0), (covariance + covariance.T) / 2
+
+
+def _nearest_positive(values: Tensor, least: float) -> Tensor:
+    """The nearest numbers >= least of the same sum, max(values - shift, least), from rising `values`; all `least` if it is small.
+
+    Clipping would add to the sum: it drops chance where it says less variance and keeps it where it says more.
+    """
+    above = (values - least).flip(0)
+    shifts = (above.cumsum(0) - above.sum().clamp_min(0)) / torch.arange(1, len(above) + 1)
+    kept = max(1, int((above > shifts).sum()))  # of the largest; the shift that restores the sum if these stay positive
+    return least + (values - least - shifts[kept - 1]).clamp_min(0)
 
 
 def from_world(world: World, path: Path, t_n: float, *, count: int | None, seed: int) -> Problem:
