@@ -258,6 +258,10 @@ def test_a_run_leaves_everything_and_resumes_to_the_same(toy, tmp_path, monkeypa
     )
     first = toy(*words)
     assert first.code == 0, first.error
+    assert first.out.startswith("reading digits8\n")
+    table = first.out[first.out.index("\nsamples") : first.out.index("\nmore columns")]
+    assert "memoriser" in table
+    assert max(map(len, table.splitlines())) <= 110
     results = json.loads((out / "results.json").read_text())
     assert [row["model"] for row in results["summary"] if row["kind"] == "samples"] == [
         "oracle",

@@ -167,7 +167,10 @@ def _fetch(repo: str) -> dict[str, Path]:
 
     def one(name: str) -> Path:
         kept = hub.try_to_load_from_cache(repo, name, repo_type="dataset")
-        return Path(kept if isinstance(kept, str) else hub.hf_hub_download(repo, name, repo_type="dataset"))
+        if isinstance(kept, str):
+            return Path(kept)
+        print(f"fetching {repo}/{name} from the hub", flush=True)
+        return Path(hub.hf_hub_download(repo, name, repo_type="dataset"))
 
     logging.set_verbosity_error()  # it would tell of every attempt
     folder = dict(HUB.values()).get(repo)

@@ -79,7 +79,7 @@ class Config(ImageConfig):
 def main(argv: list[str]) -> None:
     """Run the comparison that `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist", description=__doc__ or "", presets=PRESETS)
-    out, digits = Path(config.out or f"runs/mnist-{config.preset}"), config.digits()
+    out, digits = Path(config.out or f"runs/mnist-{config.preset}"), config.read()
     identity, problem = config.identity(digits), ImageSource(config, config.level())(config.seed)
     methods = choose(config.method, problem, all_of=COMPARED)
     with closing(Run(out, identity)) as run:

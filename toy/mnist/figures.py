@@ -94,7 +94,7 @@ def posterior_samples(fitted: Fitted, problem: Problem, x_n: Tensor, *, seed: in
 def main(argv: list[str]) -> None:
     """Run what `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist figures", description=__doc__ or "", presets=PRESETS)
-    out, digits = Path(config.out or f"runs/mnist-figures-{config.preset}"), config.digits()
+    out, digits = Path(config.out or f"runs/mnist-figures-{config.preset}"), config.read()
     ruler, identity = features_of(digits), config.identity(digits)
     with closing(Run(out, identity)) as run:
         print(f"{digits.name}: {len(digits.train):,} digits at t_n = {', '.join(f'{t:g}' for t in config.levels)} -> {out}")

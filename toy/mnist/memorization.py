@@ -97,7 +97,7 @@ class Config(ImageConfig):
 def main(argv: list[str]) -> None:
     """Run what `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist memorization", description=__doc__ or "", presets=PRESETS)
-    out, everything = Path(config.out or f"runs/mnist-memorization-{config.preset}"), replace(config, images=None).digits()
+    out, everything = Path(config.out or f"runs/mnist-memorization-{config.preset}"), replace(config, images=None).read()
     check_size(config, everything)
     ruler, identity, source = features_of(everything), config.identity(everything), ImageSource(config, config.level())
     training, held_out = everything.train[: config.images], everything.test[: config.images]
@@ -120,8 +120,8 @@ def main(argv: list[str]) -> None:
         memorization_page.write(out, results, models, training)
         run.finish()
     for kind, table in memorization_page.tables(results).items():
-        print(f"\n{kind}\n{aligned(table)}")
-    print("", *findings(results), f"report: {out / 'report.html'}", sep="\n")
+        print(f"\n{kind}\n{aligned(memorization_page.brief(table))}")
+    print(f"\nmore columns: {out / 'table.md'}\n", *findings(results), f"report: {out / 'report.html'}", sep="\n")
 
 
 def check_size(config: Config, digits: Digits) -> None:

@@ -33,6 +33,7 @@ TITLES = {
 }
 NAMES = {"oracle": "clean-trained"}
 BINS = np.linspace(0.2, 1.0, 33)
+BRIEF = ("model", "t", "similarity", "memory", "itself", "error")  # columns that fit a terminal
 WORDS = {"samples": "posterior samples", "one step": "restored in one step"}
 STORY = """
 {count} digits are all that the networks see: one network sees them clean, the same network sees each once, with noise at
@@ -133,6 +134,12 @@ def tables(results: dict[str, Any]) -> dict[str, list[list[str]]]:
             [row["model"], f"{row['t']:g}", *near, span(row["memory"]), show(row["across"]), *chain(*others)]
         )
     return found
+
+
+def brief(table: list[list[str]]) -> list[list[str]]:
+    """The columns of a table that a terminal has room for; of either group the training digits."""
+    kept = [table[0].index(heading) for heading in BRIEF]
+    return [[row[i] for i in kept] for row in table]
 
 
 def similarity(results: dict[str, Any], models: Models) -> Figure:

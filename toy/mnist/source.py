@@ -86,6 +86,11 @@ class ImageConfig:
         clean = f", {100 * self.clean_share:.0f} % of them clean" if self.clean_share else ""
         return [f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}{clean}; {noise}"]
 
+    def read(self) -> Digits:
+        """`digits`, announced: reading may take a while, and so does what comes before the next line."""
+        print(f"reading {self.data}", flush=True)
+        return self.digits()
+
     def digits(self) -> Digits:
         """The clean images that the experiment starts from."""
         size = self.size or (None if self.data == "digits8" else 14)

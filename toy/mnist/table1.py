@@ -107,7 +107,7 @@ def _shown(problem: Problem, t: int, count: int) -> tuple[np.ndarray, np.ndarray
 def main(argv: list[str]) -> None:
     """Run what `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist table1", description=__doc__ or "", presets=PRESETS)
-    out, digits = Path(config.out or f"runs/mnist-table1-{config.preset}"), config.digits()
+    out, digits = Path(config.out or f"runs/mnist-table1-{config.preset}"), config.read()
     identity = config.identity(digits)
     with closing(Run(out, identity)) as run:
         problem = Source(config, config.levels[0])(config.seed)
