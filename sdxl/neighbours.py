@@ -24,11 +24,11 @@ class Neighbours(NamedTuple):
     """Of each query the k nearest, nearest first: cosines in float32 and which rows, both (N, k)."""
 
     similarity: Tensor
-    index: Tensor
+    row: Tensor
 
     def first(self) -> Neighbours:
         """The nearest alone, (N,)."""
-        return Neighbours(self.similarity[:, 0], self.index[:, 0])
+        return Neighbours(self.similarity[:, 0], self.row[:, 0])
 
 
 def nearest(queries: Tensor, known: Tensor, *, k: int = 1, own: Tensor | None = None, group: Group | None = None) -> Neighbours:

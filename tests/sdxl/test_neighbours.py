@@ -52,7 +52,7 @@ def test_itself_does_not_count():
     value, place = brute(known, known, 2, own)
     assert torch.equal(index, place)
     assert torch.allclose(similarity.double(), value, rtol=0, atol=1e-7)
-    assert bool((nearest(known, known).first().index == own).all())  # where it counts it is the nearest
+    assert bool((nearest(known, known).first().row == own).all())  # where it counts it is the nearest
 
 
 @pytest.mark.parametrize("wide", [1, 3, 1536])
@@ -75,7 +75,7 @@ def test_of_equal_ones_the_first_is_found(wide):
 def test_lengths_do_not_matter():
     queries, known = features(20, stream="queries"), features(30)
     scale = 10 ** torch.linspace(-6, 6, 30)[:, None]
-    assert torch.equal(nearest(queries, known).index, nearest(7 * queries, known * scale).index)
+    assert torch.equal(nearest(queries, known).row, nearest(7 * queries, known * scale).row)
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -94,7 +94,7 @@ def test_several_processes_have_the_answer_of_one():
     of(0)
     both, alone = of(1), nearest(queries, known, k=2)
     assert [sorted(share) for share in shares] == [[0, 32], [16, 48]]
-    assert torch.equal(both.index, alone.index)
+    assert torch.equal(both.row, alone.row)
     assert torch.equal(both.similarity, alone.similarity)
 
 
