@@ -12,6 +12,8 @@ COMMANDS = {
     "corrupt": "images and captions -> noisy latents on disk, once",
     "train": "LoRA fine-tuning on noisy latents alone",
     "generate": "images from a base and a LoRA: full sampling, early stop, posterior sampling",
+    "evaluate": "restoration of held-out images, Frechet distance and KID",
+    "attack": "does the model give back what it was trained on: noise",
     "rehearse": "all of it in minutes on a laptop: tiny, corrupt, train, generate",
 }
 
