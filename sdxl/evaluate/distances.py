@@ -1,0 +1,76 @@
+"""Distances of two sets of features, by torchmetrics: Frechet's and the kernel distance."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ambient.randomness import generator
+from ambient.runs import UserError
+
+CHUNK = 4096  # rows at a time
+
+
+class Kernel(NamedTuple):
+    """KID: the mean over subsets, and its standard deviation over them, as it is usually reported. It is no standard error."""
+
+    mean: float
+    std: float
+    subsets: int
+    size: int
+
+
+class _Given(nn.Module):
+    """Features as they are, in place of a network."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.num_features = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def needed(count: int) -> int:
+    """The fewest images a set for the Frechet distance of so many features: with fewer any covariance is singular."""
+    return count + 1
+
+
+def frechet(x: Tensor, y: Tensor) -> float:
+    """Frechet distance of two sets of features (N, F), (M, F), as Gaussians; in float64.
+
+    Estimated from N rows it is too large, by a term of order F / N: compare at equal counts only.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torchmetrics, about what it computes with
+        metric: Any = FrechetInceptionDistance(feature=_Given(x.shape[1])).set_dtype(torch.float64)
+        for rows, real in ((x, True), (y, False)):
+            for part in rows.double().split(CHUNK):
+                metric.update(part, real=real)
+        return float(metric.compute())
+
+
+def kernel(x: Tensor, y: Tensor, *, subsets: int, size: int, seed: int) -> Kernel:
+    """The kernel distance (KID): the unbiased MMD^2 of the kernel (a . b / F + 1)^3, over random subsets of equal size.
+
+    It may be negative. It holds for few images as well. Source: Binkowski et al. 2018. Raises: UserError for fewer than two rows.
+    """
+    from torchmetrics.image.kid import poly_mmd
+
+    size = min(size, len(x), len(y))
+    if size < 2:
+        raise UserError(f"KID needs at least 2 images in each set; got {len(x)} and {len(y)}")
+    if size == len(x) == len(y):
+        subsets = 1  # all of them, always the same
+    found = []
+    for i in range(subsets):
+        draw = generator(seed, "subsets of KID", i)
+        some, others = (rows[torch.randperm(len(rows), generator=draw)[:size]].double() for rows in (x, y))
+        found.append(poly_mmd(some, others))
+    values = torch.stack(found)
+    return Kernel(float(values.mean()), float(values.std(correction=0)), subsets, size)

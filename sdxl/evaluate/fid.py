@@ -1,0 +1,196 @@
+"""Frechet distance and KID of generated images to a reference, and both against t_n (Fig. 4).
+
+    python -m sdxl evaluate fid --generated images --reference photos --out runs/fid
+    python -m sdxl evaluate fid --generated plain_500 consistent_500 plain_800 consistent_800 --reference photos
+    python -m sdxl evaluate fid --generated images --reference photos --extractor inception:weights-inception-2015-12-05.pth
+    torchrun --nproc-per-node 8 -m sdxl evaluate fid ...
+
+--generated: folders of `python -m sdxl generate`, or any folders of images. --reference: whatever `corrupt --data` takes. Writes
+results.json, table.md, table.csv, distances.png. Features are kept, those of the reference too: the same command goes on where it
+was stopped, and the next one starts from them. A distance is one of an extractor: never compare those of two.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ambient.config import option, parse
+from ambient.runs import Run, UserError, stop_requests
+from sdxl import extract
+from sdxl.base import quiet
+from sdxl.evaluate import tables
+from sdxl.evaluate.distances import frechet, kernel, needed
+from sdxl.features import features
+from sdxl.folder import Images, opened
+from sdxl.group import Group
+from sdxl.sources import Columns
+
+NOT_IDENTITY = ("out", "generated", "reference", "batch", "anyway", "dry_run")
+NOTE = "Distances fall with the number of images: compare those of equal counts only."
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is compared with what, seen through which eyes."""
+
+    out: str = option("runs/fid", "folder of the results", metavar="DIR")
+    generated: tuple[str, ...] = option((), "folders of generated images", metavar="DIR")
+    reference: str = option("", "real images: a folder, a dataset on the hub, or the word photographs", metavar="DATA")
+    split: str = option("", "of the reference, if it is a dataset")
+    image_column: str = option("", "of the reference, if it is a dataset (default: its first with images)", metavar="NAME")
+    resolution: int | None = option(
+        None, "the shorter side of all images is resized to it, the rest cut off (default: as they are, all of one size)",
+        metavar="PIXELS",
+    )  # fmt: skip
+    images: int | None = option(None, "only the first so many of each generated folder", metavar="COUNT")
+    extractor: str = option("dinov2", "dinov2[:SOURCE], clip:SOURCE, inception:FILE, module:PACKAGE.MODULE:FUNCTION, tiny")
+    kid_subsets: int = option(100, "random subsets for KID", metavar="COUNT")
+    kid_size: int = option(1000, "images in a subset, at most", metavar="COUNT")
+    seed: int = option(0, "the subsets follow from it")
+    batch: int = option(16, "images at a time on each process; it may change last bits", metavar="COUNT")
+    anyway: bool = option(False, "also a Frechet distance of too few images, which means little")
+    dry_run: bool = option(False, "read the images, print the plan, and leave")
+
+    def __post_init__(self) -> None:
+        for name, least in (("images", 2), ("kid_subsets", 1), ("kid_size", 2), ("batch", 1), ("resolution", 1)):
+            if getattr(self, name) is not None and getattr(self, name) < least:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}; got {getattr(self, name)}")
+        for name in ("generated", "reference"):
+            if not getattr(self, name):
+                raise ValueError(f"--{name} is missing; see python -m sdxl evaluate fid --help")
+
+
+def main(argv: list[str]) -> None:
+    """Measure the distances that `argv` asks for."""
+    config = parse(Config, argv, prog="python -m sdxl evaluate fid", description=__doc__ or "")
+    quiet()
+    group = Group()
+    with closing(group):
+        eye = group.together(lambda: extract.find(config.extractor, group.device))
+        columns = Columns(config.split, config.image_column, caption="")
+        reference = opened(config.reference, group, columns=columns, resolution=config.resolution)
+        sets = [opened(name, group, resolution=config.resolution, count=config.images) for name in config.generated]
+        width = group.by_main(lambda: eye(reference[0][None]).shape[1])
+        identity = identity_of(config, reference, sets, eye)
+        group.together(lambda: check(config, reference, sets, width))
+        if config.dry_run:
+            return group.say("\n".join([*(f"{key}: {value}" for key, value in identity.items()), f"features: {width}"]))
+        run = group.on_main(lambda: open_run(config.out, identity))
+        try:
+            with stop_requests() as stopping:
+                real, *fake = [features(s, eye, group, batch=config.batch, stopping=stopping) for s in (reference, *sets)]
+            group.on_main(lambda: report(config, identity, real, fake, sets))
+            if run is not None:
+                run.finish()
+        finally:
+            if run is not None:
+                run.close()
+        group.say((Path(config.out) / "table.md").read_text() + f"-> {config.out}")
+
+
+def open_run(out: str, identity: dict[str, Any]) -> Run:
+    """The folder of the results, ours alone; features are kept elsewhere."""
+    run = Run(out, identity)
+    run.checkpoints.rmdir()
+    return run
+
+
+def identity_of(config: Config, reference: Images, sets: list[Images], eye: extract.Extractor) -> dict[str, Any]:
+    """What the numbers depend on: images and weights by their content."""
+    own = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
+    found = {"extractor_fingerprint": eye.fingerprint, "reference": reference.about}
+    return own | found | {"generated": [name | s.about for name, s in zip(names(sets), sets, strict=True)]}
+
+
+def names(sets: list[Images]) -> list[dict[str, Any]]:
+    """Of each a label, and how the LoRA was trained that made it: t_n and the weight of consistency, as its header says."""
+    trained = [images.manifest.get("lora", {}) for images in sets]
+    found = zip(tables.labels([images.source for images in sets]), trained, strict=True)
+    return [{"name": name, "t_n": lora.get("t_n"), "weight": lora.get("weight")} for name, lora in found]
+
+
+def check(config: Config, reference: Images, sets: list[Images], width: int) -> None:
+    """Raises: UserError for sets of another size than the reference's, and for too few images."""
+    for images in sets:
+        if images.size != reference.size:
+            (high, wide), (height, across) = images.size, reference.size
+            raise UserError(
+                f"{images.source} has images of {wide}x{high} pixels and {config.reference} of {across}x{height}; "
+                "give one --resolution for both"
+            )
+    for images in (reference, *sets):
+        if len(images) < 2:
+            raise UserError(f"{images.source} has one image; a distance needs at least 2, and Frechet's {needed(width):,}")
+        if len(images) < needed(width) and not config.anyway:
+            raise UserError(
+                f"the Frechet distance of {width:,} features needs at least {needed(width):,} images a set, and "
+                f"{images.source} has {len(images):,}; add more, or take --anyway and look at KID alone"
+            )
+
+
+def report(config: Config, identity: dict[str, Any], real: torch.Tensor, fake: list[torch.Tensor], sets: list[Images]) -> None:
+    """Distances, tables and the figure."""
+    rows: list[dict[str, Any]] = []
+    for name, found in zip(names(sets), fake, strict=True):
+        k = kernel(real, found, subsets=config.kid_subsets, size=config.kid_size, seed=config.seed)
+        few = min(len(real), len(found)) < needed(real.shape[1])
+        rows.append(name | {
+            "images": len(found), "frechet": frechet(real, found), "too_few_for_frechet": few, "kid": k.mean, "kid_std": k.std,
+            "kid_subsets": k.subsets, "kid_size": k.size,
+        })  # fmt: skip
+    results = {"identity": identity, "features": real.shape[1], "reference_images": len(real), "rows": rows}
+    tables.write(Path(config.out), results, told(config, results), rows)
+    tables.save(figure(config, rows), Path(config.out) / "distances.png")
+
+
+def told(config: Config, results: dict[str, Any]) -> str:
+    """The table for readers."""
+    shown = [
+        {
+            "set": row["name"],
+            "t_n": "" if row["t_n"] is None else f"{row['t_n']:g}",
+            "consistency": consistency(row),
+            "images": f"{row['images']:,}",
+            "Frechet distance": f"{row['frechet']:.4g}" + (" *" if row["too_few_for_frechet"] else ""),
+            "KID x 1000": f"{1000 * row['kid']:.4g}" + (f" ({1000 * row['kid_std']:.2g})" if row["kid_subsets"] > 1 else ""),
+        }
+        for row in results["rows"]
+    ]
+    few = f"\n\\* Fewer than {needed(results['features']):,} images in a set: this number means little; look at KID."
+    starred = any(row["too_few_for_frechet"] for row in results["rows"])
+    head = (
+        f"Extractor {config.extractor}, {results['features']:,} features; {results['reference_images']:,} reference images.\n\n"
+    )
+    spread = (
+        " KID: mean (standard deviation) over random subsets." if any(row["kid_subsets"] > 1 for row in results["rows"]) else ""
+    )
+    return f"{head}{tables.markdown(shown)}\n{NOTE}{spread}{few if starred else ''}\n"
+
+
+def consistency(row: dict[str, Any]) -> str:
+    """Whether the LoRA was trained with it, where it is known."""
+    return "" if row["weight"] is None else "with" if row["weight"] > 0 else "without"
+
+
+def figure(config: Config, rows: list[dict[str, Any]]) -> Any:
+    """Both distances against t_n, with and without consistency; sets of which no t_n is known as level lines. Paper: Fig. 4."""
+    with tables.rc_context(tables.LOOK):
+        whole = tables.Figure(figsize=(9, 3.6), layout="constrained")
+        for axes, (key, title) in zip(whole.subplots(1, 2), {"frechet": "Frechet distance", "kid": "KID"}.items(), strict=True):
+            for colour, kind in zip(tables.COLOURS, ("with", "without"), strict=False):
+                line = sorted((row["t_n"], row[key]) for row in rows if row["t_n"] is not None and consistency(row) == kind)
+                if line:
+                    axes.plot(*zip(*line, strict=True), "o-", color=colour, label=f"{kind} consistency")
+            for colour, row in zip(tables.COLOURS[2:], (row for row in rows if row["t_n"] is None), strict=False):
+                axes.axhline(row[key], color=colour, linestyle="--", label=row["name"])
+            axes.set(title=f"{title} ({config.extractor})", xlabel="$t_n$ of the training images")
+            if not any(row["t_n"] is not None for row in rows):
+                axes.set(xticks=[], xlabel="no $t_n$ is known of these sets")
+            axes.set_ylim(bottom=min(0, *axes.get_ylim()))
+            axes.legend(frameon=False)
+    return whole

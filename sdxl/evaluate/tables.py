@@ -1,0 +1,55 @@
+"""What every evaluation leaves behind: tables for readers and for programs, and figures of one look."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from ambient.runs import write_atomically
+
+LOOK: Any = {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 130, "lines.linewidth": 1.8}
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#3fa2dc", "#882255", "#444444")
+
+
+def labels(sources: Sequence[str]) -> list[str]:
+    """The last words of paths, or all of them where those are not distinct."""
+    names = [Path(source).name or source for source in sources]
+    return names if len(set(names)) == len(names) else list(sources)
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """A table; its columns are the keys of the first row."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return (f"{value:.4g}" if isinstance(value, float) else str(value)).replace("|", "\\|")
+
+
+def write(out: Path, results: dict[str, Any], shown: str, rows: list[dict[str, Any]]) -> None:
+    """results.json, table.md with `shown`, table.csv with `rows`."""
+    stream = io.StringIO()
+    table = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+    write_atomically(out / "table.csv", stream.getvalue().encode())
+    write_atomically(out / "table.md", shown.encode())
+
+
+def save(figure: Figure, file: Path) -> None:
+    """As PNG, whole or not at all, without a date."""
+    stream = io.BytesIO()
+    with rc_context(LOOK):
+        figure.savefig(stream, format="png", metadata={"Software": None})
+    write_atomically(file, stream.getvalue())
