@@ -67,7 +67,7 @@ class Plan:
         return [ONE_STEP, *(f"sample_{j}" for j in range(self.config.samples))]
 
     def file(self, t: int, kind: str, image: int) -> Path:
-        return Path(self.config.out) / f"t{t}" / kind / f"{image:06d}.png"
+        return Path(self.config.out) / "images" / f"t{t}_{kind}_{image:06d}.png"
 
     def files(self, image: int) -> list[Path]:
         """All that is written of an image."""
@@ -125,7 +125,7 @@ class Attacker:
         shown = []
         for kind, latent in zip(self.plan.kinds(), [found.one_step[0], *found.samples[:, 0]], strict=True):
             file = self.plan.file(t, kind, image)
-            shown.append(picture(self.vae, latent, f"{file.parent.name}/{file.name}"))
+            shown.append(picture(self.vae, latent, file.name))
             save(shown[-1], file)
         return found.x_t[0], shown
 
@@ -171,7 +171,14 @@ def _seal(plan: Plan) -> None:
         raise UserError(f"{lost[0]} is not here: do all processes see the folder {plan.config.out}?")
     out = Path(plan.config.out)
     images = [
-        {"file": str(plan.file(t, kind, i).relative_to(out)), "index": i, "key": one.key, "t": t, "kind": kind}
+        {
+            "file": str(plan.file(t, kind, i).relative_to(out)),
+            "index": i,
+            "key": one.key,
+            "prompt": one.caption,
+            "t": t,
+            "kind": kind,
+        }
         for i, one in enumerate(plan.pictures)
         for t in plan.config.t
         for kind in plan.kinds()

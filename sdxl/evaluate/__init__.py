@@ -10,6 +10,7 @@ from ambient.runs import UserError
 COMMANDS = {
     "restoration": "held-out images, noised and restored in one step by several models (Table 1)",
     "fid": "Frechet distance and KID of generated images to a reference (Fig. 4)",
+    "memorization": "similarity of images to the nearest training image, beside baselines (Figs. 3, 8, 9, 10)",
 }
 
 

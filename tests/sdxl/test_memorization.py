@@ -1,0 +1,111 @@
+"""`attack noise` and `evaluate memorization` as commands: what they write, two processes, going on, mistakes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sdxl.__main__ import main
+from sdxl.encode import fit
+from sdxl.folder import to_bytes
+from sdxl.photographs import photographs
+from sdxl.survey import decode
+from tests.sdxl.launch import on_two, refusal
+
+IMAGES = 6
+
+
+def words(base, out: Path) -> list[str]:
+    options = {"--base": base.folder, "--data": "photographs", "--images": IMAGES, "--resolution": 64, "--steps": 2}
+    return ["attack", "noise", "--t", "900", "--out", str(out), *(str(x) for pair in options.items() for x in pair)]
+
+
+def compared(*folders: Path, out: Path) -> list[str]:
+    data = ["--training", "photographs", "--held-out", "photographs", "--held-out-split", "held_out", "--extractor", "tiny"]
+    return ["evaluate", "memorization", "--images", *map(str, folders), *data, "--out", str(out)]
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for part in ("images", "strips") for file in sorted((folder / part).iterdir())}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("EXACT_AMBIENT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def attacked(tiny_base, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("attacked") / "one"
+    main(words(tiny_base, out))
+    return out
+
+
+def test_two_processes_attack_alike(attacked, tiny_base, tmp_path):
+    answer = on_two("-m", "sdxl", *words(tiny_base, tmp_path / "two"))
+    assert answer.code == 0, answer.error
+    assert pictures(attacked) == pictures(tmp_path / "two")
+    assert len(pictures(attacked)) == 3 * IMAGES  # one step, a sample, a strip
+
+
+def test_an_attack_goes_on_and_mends_what_is_not_whole(attacked, tiny_base, tmp_path, capsys):
+    whole = shutil.copytree(attacked, tmp_path / "whole")
+    file = next((whole / "images").glob("*one_step_000003.png"))
+    file.write_bytes(file.read_bytes()[:100])
+    main(words(tiny_base, whole))
+    assert "6 images attacked, 1 of them now" in capsys.readouterr().out
+    assert pictures(attacked) == pictures(whole)
+
+
+def test_training_images_themselves_are_found_and_shown(tmp_path, attacked):
+    """A model that gives back what it was trained on: similarity 1, and each image's match is itself."""
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    chosen = photographs()[:IMAGES]
+    for one in chosen:
+        pixels = to_bytes(fit(decode(one.payload()), 64, "center", 0, "")[0])
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(copies / f"{one.key}.png")
+    main(compared(copies, attacked, out=tmp_path / "memory"))
+    results = json.loads((tmp_path / "memory" / "results.json").read_text())
+    rows = {(row["model"], row["kind"]): row for row in results["models"]}
+    assert rows["copies", "generated"]["copies"]["mean"] == 1
+    assert rows["copies", "generated"]["similarity"]["mean"] == pytest.approx(1, abs=1e-6)
+    assert rows["one", "t = 900, samples"]["similarity"]["mean"] < 0.99
+    assert results["baselines"]["held out"]["images"] == 6
+    assert results["baselines"]["training, nearest other"]["images"] == 24
+    with Image.open(tmp_path / "memory" / "matches.png") as sheet:
+        left, right = sheet.crop((0, 0, 64, 64)), sheet.crop((68, 0, 132, 64))
+        assert left.tobytes() == right.tobytes()  # the nearest of all, and the match that was found
+
+
+def test_results_do_not_depend_on_processes(attacked, tmp_path, monkeypatch):
+    main(compared(attacked, out=tmp_path / "one"))
+    monkeypatch.setenv("EXACT_AMBIENT_CACHE", str(tmp_path / "other"))
+    answer = on_two("-m", "sdxl", *compared(attacked, out=tmp_path / "two"))
+    assert answer.code == 0, answer.error
+    assert (tmp_path / "one/results.json").read_bytes() == (tmp_path / "two/results.json").read_bytes()
+
+
+def test_the_same_attack_twice_differs_by_nothing(attacked, tmp_path):
+    again = shutil.copytree(attacked, tmp_path / "again")
+    main(compared(attacked, again, out=tmp_path / "memory"))
+    found = json.loads((tmp_path / "memory" / "results.json").read_text())["differences"]
+    assert [row["kind"] for row in found] == ["t = 900, one step", "t = 900, samples"]
+    assert all(row["similarity"] == {"mean": 0.0, "interval": [0.0, 0.0]} for row in found)
+
+
+def test_mistakes(attacked, tiny_base, tmp_path):
+    out = tmp_path / "out"
+    assert "--t must name times of the schedule, 1 .. 999; got 1000" in refusal(*words(tiny_base, out), "--t", 1000)
+    assert "all its samples of an image are the same" in refusal(*words(tiny_base, out), "--kernel", "ddim", "--samples", 2)
+    assert "--data is missing" in refusal("attack", "noise", "--out", out)
+    assert "unknown command attack 'nose'; did you mean noise?" in refusal("attack", "nose")
+    assert "both needed" in refusal("evaluate", "memorization", "--out", out)
+    few = shutil.copytree(attacked, tmp_path / "few")
+    next((few / "images").glob("*.png")).unlink()
+    assert "does not match its manifest.json" in refusal(*compared(few, out=out))
+    assert not out.exists()
