@@ -59,7 +59,7 @@ def kinds(images: Images) -> dict[str, dict[str, list[int]]]:
         name = GENERATED
         if "kind" in about:
             name = f"t = {about['t']}, {'one step' if about['kind'] == 'one_step' else 'samples'}"
-        found.setdefault(name, {}).setdefault(about.get("key") if "kind" in about else str(row), []).append(row)
+        found.setdefault(name, {}).setdefault(about["key"] if "kind" in about else str(row), []).append(row)
     return found
 
 
