@@ -36,11 +36,15 @@ class Images:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def image(self, index: int) -> Any:
+        """As PIL has it, whole. Raises: UserError if it is no longer what it was."""
         payload = self.pictures[index].read()
         if digest(payload) != self.digests[index]:
             raise UserError(f"{self.pictures[index].key} of {self.source} has changed since the command began; run it again")
-        image = decode(payload)
+        return decode(payload)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = self.image(index)
         if self.resolution is None:
             return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)
         return to_bytes(fit(image, self.resolution, "center", 0, "")[0])
@@ -66,29 +70,30 @@ def opened(
     group: Group,
     *,
     columns: Columns = NO_CAPTIONS,
+    caption: str | None = "",
     resolution: int | None = None,
     count: int | None = None,
     threads: int = 8,
 ) -> Images:
-    """Read and check every image; all processes call it.
+    """Read and check every image; all processes call it. caption: for images without one; None: each must have its own.
 
     Raises: UserError for a source that is not there, images that cannot be read, are of several sizes or smaller than the
     resolution, and a folder of `generate` that does not hold what its manifest says.
     """
-    found, manifest = group.together(lambda: _listed(source, columns, count))
+    found, manifest = group.together(lambda: _listed(source, columns, caption, count))
     seen = survey(found, group, threads)
     size = group.together(lambda: _size(source, found, seen, resolution))
     return Images(source, found, [s.digest for s in seen], size, resolution, manifest)
 
 
-def _listed(source: str, columns: Columns, count: int | None) -> tuple[list[Picture], dict[str, Any]]:
+def _listed(source: str, columns: Columns, caption: str | None, count: int | None) -> tuple[list[Picture], dict[str, Any]]:
     folder = Path(source).expanduser()
     if (folder / "manifest.json").is_file():
         manifest = _manifest(folder)
         return _generated(folder, manifest)[:count], manifest
     if (folder / "config.yaml").is_file() and (folder / "images").is_dir():
         raise UserError(f"{source} is not finished; run the same `python -m sdxl generate` again")
-    return pictures(source, columns, caption="", t_n=0, count=count), {}
+    return pictures(source, columns, caption=caption, t_n=0, count=count), {}
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

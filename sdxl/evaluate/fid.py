@@ -180,8 +180,9 @@ def consistency(row: dict[str, Any]) -> str:
 def figure(config: Config, rows: list[dict[str, Any]]) -> Any:
     """Both distances against t_n, with and without consistency; sets of which no t_n is known as level lines. Paper: Fig. 4."""
     with tables.rc_context(tables.LOOK):
-        whole = tables.Figure(figsize=(9, 3.6), layout="constrained")
-        for axes, (key, title) in zip(whole.subplots(1, 2), {"frechet": "Frechet distance", "kid": "KID"}.items(), strict=True):
+        whole = tables.Figure(figsize=(10, 3.6), layout="constrained")
+        pair = whole.subplots(1, 2)
+        for axes, (key, title) in zip(pair, {"frechet": "Frechet distance", "kid": "KID"}.items(), strict=True):
             for colour, kind in zip(tables.COLOURS, ("with", "without"), strict=False):
                 line = sorted((row["t_n"], row[key]) for row in rows if row["t_n"] is not None and consistency(row) == kind)
                 if line:
@@ -192,5 +193,5 @@ def figure(config: Config, rows: list[dict[str, Any]]) -> Any:
             if not any(row["t_n"] is not None for row in rows):
                 axes.set(xticks=[], xlabel="no $t_n$ is known of these sets")
             axes.set_ylim(bottom=min(0, *axes.get_ylim()))
-            axes.legend(frameon=False)
+        whole.legend(*pair[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     return whole

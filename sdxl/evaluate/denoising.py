@@ -1,0 +1,53 @@
+"""How well a denoiser restores: images are noised to a level and restored in one step, and the errors compared in pairs."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ambient.denoisers import Denoiser
+from ambient.losses import squared_norm
+from ambient.paths import Path
+from ambient.randomness import generator
+
+
+class Mean(NamedTuple):
+    """Over images: mean, standard deviation, standard error of the mean; None where one image tells nothing of it."""
+
+    mean: float
+    std: float | None
+    error: float | None
+
+
+def noise(keys: list[str], levels: list[float], shape: tuple[int, ...] | torch.Size, *, seed: int) -> Tensor:
+    """Of each image at its level, (B, *shape): from (seed, key, t) alone, so that all models restore the same."""
+    draws = [generator(seed, f"restoration at {t:g}/{key}") for key, t in zip(keys, levels, strict=True)]
+    return torch.stack([torch.randn(shape, generator=draw) for draw in draws])
+
+
+@torch.no_grad()
+def restored(denoiser: Denoiser, x_0: Tensor, z: Tensor, *, path: Path, t: Tensor, condition: object = None) -> Tensor:
+    """h(alpha_t X_0 + sigma_t Z, t), (B, ...). Paper: Sec. 4.2, Table 1."""
+    return denoiser(path(t).apply(x_0, z), t, condition)
+
+
+def square_error(found: Tensor, truth: Tensor) -> Tensor:
+    """Mean over coordinates, for each sample: (B,), float64."""
+    return squared_norm(found.double() - truth.double()) / truth[0].numel()
+
+
+def mean(values: list[float]) -> Mean:
+    """Over images."""
+    count, average = len(values), math.fsum(values) / len(values)
+    if count < 2:
+        return Mean(average, None, None)
+    std = math.sqrt(math.fsum((value - average) ** 2 for value in values) / (count - 1))
+    return Mean(average, std, std / math.sqrt(count))
+
+
+def difference(values: list[float], others: list[float]) -> Mean:
+    """Of values - others in pairs: what both share, image and noise, cancels."""
+    return mean([a - b for a, b in zip(values, others, strict=True)])

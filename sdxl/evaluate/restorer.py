@@ -1,0 +1,178 @@
+"""Held-out images, and SDXL with one LoRA after the other that restores them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ambient.runs import Interrupted, UserError, digest, write_atomically
+from sdxl import lora
+from sdxl.base import DTYPES, denoiser, dtype_of, find
+from sdxl.decode import picture
+from sdxl.encode import PARTS, TextEncoder, fit, latent, shapes
+from sdxl.evaluate.denoising import noise, restored, square_error
+from sdxl.evaluate.tables import labels
+from sdxl.folder import opened
+from sdxl.group import Group
+from sdxl.sources import Columns
+
+if TYPE_CHECKING:
+    from sdxl.evaluate.restoration import Config
+
+BASE = "base alone"
+WORDS = ("key", "caption")  # of an image, that its errors depend on
+NOT_IDENTITY = ("out", "base", "vae", "loras", "dry_run")
+Errors = dict[str, list[float]]  # of an image: latent and pixel, at each level; of its VAE alone
+
+
+class Model(NamedTuple):
+    """A LoRA on the base; None: the base alone."""
+
+    name: str
+    file: Path | None
+    digest: str
+    t_n: float | None
+    weight: float | None
+
+
+class Job:
+    """What is restored by what, found and checked. Raises: UserError for what is not there, or does not go together."""
+
+    def __init__(self, config: Config, group: Group):
+        self.config, self.group = config, group
+        wanted = ("unet", "scheduler", *PARTS, *(() if config.vae else ("vae",)))
+        self.base = group.together(lambda: find(config.base, parts=wanted))
+        self.vae = group.together(lambda: find(config.vae, parts=("vae",)) if config.vae else self.base)
+        self.path, self.dtype = self.base.path(), dtype_of(config.dtype, group.device)
+        self.levels = sorted(map(float, config.levels), reverse=True)
+        self.models = group.together(self._check)
+        columns = Columns(config.split, config.image_column, "" if config.null_caption else config.caption_column)
+        caption = "" if config.null_caption else config.caption
+        options: dict[str, Any] = {"columns": columns, "resolution": config.resolution, "count": config.images}
+        self.images = opened(config.data, group, caption=caption, **options)
+        group.together(self._enough)
+
+    def _check(self) -> list[Model]:
+        shapes(self.base, self.vae, self.config.resolution)
+        last = int(self.path.t_max)
+        off = [t for t in self.levels if not 1 <= t <= last]
+        if off:
+            raise UserError(f"--levels must be the schedule's times 1 .. {last}; got {off[0]:g}")
+        unet, files = self.base.fingerprint("unet"), [lora.find(source) for source in self.config.loras]
+        models = []
+        for name, file in zip(labels(self.config.loras), files, strict=True):
+            lora.check(file, base=unet)
+            about = lora.about(file)
+            models.append(Model(name, file, digest(file.read_bytes()), about.get("t_n"), about.get("weight")))
+        return models + ([Model(BASE, None, "", None, None)] if self.config.with_base else [])
+
+    def _enough(self) -> None:
+        count, processes = len(self.images), self.group.size
+        if count < processes:
+            raise UserError(f"{self.config.data} has {count} images, fewer than there are processes ({processes}); start fewer")
+
+    def identity(self) -> dict[str, Any]:
+        """What the numbers depend on: images, captions and weights by their content."""
+        own = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
+        words = {f"{name}s": digest(json.dumps([getattr(p, name) for p in self.images.pictures]).encode()) for name in WORDS}
+        return own | {
+            "levels": self.levels,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "images": self.images.about | words,
+            "base": self.base.fingerprint("unet"),
+            "vae": self.vae.fingerprint("vae"),
+            "text": {part: self.base.fingerprint(part) for part in PARTS},
+            "schedule": self.base.schedule_digest(),
+            "prediction": self.base.prediction(),
+            "models": [{"name": m.name, "lora": m.digest, "t_n": m.t_n, "weight": m.weight} for m in self.models],
+        }  # fmt: skip
+
+    def file(self, model: int, image: int) -> Path:
+        """Where the errors of one image lie until all are known."""
+        return Path(self.config.out) / "errors" / f"{model}_{image:06d}.json"
+
+
+class Restorer:
+    """One model, VAE and text encoders on a device: the errors of one image at all levels, which make one batch."""
+
+    def __init__(self, job: Job, text: TextEncoder, vae: Any, model: Model):
+        self.job, self.text, self.vae, self.model = job, text, vae, model
+        self.device = job.group.device
+        unet = job.base.unet(job.dtype)
+        if model.file is not None:
+            lora.load(unet, model.file, base=job.base.fingerprint("unet"))
+        self.denoiser = denoiser(unet.to(self.device), job.path, job.base.prediction())
+
+    def __call__(self, index: int, *, alone: bool) -> Errors:
+        """alone: also of the image that went through the VAE and nothing else, the least error a pixel can have."""
+        config, it = self.job.config, self.job.images.pictures[index]
+        pixels, time_ids = fit(self.job.images.image(index), config.resolution, "center", 0, "")
+        try:
+            x_0 = latent(self.vae, pixels[None])
+            found = self._restored(x_0, it.key, it.caption, time_ids)
+            errors = {"latent": square_error(found, x_0.expand_as(found)).tolist(), "pixel": []}
+            if not all(map(np.isfinite, errors["latent"])):
+                raise UserError(f"what {self.model.name} makes of {it.key} is not finite: damaged weights, or a VAE in float16")
+            if config.pixels:
+                errors["pixel"] = [self._pixel_error(x, pixels, it.key) for x in found]
+                errors |= {"vae": [self._pixel_error(x_0[0], pixels, it.key)]} if alone else {}
+        except torch.OutOfMemoryError as error:
+            raise UserError("out of memory; take --dtype bfloat16, fewer --levels, or a lower --resolution") from error
+        return errors
+
+    def _restored(self, x_0: Tensor, key: str, caption: str, time_ids: Tensor) -> Tensor:
+        job, count = self.job, len(self.job.levels)
+        z = noise([key] * count, job.levels, x_0.shape[1:], seed=job.config.seed).to(self.device)
+        condition = (self.text.null() if job.config.null_caption else self.text(caption)) | {"time_ids": time_ids[None]}
+        rows = {name: value.expand(count, *value.shape[1:]).to(self.device) for name, value in condition.items()}
+        t = torch.tensor(job.levels, dtype=torch.float64, device=self.device)
+        return restored(self.denoiser, x_0.to(self.device).expand_as(z), z, path=job.path, t=t, condition=rows).cpu()
+
+    def _pixel_error(self, x_0: Tensor, pixels: Tensor, key: str) -> float:
+        """Of pixels in [-1, 1]."""
+        shown = torch.from_numpy(np.asarray(picture(self.vae, x_0, key)).copy()).permute(2, 0, 1) / 127.5 - 1
+        return float(square_error(shown[None], pixels[None]))
+
+
+def measure(job: Job, stopping: Callable[[], bool]) -> None:
+    """Write the errors that are not there yet. A round is one image for each process. Raises: Interrupted if asked to stop."""
+    group, count = job.group, len(job.images)
+    group.on_main(lambda: (Path(job.config.out) / "errors").mkdir(exist_ok=True))
+    todo = group.by_main(lambda: [[i for i in range(count) if known(job.file(m, i)) is None] for m in range(len(job.models))])
+    if not any(todo):
+        return
+    text = group.together(lambda: TextEncoder(job.base, group.device))
+    vae = group.together(lambda: job.vae.vae(DTYPES[job.config.vae_dtype]).to(group.device))
+    bar = tqdm(total=sum(map(len, todo)), desc="restoring", unit="image", disable=None if group.main else True)
+    with bar:
+        for number, (model, images) in enumerate(zip(job.models, todo, strict=True)):
+            if not images:
+                continue
+            restorer = group.together(lambda model=model: Restorer(job, text, vae, model))
+            for first in range(0, len(images), group.size):
+                now = images[first : first + group.size]
+                mine = now[group.rank : group.rank + 1]
+                group.together(lambda m=number, mine=mine, restorer=restorer: [_write(job, m, i, restorer) for i in mine])
+                bar.update(len(now))
+                if any(group.gather(stopping())) and bar.n < sum(map(len, todo)):
+                    raise Interrupted(f"{bar.n} of {bar.total} images are restored") if group.main else SystemExit(130)
+
+
+def _write(job: Job, model: int, image: int, restorer: Restorer) -> None:
+    write_atomically(job.file(model, image), json.dumps(restorer(image, alone=model == 0)).encode())
+
+
+def known(file: Path) -> Errors | None:
+    """What a file says; None where it is not there, or damaged."""
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
