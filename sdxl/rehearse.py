@@ -48,15 +48,12 @@ def stages(config: Config) -> dict[str, tuple[Callable[[list[str]], None], list[
     made = [*base, "--lora", f"{out}/run", "--images", str(config.images), "--prompt", "a photograph"]
     noisy = ["--data", "photographs", "--resolution", "128", "--t-n", "500", "--out", f"{out}/noisy"]
     trained = ["--config", str(Path(__file__).parent / "configs/laptop.yaml"), "--data", f"{out}/noisy", "--out", f"{out}/run"]
+    behind = [*base, "--lora", f"{out}/run", "--images", str(config.images), "--posterior", f"{out}/noisy"]
     return {
         "tiny": (tiny.main, ["tiny", f"{out}/tiny"]),
         "corrupt": (corrupt.main, ["corrupt", *base, *noisy]),
         "train": (train.main, ["train", *base, *trained, "--steps", str(config.steps)]),
         "generate": (generate.main, ["generate", *made, "--out", f"{out}/images"]),
         "stop": (generate.main, ["generate", *made, "--stop", "500", "--out", f"{out}/stopped"]),
-        "posterior": (
-            generate.main,
-            ["generate", *base, "--lora", f"{out}/run", "--posterior", f"{out}/noisy", "--images", str(config.images)]
-            + ["--out", f"{out}/posterior"],
-        ),
+        "posterior": (generate.main, ["generate", *behind, "--out", f"{out}/posterior"]),
     }
