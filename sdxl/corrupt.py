@@ -58,7 +58,7 @@ class Config:
     upscale: bool = option(False, "enlarge images that are smaller than the resolution")
     skip_unreadable: bool = option(False, "leave out images that are missing or damaged")
     images: int | None = option(None, "only the first so many", metavar="COUNT")
-    seed: int = option(0, "noise and random crops follow from it and the image's key")
+    seed: int = option(0, "noise and random crops follow from it: a secret, long number if the set is given away")
     dtype: str = option("float32", "of what is stored", choices=tuple(DTYPES))
     vae_dtype: str = option("float32", "the VAE computes in; SDXL's own overflows in float16", choices=tuple(DTYPES))
     shard: int = option(512, "images a file", metavar="COUNT")

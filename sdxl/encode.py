@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ambient.randomness import generator
+from ambient.randomness import generator, lasting_noise
 from ambient.runs import UserError
 from sdxl.base import DTYPES, Base
 from sdxl.sources import Picture
@@ -106,7 +106,7 @@ class Corruptor:
                 "--vae madebyollin/sdxl-vae-fp16-fix"
             )
         t_n = torch.tensor([picture.t_n], dtype=torch.float64)
-        x_n = self.path(t_n).apply(x_0, torch.randn(x_0.shape, generator=generator(seed, f"noise of nature/{key}")))
+        x_n = self.path(t_n).apply(x_0, lasting_noise(seed, key, tuple(x_0.shape)))
         return {"x_n": self._stored(x_n), "t_n": t_n, "time_ids": time_ids[None]} | {
             name: self._stored(value) for name, value in self.text(picture.caption).items()
         }

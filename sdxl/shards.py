@@ -23,7 +23,7 @@ from sdxl.survey import ahead, decode
 if TYPE_CHECKING:
     from sdxl.corrupt import Config
 
-RECIPE = 1  # counts changes of the code that change what is written
+RECIPE = 2  # counts changes of the code that change what is written
 
 
 class Shards:

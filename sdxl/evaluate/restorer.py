@@ -151,8 +151,8 @@ def measure(job: Job, stopping: Callable[[], bool]) -> None:
         return
     text = group.together(lambda: TextEncoder(job.base, group.device))
     vae = group.together(lambda: job.vae.vae(DTYPES[job.config.vae_dtype]).to(group.device))
-    bar = tqdm(total=sum(map(len, todo)), desc="restoring", unit="image", disable=None if group.main else True)
-    with bar:
+    total, done = sum(map(len, todo)), 0
+    with tqdm(total=total, desc="restoring", unit="image", disable=None if group.main else True) as bar:
         for number, (model, images) in enumerate(zip(job.models, todo, strict=True)):
             if not images:
                 continue
@@ -161,9 +161,10 @@ def measure(job: Job, stopping: Callable[[], bool]) -> None:
                 now = images[first : first + group.size]
                 mine = now[group.rank : group.rank + 1]
                 group.together(lambda m=number, mine=mine, restorer=restorer: [_write(job, m, i, restorer) for i in mine])
+                done += len(now)
                 bar.update(len(now))
-                if any(group.gather(stopping())) and bar.n < sum(map(len, todo)):
-                    raise Interrupted(f"{bar.n} of {bar.total} images are restored") if group.main else SystemExit(130)
+                if any(group.gather(stopping())) and done < total:
+                    raise Interrupted(f"{done} of {total} restorations are done") if group.main else SystemExit(130)
 
 
 def _write(job: Job, model: int, image: int, restorer: Restorer) -> None:

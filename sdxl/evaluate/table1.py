@@ -93,5 +93,7 @@ def figure(results: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
             for axes in (left, right):
                 axes.set_xticks(list(positions.values()), [f"{level:g}" for level in positions])
                 axes.set(xlabel="t of the noise")
+        grid[0][0].set_title("bars: one standard error over images")
+        grid[0][1].set_title("bars: one standard error of the difference")
         whole.legend(*grid[0][0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     return whole

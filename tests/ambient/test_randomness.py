@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ambient.randomness import generator
+from ambient.randomness import generator, lasting_noise
 
 
 def draws(*which) -> list[float]:
@@ -48,3 +48,13 @@ def test_what_was_drawn_before_does_not_matter():
 def test_a_resumed_run_of_another_version_draws_the_same():
     """The seed of (3, "train", 7) is the first 8 bytes of sha256("3/train/7"), little-endian, halved."""
     assert generator(3, "train", 7).initial_seed() == int.from_bytes(bytes.fromhex("163335ff2d81e917"), "little") >> 1
+
+
+def test_noise_that_lasts_follows_from_seed_and_key_and_is_standard_normal():
+    noise = lasting_noise(2**200 + 1, "a", (40_000,))
+    assert noise.dtype == torch.float32
+    assert torch.equal(noise, lasting_noise(2**200 + 1, "a", (40_000,)))
+    assert not torch.equal(noise, lasting_noise(2**200, "a", (40_000,)))
+    assert abs(float((noise * lasting_noise(2**200 + 1, "b", (40_000,))).mean())) < 5 / 200  # five standard errors, as below
+    assert abs(float(noise.mean())) < 5 / 200
+    assert abs(float(noise.square().mean()) - 1) < 5 * 2**0.5 / 200
