@@ -28,6 +28,7 @@ from toy.levels import FINEST
 from toy.method import Fitted
 from toy.mnist import figures_page
 from toy.mnist.features import Features, features_of, frechet
+from toy.mnist.multistep import SecondOrder
 from toy.mnist.scoring import chunked
 from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
 from toy.pool import run_all
@@ -75,7 +76,7 @@ class SampleScore:
     def __call__(self, fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
         assert problem.clean_test is not None
         fitted, real = chunked(fitted), self.features(problem.clean_test[: self.samples])
-        made = [generate(fitted, problem, self.samples, seed=seed, steps=steps, kernel=kernels.ddim) for steps in self.steps]
+        made = [generate(fitted, problem, self.samples, seed=seed, steps=steps, kernel=SecondOrder()) for steps in self.steps]
         arrays = {"samples": made[-1][:SHOWN].numpy()}
         if fitted.stop == 0 and fitted.only_at is None:
             arrays["posterior"] = posterior_samples(fitted, problem, problem.held_out[0][:SHOWN], seed=seed).numpy()

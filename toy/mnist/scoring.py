@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ambient.kernels import ddim
 from ambient.losses import squared_norm
 from ambient.paths import Times
 from ambient.worlds import Empirical
 from toy.evaluation import generate, probes
 from toy.method import Fitted
 from toy.mnist.features import Features, frechet
+from toy.mnist.multistep import SecondOrder
 from toy.problem import Problem
 
 BELOW = (0.1, 0.2, 0.3, 0.5, 0.7, 0.85)  # of the data's noise; their mean is the sub-n mean
@@ -55,7 +55,7 @@ class ImageScore:
         row: dict[str, Any] = {"mse": mse}
         if world is not None:
             row |= {"errors": excess, "sub_n": mean_below(excess), "at_n": excess[len(BELOW)]}
-        samples = generate(chunked(fitted), problem, self.samples, seed=seed, steps=self.steps, kernel=ddim)
+        samples = generate(chunked(fitted), problem, self.samples, seed=seed, steps=self.steps, kernel=SecondOrder())
         if self.features is not None:
             row["frechet"] = frechet(self.features(samples), self.features(problem.clean_test[: self.samples]))
         arrays = {"samples": samples[:SHOWN].numpy(), "restored": restored.numpy()}

@@ -1,0 +1,33 @@
+"""DDIM of second order: an estimate of X_0 for the middle of a step, extrapolated from the two latest; one evaluation a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ambient.denoisers import Denoiser
+from ambient.kernels import Step, ddim
+from ambient.paths import Path, Times
+
+
+class SecondOrder:
+    """A kernel for one sampling after another, each from its first step to its last, with times as numbers.
+
+    With l = log(alpha / sigma), a step t -> s after one u -> t is DDIM's with h(x_t, t) replaced by
+    h_t + (l_s - l_t) / (2 (l_t - l_u)) (h_t - h_u). First steps, and those to 0, are DDIM's.
+    Source: Lu et al. 2022 (DPM-Solver++), algorithm 2.
+    """
+
+    def __init__(self) -> None:
+        self.latest: tuple[float, float, Tensor] | None = None  # a step's ends u and t, and h at u
+
+    def __call__(self, denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
+        t, s = float(t), float(s)
+        x_0_hat = middle = denoiser(x_t, t, condition)
+        if self.latest is not None and self.latest[1] == t and s > 0:
+            u, _, before = self.latest
+            at_u, at_t, at_s = (float(path.ratio(time).log()) for time in (u, t, s))
+            middle = x_0_hat + (at_t - at_s) / (2 * (at_u - at_t)) * (x_0_hat - before)
+        self.latest = (t, s, x_0_hat)
+        return ddim(lambda x_t, t, condition=None: middle, x_t, path=path, t=t, s=s)._replace(x_0_hat=x_0_hat)
