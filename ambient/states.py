@@ -20,9 +20,10 @@ def pack(state: Any) -> bytes:
 
     def bare(value: Any) -> Any:
         if isinstance(value, Tensor):
-            name = str(len(tensors))
-            tensors[name] = value.detach().cpu().contiguous().clone()  # clones: tensors that share memory are refused
-            return {"tensor": name}
+            name, columns = str(len(tensors)), value.ndim >= 2 and not value.is_contiguous() and value.mT.is_contiguous()
+            rows = value.detach().mT if columns else value.detach()
+            tensors[name] = rows.cpu().contiguous().clone()  # clones: tensors that share memory are refused
+            return {"tensor": name, "columns": columns}  # by columns or by rows: products differ in their last bits
         if isinstance(value, dict):
             return {"dict": [[key, bare(entry)] for key, entry in value.items()]}  # pairs: keys may be numbers
         if isinstance(value, (list, tuple)):
@@ -37,13 +38,16 @@ def unpack(payload: bytes) -> Any:
     """The inverse of `pack`; tensors on the CPU."""
     length = int.from_bytes(payload[:8], "little")  # of the header, by the format
     skeleton = json.loads(json.loads(payload[8 : 8 + length])["__metadata__"][SKELETON])
-    tensors = load(payload)
+    tensors = {name: value.clone() for name, value in load(payload).items()}  # on aligned addresses, which decide last bits
 
     def whole(value: Any) -> Any:
         if isinstance(value, list):
             return [whole(entry) for entry in value]
+        if isinstance(value, dict) and "tensor" in value:
+            found = tensors[value["tensor"]]
+            return found.mT if value["columns"] else found
         if isinstance(value, dict):
-            return tensors[value["tensor"]] if "tensor" in value else {key: whole(entry) for key, entry in value["dict"]}
+            return {key: whole(entry) for key, entry in value["dict"]}
         return value
 
     return whole(skeleton)

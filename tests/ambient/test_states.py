@@ -22,6 +22,8 @@ def test_what_a_checkpoint_holds_comes_back():
     }
     found = unpack(pack(state))
     assert torch.equal(found["weights"]["transposed, of the same memory"], SHARED.T)
+    assert found["weights"]["transposed, of the same memory"].stride() == SHARED.T.stride()
+    assert all(value.data_ptr() % 64 == 0 for value in found["weights"].values())
     assert found["moments"][0][0].dtype == torch.bfloat16
     assert torch.equal(found["moments"][0][0], SHARED.to(torch.bfloat16))
     assert found["moments"][0][1] is None
