@@ -92,6 +92,11 @@ def read(file: Path) -> dict[str, Tensor]:
         raise UserError(f"{file} is damaged, or no safetensors file") from error
 
 
+def rank(state: dict[str, Tensor]) -> int:
+    """Of the adapters in `weights`."""
+    return min(next(iter(state.values())).shape)
+
+
 def check(file: Path, *, base: str) -> None:
     """Raises: UserError for a file that cannot be read, or a LoRA that says it was trained on another base."""
     trained_on = about(file).get("base", base)

@@ -9,6 +9,7 @@ noise, and 24 images are far too few. The same command goes on where it was stop
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> None:
     for name, (command, words) in stages(config).items():
         if name == "tiny" and (out / "tiny").exists():
             continue
-        print(f"\n$ python -m sdxl {' '.join(words)}", flush=True)
+        print(f"\n$ python -m sdxl {shlex.join(words)}", flush=True)
         command(words[1:])
     print(f"\nall of it took {time.monotonic() - begun:.0f} s; look at {out / 'images/sheet.png'}")
 

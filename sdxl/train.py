@@ -19,7 +19,7 @@ import torch
 
 from ambient.config import nearest, option, parse
 from ambient.runs import Run, UserError, stop_requests
-from sdxl import cost
+from sdxl import cost, lora
 from sdxl.base import DTYPES, SDXL, Base, find, quiet
 from sdxl.group import Group
 from sdxl.noisy_set import NoisySet
@@ -87,7 +87,9 @@ class Config:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"--{name.replace('_', '-')} must not be negative; got {getattr(self, name)}")
         if not (0 < self.learning_rate < 1 and 0 < self.alpha < math.inf):
-            raise ValueError("--learning-rate lies between 0 and 1, --alpha is positive")
+            raise ValueError(
+                f"--learning-rate must lie between 0 and 1, --alpha be positive; got {self.learning_rate}, {self.alpha}"
+            )
         if self.min_snr and self.space != "eps":
             raise ValueError("--min-snr is a weight in units of eps; take --space eps")
         if self.collapse != 0 and not self.collapse > 1:
@@ -117,6 +119,7 @@ def main(argv: list[str]) -> None:
         base = group.together(lambda: find(config.base, parts=parts))
         vae = group.together(lambda: find(config.vae, parts=("vae",))) if config.vae else base
         data = group.together(lambda: checked(config, base, vae, group))
+        group.together(lambda: data.verify(rank=group.rank, size=group.size))
         if config.dry_run:
             lines = group.on_main(lambda: plan(config, base, data, group))
             return group.say("\n".join(lines or []))
@@ -145,6 +148,15 @@ def checked(config: Config, base: Base, vae: Base, group: Group) -> NoisySet:
         raise UserError(f"{config.data} was made with another noise schedule than that of {config.base}; corrupt again with it")
     if (vae.folder / "vae").is_dir() and data.manifest["vae"] != vae.fingerprint("vae"):
         raise UserError(f"{config.data} was made with another VAE than that of {config.vae or config.base}; name it with --vae")
+    for part, fingerprint in data.manifest.get("identity", {}).get("text", {}).items():
+        if (base.folder / part).is_dir() and base.fingerprint(part) != fingerprint:
+            raise UserError(
+                f"{config.data} has its captions from another {part} than that of {config.base}; corrupt again with it"
+            )
+    if config.start_from:
+        rank = lora.rank(lora.read(lora.find(config.start_from)))
+        if rank != config.rank:
+            raise UserError(f"{config.start_from} is of rank {rank}; take --rank {rank}")
     together = config.micro_batch * group.size
     if config.batch % together:
         raise UserError(
@@ -168,4 +180,3 @@ def plan(config: Config, base: Base, data: NoisySet, group: Group) -> list[str]:
         f"predicts: {base.prediction()}",
     ]
     return lines + cost.plan(config, base, data)
-

@@ -133,6 +133,9 @@ def test_a_second_stage_starts_from_the_first(tiny_base, small_set, tmp_path):
     first, second, alone = (lora.read(tmp_path / name / lora.FILE) for name in ("first", "second", "alone"))
     assert same(first, second)
     assert not same(first, alone)
+    wrong = ["--start-from", tmp_path / "first", "--rank", 8]
+    assert "take --rank 4" in refusal(*words(tiny_base, small_set, tmp_path / "other", *wrong))
+    assert not (tmp_path / "other").exists()
 
 
 def test_training_lowers_the_loss(tiny_base, tmp_path):
@@ -249,6 +252,12 @@ def test_mistakes_in_the_set(tiny_base, small_set, tmp_path):
 
     assert "holds no noisy set" in refusal(*words(tiny_base, tmp_path, tmp_path / "run"))
     assert "--data is missing" in refusal("train", "--base", tiny_base.folder)
+    shard = next(small_set.glob("shard_*"))
+    right = shard.read_bytes()
+    shard.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    assert "is damaged" in refusal(*words(tiny_base, small_set, tmp_path / "run"))
+    shard.write_bytes(right)
+    assert "another text_encoder" in with_manifest(identity={"text": {"text_encoder": "0" * 16}})
     assert "another VAE" in with_manifest(vae="0" * 16)
     assert "another noise schedule" in with_manifest(schedule="0" * 16)
     assert "format 99" in with_manifest(format=99)
