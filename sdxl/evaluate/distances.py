@@ -48,7 +48,8 @@ def frechet(x: Tensor, y: Tensor) -> float:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torchmetrics, about what it computes with
-        metric: Any = FrechetInceptionDistance(feature=_Given(x.shape[1])).set_dtype(torch.float64)
+        alone: Any = {"sync_on_compute": False}  # it would wait for other processes, which do not compute
+        metric: Any = FrechetInceptionDistance(feature=_Given(x.shape[1]), **alone).set_dtype(torch.float64)
         for rows, real in ((x, True), (y, False)):
             for part in rows.double().split(CHUNK):
                 metric.update(part, real=real)

@@ -164,7 +164,10 @@ def test_stopped_and_gone_on_with_it_ends_in_the_same_numbers(finished, tiny_bas
     write = restorer._write
     monkeypatch.setattr(restorer, "_write", lambda *given: (made.append(given), write(*given)))
 
-    stopping = contextmanager(lambda: iter([lambda: len(made) == 4]))
+    @contextmanager
+    def stopping():
+        yield lambda: len(made) == 4
+
     with monkeypatch.context() as patched:
         patched.setattr(restoration, "stop_requests", stopping)
         with pytest.raises(Interrupted, match="4 of 9"):
