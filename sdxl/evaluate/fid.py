@@ -192,6 +192,7 @@ def figure(config: Config, rows: list[dict[str, Any]]) -> Any:
             axes.set(title=f"{title} ({config.extractor})", xlabel="$t_n$ of the training images")
             if not any(row["t_n"] is not None for row in rows):
                 axes.set(xticks=[], xlabel="no $t_n$ is known of these sets")
-            axes.set_ylim(bottom=min(0, *axes.get_ylim()))
+            values = [row[key] for row in rows]
+            axes.set_ylim(1.1 * min(0, *values), 1.1 * max(0, *values) or None)
         whole.legend(*pair[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     return whole
