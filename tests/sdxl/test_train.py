@@ -95,7 +95,7 @@ def test_checkpoints_hold_the_lora_alone(tiny_base, small_set, tmp_path):
     files = sorted((tmp_path / "run/checkpoints").iterdir())
     assert [int(file.name[5:14]) for file in files] == [4, 6, 7]
     weights = sum(value.numel() for value in newest(tmp_path / "run")["lora"].values())
-    assert files[-1].stat().st_size < 4 * 3 * weights + 150_000  # weights and two moments in float32, and the header
+    assert files[-1].stat().st_size < 4 * 3 * weights + 250_000  # weights and two moments in float32, and the header
     assert all(value.dtype == torch.float32 for value in newest(tmp_path / "run")["lora"].values())
 
 
@@ -310,6 +310,7 @@ def test_ten_kills_at_random_change_nothing(tiny_base, small_set, tmp_path):
         process.communicate()
         killed += 1
     process = start(tiny_base, small_set, tmp_path / "parts", "--steps", 60)
-    assert process.wait() == 0
+    process.communicate()
+    assert process.returncode == 0
     assert same(newest(tmp_path / "whole")["lora"], newest(tmp_path / "parts")["lora"])
     assert same(newest(tmp_path / "whole")["optimiser"], newest(tmp_path / "parts")["optimiser"])
