@@ -12,7 +12,7 @@
 #SBATCH --open-mode=append
 
 set -euo pipefail
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)  # all is read: head would end scontrol early, and pipefail the job
 
 # 24 hours are 1440 minutes: saved and left ten before SLURM's end. --batch must be a multiple of the processes, here 16.
 srun torchrun \
