@@ -174,6 +174,11 @@ def write_atomically(path: Path, payload: bytes) -> None:
         raise
 
 
+def cache_folder() -> Path:
+    """Where what is computed once is kept: $EXACT_AMBIENT_CACHE, or ~/.cache/exact-ambient."""
+    return Path(os.environ.get("EXACT_AMBIENT_CACHE") or Path.home() / ".cache" / "exact-ambient")
+
+
 def digest(payload: bytes) -> str:
     """Sixteen hex digits of SHA-256."""
     return hashlib.sha256(payload).hexdigest()[:16]

@@ -133,6 +133,12 @@ def find(source: str, *, parts: tuple[str, ...], revision: str | None = None) ->
     return Base(fetch(source, ["model_index.json", *wanted], example=SDXL, revision=revision))
 
 
+def find_with_vae(source: str, vae: str | None, *, parts: tuple[str, ...]) -> tuple[Base, Base]:
+    """The named parts, and the VAE of its own source or else of the same. Raises: as `find`."""
+    base = find(source, parts=parts if vae else (*parts, "vae"))
+    return base, find(vae, parts=("vae",)) if vae else base
+
+
 def fetch(source: str, files: list[str], *, example: str, revision: str | None = None) -> Path:
     """A folder, or the named files of a hub repository. Raises: UserError if neither can be had."""
     if Path(source).is_dir():

@@ -22,7 +22,7 @@ from typing import Any
 
 from ambient.config import nearest, option, parse
 from ambient.runs import Run, UserError, stop_requests
-from sdxl.base import DTYPES, SDXL, Base, find, quiet
+from sdxl.base import DTYPES, SDXL, Base, find_with_vae, quiet
 from sdxl.encode import CROPS, PARTS, shapes
 from sdxl.group import Group
 from sdxl.shards import Shards
@@ -100,8 +100,7 @@ def main(argv: list[str]) -> None:
 
 def prepare(config: Config, group: Group) -> Shards:
     """Everything read and checked, nothing written."""
-    base = group.together(lambda: find(config.base, parts=(*PARTS, "scheduler", *(() if config.vae else ("vae",)))))
-    vae = group.together(lambda: find(config.vae, parts=("vae",)) if config.vae else base)
+    base, vae = group.together(lambda: find_with_vae(config.base, config.vae, parts=(*PARTS, "scheduler")))
     sizes = group.together(lambda: shapes(base, vae, config.resolution))
     pictures = group.together(lambda: checked(config, base, group))
     seen = survey(pictures, group, config.batch)

@@ -35,8 +35,12 @@ def picture(vae: Any, x_0: Tensor, name: str) -> Any:
             f"the VAE's image {name} is not finite: SDXL's overflows in float16; take --dtype float32, or "
             "--vae madebyollin/sdxl-vae-fp16-fix"
         )
-    bytes_ = (255 * (pixels / 2 + 0.5).clamp(0, 1)).round().to(torch.uint8)
-    return Image.fromarray(bytes_.permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(to_bytes(pixels).permute(1, 2, 0).cpu().numpy())
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """[-1, 1] -> uint8, as images are written."""
+    return (255 * (pixels / 2 + 0.5).clamp(0, 1)).round().to(torch.uint8)
 
 
 def save(image: Any, file: Path) -> None:

@@ -9,7 +9,6 @@ nothing out of date can be picked up; the folder may be deleted at any time.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,9 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from tqdm import tqdm
 
-from ambient.runs import Interrupted, UserError, write_atomically
+from ambient.runs import UserError, cache_folder, write_atomically
 from sdxl.extract import Extractor
 from sdxl.folder import Images
 from sdxl.group import Group
@@ -29,11 +27,6 @@ SHARD = 256  # images a file
 NAMES = ("features", "extremes")
 
 
-def cache() -> Path:
-    """Where what is computed once is kept."""
-    return Path(os.environ.get("EXACT_AMBIENT_CACHE") or Path.home() / ".cache" / "exact-ambient")
-
-
 def features(
     images: Images, extractor: Extractor, group: Group, *, batch: int = 16, stopping: Callable[[], bool] = lambda: False
 ) -> Tensor:
@@ -41,21 +34,19 @@ def features(
 
     Raises: UserError for features that are not finite, and for a file of the cache that holds others; Interrupted.
     """
-    folder = cache() / "features" / f"{images.fingerprint}-{extractor.fingerprint}"
+    folder = cache_folder() / "features" / f"{images.fingerprint}-{extractor.fingerprint}"
     shards = [range(i, min(i + SHARD, len(images))) for i in range(0, len(images), SHARD)]
     group.on_main(lambda: folder.mkdir(parents=True, exist_ok=True))
     about = {"images": images.fingerprint, "extractor": extractor.fingerprint}
     todo = group.by_main(lambda: [i for i, rows in enumerate(shards) if _read(folder, i, about, len(rows)) is None])
-    total, done = sum(len(shards[i]) for i in todo), 0
-    with tqdm(total=total, desc=f"features of {images.source}", unit="image", disable=None if group.main else True) as bar:
-        for first in range(0, len(todo), group.size):
-            now = todo[first : first + group.size]
-            mine = now[group.rank : group.rank + 1]
-            group.together(lambda mine=mine: [_write(folder, i, about, shards[i], images, extractor, batch) for i in mine])
-            done += sum(len(shards[i]) for i in now)
-            bar.update(done - bar.n)
-            if any(group.gather(stopping())) and done < total:
-                raise Interrupted(f"{done} of {total} images have features") if group.main else SystemExit(130)
+    group.in_rounds(
+        group.split(todo),
+        lambda i: _write(folder, i, about, shards[i], images, extractor, batch),
+        stopping=stopping,
+        doing=f"features of {images.source}",
+        unit="images have features",
+        weigh=lambda i: len(shards[i]),
+    )
     found = group.together(lambda: [_known(folder, i, about, len(rows)) for i, rows in enumerate(shards)])
     group.together(lambda: _check_range(images, torch.cat([extremes for _, extremes in found])))
     return torch.cat([part for part, _ in found])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ambient.runs import UserError, digest
+from sdxl.decode import to_bytes
 from sdxl.encode import fit
 from sdxl.group import Group
 from sdxl.sources import Columns, Picture, pictures
@@ -58,11 +59,6 @@ class Images:
         """For the manifest of a result."""
         where = Path(self.source).name if Path(self.source).is_dir() else self.source
         return {"source": where, "images": len(self), "size": list(self.size), "fingerprint": self.fingerprint}
-
-
-def to_bytes(pixels: Tensor) -> Tensor:
-    """[-1, 1] -> uint8, as images are written."""
-    return (255 * (pixels / 2 + 0.5).clamp(0, 1)).round().to(torch.uint8)
 
 
 def opened(

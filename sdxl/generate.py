@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from ambient.config import nearest, option, parse
-from ambient.runs import Run, stop_requests
+from ambient.runs import stop_requests
 from sdxl.base import DTYPES, SDXL, quiet
 from sdxl.group import Group
 from sdxl.job import Job
@@ -76,21 +76,7 @@ def main(argv: list[str]) -> None:
         job = group.together(lambda: Job(config, group))
         if config.dry_run:
             return group.say("\n".join(job.plan()))
-        run = group.on_main(lambda: open_run(config.out, job))
-        try:
-            from sdxl.painter import paint  # the models take seconds to import
+        from sdxl.painter import paint  # the models take seconds to import
 
-            with stop_requests() as stopping:
-                paint(job, group, stopping)
-            if run is not None:
-                run.finish()
-        finally:
-            if run is not None:
-                run.close()
-
-
-def open_run(out: str, job: Job) -> Run:
-    """The folder of the images, ours alone."""
-    run = Run(out, job.identity())
-    run.checkpoints.rmdir()  # the images are what is gone on from
-    return run
+        with group.results(config.out, job.identity()), stop_requests() as stopping:
+            paint(job, group, stopping)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+from tqdm import tqdm
 
-from ambient.runs import UserError
+from ambient.runs import Interrupted, Run, UserError
 
 T = TypeVar("T")
 INTACT = "; what was written before is intact: mend it and run the same command"
@@ -44,9 +47,10 @@ class Group:
         return self.state.device or torch.device("cpu")
 
     def say(self, text: str) -> None:
-        """Print, once."""
+        """Print, once; in one piece, which print under python -u does not, so that lines of processes are not mixed."""
         if self.main:
-            print(text, flush=True)
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
 
     def together(self, work: Callable[[], T]) -> T:
         """Our result of `work`, which every process does; where one fails, all end, and the first tells why.
@@ -79,6 +83,55 @@ class Group:
         if self.size > 1:
             torch.distributed.all_reduce(values)
         return values
+
+    def split(self, items: Sequence[T]) -> list[Sequence[T]]:
+        """Rounds of items, at most one for each process."""
+        return [items[first : first + self.size] for first in range(0, len(items), self.size)]
+
+    def in_rounds(
+        self,
+        rounds: Sequence[Sequence[T]],
+        work: Callable[[T], object],
+        *,
+        stopping: Callable[[], bool],
+        doing: str,
+        unit: str = "images are done",
+        weigh: Callable[[T], int] = lambda _: 1,
+    ) -> None:
+        """work(item), each process its item of a round, so that no failure waits long; a bar over what items `weigh`.
+
+        Raises: Interrupted, in the first process, if one of them was asked to stop before the end; as `together`.
+        """
+        total, done = sum(weigh(item) for now in rounds for item in now), 0
+        with tqdm(total=total, desc=doing, unit="image", disable=None if self.main else True) as bar:
+            for now in rounds:
+                self.together(lambda mine=now[self.rank : self.rank + 1]: [work(item) for item in mine])
+                step = sum(map(weigh, now))
+                done += step
+                bar.update(step)
+                if any(self.gather(stopping())) and done < total:
+                    raise Interrupted(f"{done} of {total} {unit}") if self.main else SystemExit(130)
+
+    @contextmanager
+    def results(self, out: str, identity: dict[str, Any]) -> Iterator[None]:
+        """The folder of results, ours alone, DONE at the end. They are what is gone on from: there are no checkpoints.
+
+        Raises: as `Run`, in all processes.
+        """
+
+        def opened() -> Run:
+            run = Run(out, identity)
+            run.checkpoints.rmdir()
+            return run
+
+        run = self.on_main(opened)
+        try:
+            yield
+            if run is not None:
+                run.finish()
+        finally:
+            if run is not None:
+                run.close()
 
     def end_if(self, reasons: list[str]) -> None:
         """End all processes if there is a reason. All must call it with the same ones."""

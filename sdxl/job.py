@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ambient.runs import UserError, digest
 from sdxl import lora, sampling
-from sdxl.base import dtype_of, find
+from sdxl.base import dtype_of, find_with_vae
 from sdxl.encode import PARTS
 from sdxl.group import Group
 from sdxl.noisy_set import NoisySet
@@ -30,8 +30,7 @@ class Job:
         self.noisy = NoisySet(config.posterior) if config.posterior else None
         self.captions = [] if self.noisy or config.null_caption else captions(config.prompt, config.prompts)
         text = () if self.noisy else PARTS
-        self.base = find(config.base, parts=("unet", "scheduler", *text, *(() if config.vae else ("vae",))))
-        self.vae = find(config.vae, parts=("vae",)) if config.vae else self.base
+        self.base, self.vae = find_with_vae(config.base, config.vae, parts=("unet", "scheduler", *text))
         self.prints = {"base": self.base.fingerprint("unet"), "vae": self.vae.fingerprint("vae")}
         self.prints |= {part: self.base.fingerprint(part) for part in text}
         self.lora = lora.find(config.lora) if config.lora else None

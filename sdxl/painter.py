@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from ambient.runs import Interrupted, UserError, write_atomically
+from ambient.runs import UserError, write_atomically
 from sdxl import lora, sampling
 from sdxl.base import denoiser, guided
 from sdxl.decode import picture, save, sheet
@@ -101,15 +100,7 @@ def make(job: Job, todo: list[list[int]], group: Group, stopping: Callable[[], b
     """
     painter = group.together(lambda: Painter(job, group.device))
     say_cut(painter, job, group)
-    total, done = sum(map(len, todo)), 0
-    with tqdm(total=total, desc="generating", unit="image", disable=None if group.main else True) as bar:
-        for first in range(0, len(todo), group.size):
-            now = todo[first : first + group.size]
-            group.together(lambda mine=now[group.rank : group.rank + 1]: [write(painter, batch) for batch in mine])
-            done += sum(map(len, now))
-            bar.update(done - bar.n)
-            if any(group.gather(stopping())) and done < total:
-                raise Interrupted(f"{done} of {total} images are done") if group.main else SystemExit(130)
+    group.in_rounds(group.split(todo), lambda batch: write(painter, batch), stopping=stopping, doing="generating", weigh=len)
 
 
 def say_cut(painter: Painter, job: Job, group: Group) -> None:
@@ -137,6 +128,13 @@ def whole(file: Path) -> bool:
         return stream.read() == END
 
 
+def refuse_missing(files: list[Path], out: str) -> None:
+    """Raises: UserError where a picture of another process is not here, or not whole."""
+    lost = next((file for file in files if not whole(file)), None)
+    if lost is not None:
+        raise UserError(f"{lost} is not here: do all processes see the folder {out}?")
+
+
 def write(painter: Painter, images: list[int]) -> None:
     """Make a batch, and write what is not there yet."""
     for i, image in zip(images, painter(images), strict=True):
@@ -145,11 +143,9 @@ def write(painter: Painter, images: list[int]) -> None:
 
 
 def seal(job: Job) -> None:
-    """Manifest and contact sheet. Raises: UserError where an image of another process is not here."""
+    """Manifest and contact sheet. Raises: as `refuse_missing`."""
     files = [job.file(i) for i in range(job.config.images)]
-    lost = [file for file in files if not whole(file)]
-    if lost:
-        raise UserError(f"{lost[0]} is not here: do all processes see the folder {job.config.out}?")
+    refuse_missing(files, job.config.out)
     images = [job.about(i) for i in range(job.config.images)]
     trained = {"lora": lora.about(job.lora)} if job.lora else {}
     manifest = {"config": asdict(job.config), "identity": job.identity(), **trained, "images": images}

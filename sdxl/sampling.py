@@ -45,8 +45,13 @@ def stretch(times: list[float], *, start: float | None = None, stop: float = 0.0
 
 
 def noise_of(images: list[int], shape: tuple[int, ...] | torch.Size, *, seed: int) -> Callable[[int], Tensor]:
-    """Standard normal noise (B, *shape), each image's own: draw 0 is the noise to start from, draw i + 1 that of step i."""
-    return lambda draw: torch.stack([torch.randn(shape, generator=generator(seed, f"image {i}", draw)) for i in images])
+    """As `noise_from`, of images by number: draw 0 is the noise to start from, draw i + 1 that of step i."""
+    return noise_from([f"image {i}" for i in images], shape, seed=seed)
+
+
+def noise_from(streams: list[str], shape: tuple[int, ...] | torch.Size, *, seed: int) -> Callable[[int], Tensor]:
+    """Standard normal noise (B, *shape) by draw, each sample's own: it follows from (seed, its stream, draw) alone."""
+    return lambda draw: torch.stack([torch.randn(shape, generator=generator(seed, stream, draw)) for stream in streams])
 
 
 @torch.no_grad()

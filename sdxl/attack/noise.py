@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from ambient.config import nearest, option, parse
-from ambient.runs import Run, UserError, stop_requests
+from ambient.runs import UserError, stop_requests
 from sdxl.base import DTYPES, SDXL, quiet
 from sdxl.group import Group
 from sdxl.sampling import STEPS
@@ -75,12 +75,5 @@ def main(argv: list[str]) -> None:
         group.together(lambda: plan.take(seen))
         if config.dry_run:
             return group.say("\n".join(plan.lines()))
-        run = group.on_main(lambda: Run(config.out, plan.identity()))
-        try:
-            with stop_requests() as stopping:
-                carry_out(plan, group, stopping)
-            if run is not None:
-                run.finish()
-        finally:
-            if run is not None:
-                run.close()
+        with group.results(config.out, plan.identity()), stop_requests() as stopping:
+            carry_out(plan, group, stopping)

@@ -5,7 +5,6 @@ Paper: Sec. 4.1, 4.4, Figs. 2, 3, 8.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from ambient.denoisers import Denoiser
 from ambient.paths import Path
-from ambient.randomness import generator
 from sdxl import sampling
 
 
@@ -23,11 +21,6 @@ class Attacked(NamedTuple):
     x_t: Tensor
     one_step: Tensor
     samples: Tensor
-
-
-def noise_for(keys: list[str], shape: tuple[int, ...] | torch.Size, *, seed: int, what: str) -> Callable[[int], Tensor]:
-    """Standard normal noise (B, *shape), each image's own: what it draws follows from (seed, what, its key) alone."""
-    return lambda draw: torch.stack([torch.randn(shape, generator=generator(seed, f"{what}/{key}", draw)) for key in keys])
 
 
 @torch.no_grad()
@@ -49,10 +42,11 @@ def attack(
     Two models attacked with one seed see the same noise, so that they can be compared image by image. `times`: of a sampler from
     pure noise to 0, of which those below t are taken. A DDIM step draws nothing: all its samples from one x_t are the same.
     """
-    x_t = path(t).apply(x_0, noise_for(keys, x_0.shape[1:], seed=seed, what=f"attack at {t:g}")(0).to(x_0))
+    shape = x_0.shape[1:]
+    x_t = path(t).apply(x_0, sampling.noise_from([f"attack at {t:g}/{key}" for key in keys], shape, seed=seed)(0).to(x_0))
     grid = sampling.stretch(times, start=t)
     found = []
     for j in range(samples):
-        noise = noise_for(keys, x_0.shape[1:], seed=seed, what=f"sample {j} at {t:g}")
+        noise = sampling.noise_from([f"sample {j} at {t:g}/{key}" for key in keys], shape, seed=seed)
         found.append(sampling.latents(denoiser, x_t, grid, path=path, kernel=kernel, noise=noise, condition=condition or {}))
     return Attacked(x_t, denoiser(x_t, t, condition), torch.stack(found) if found else x_0.new_empty(0, *x_0.shape))

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from ambient.runs import Interrupted, UserError, digest, write_atomically
+from ambient.runs import UserError, digest, write_atomically
 from sdxl import encode, lora, sampling, survey
 from sdxl.attack.restore import Attacked, attack
 from sdxl.attack.strips import strip
-from sdxl.base import denoiser, dtype_of, find
+from sdxl.base import denoiser, dtype_of, find_with_vae
 from sdxl.decode import picture, save, sheet
 from sdxl.group import Group
-from sdxl.painter import whole
+from sdxl.painter import refuse_missing, whole
 from sdxl.sources import Columns, pictures
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ class Plan:
         self.pictures = pictures(config.data, columns, caption=caption, t_n=0, count=config.images)
         if len(self.pictures) < group.size:
             raise UserError(f"{len(self.pictures)} images are fewer than there are processes ({group.size}); start fewer")
-        self.base = find(config.base, parts=("unet", "scheduler", *encode.PARTS, *(() if config.vae else ("vae",))))
-        self.vae = find(config.vae, parts=("vae",)) if config.vae else self.base
+        self.base, self.vae = find_with_vae(config.base, config.vae, parts=("unet", "scheduler", *encode.PARTS))
         self.prints = {part: self.base.fingerprint(part) for part in ("unet", *encode.PARTS)}
         self.prints["vae"] = self.vae.fingerprint("vae")
         self.lora = lora.find(config.lora) if config.lora else None
@@ -142,15 +140,8 @@ def carry_out(plan: Plan, group: Group, stopping: Callable[[], bool]) -> None:
     """
     todo = group.by_main(lambda: _unfinished(plan))
     if todo:
-        attacker, done = group.together(lambda: Attacker(plan, group.device)), 0
-        with tqdm(total=len(todo), desc="attacking", unit="image", disable=None if group.main else True) as bar:
-            for first in range(0, len(todo), group.size):
-                now = todo[first : first + group.size]
-                group.together(lambda mine=now[group.rank : group.rank + 1]: [attacker(image) for image in mine])
-                done += len(now)
-                bar.update(len(now))
-                if any(group.gather(stopping())) and done < len(todo):
-                    raise Interrupted(f"{done} of {len(todo)} images are done") if group.main else SystemExit(130)
+        attacker = group.together(lambda: Attacker(plan, group.device))
+        group.in_rounds(group.split(todo), attacker, stopping=stopping, doing="attacking")
     group.on_main(lambda: _seal(plan))
     group.say(f"{len(plan.pictures)} images attacked, {len(todo)} of them now -> {plan.config.out}")
 
@@ -165,10 +156,8 @@ def _unfinished(plan: Plan) -> list[int]:
 
 
 def _seal(plan: Plan) -> None:
-    """Manifest and contact sheet. Raises: UserError where a result of another process is not here."""
-    lost = [file for i in range(len(plan.pictures)) for file in plan.files(i) if not whole(file)]
-    if lost:
-        raise UserError(f"{lost[0]} is not here: do all processes see the folder {plan.config.out}?")
+    """Manifest and contact sheet. Raises: as `refuse_missing`."""
+    refuse_missing([file for i in range(len(plan.pictures)) for file in plan.files(i)], plan.config.out)
     out = Path(plan.config.out)
     images = [
         {

@@ -11,7 +11,7 @@ from torch import Tensor
 from ambient.denoisers import Denoiser
 from ambient.losses import squared_norm
 from ambient.paths import Path
-from ambient.randomness import generator
+from sdxl.sampling import noise_from
 
 
 class Mean(NamedTuple):
@@ -24,8 +24,7 @@ class Mean(NamedTuple):
 
 def noise(keys: list[str], levels: list[float], shape: tuple[int, ...] | torch.Size, *, seed: int) -> Tensor:
     """Of each image at its level, (B, *shape): from (seed, key, t) alone, so that all models restore the same."""
-    draws = [generator(seed, f"restoration at {t:g}/{key}") for key, t in zip(keys, levels, strict=True)]
-    return torch.stack([torch.randn(shape, generator=draw) for draw in draws])
+    return noise_from([f"restoration at {t:g}/{key}" for key, t in zip(keys, levels, strict=True)], shape, seed=seed)(0)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ambient.config import option, parse
-from ambient.runs import Run, UserError, stop_requests
+from ambient.runs import UserError, stop_requests
 from sdxl import extract
 from sdxl.base import quiet
 from sdxl.evaluate import tables
@@ -80,24 +80,11 @@ def main(argv: list[str]) -> None:
         group.together(lambda: check(config, reference, sets, width))
         if config.dry_run:
             return group.say("\n".join([*(f"{key}: {value}" for key, value in identity.items()), f"features: {width}"]))
-        run = group.on_main(lambda: open_run(config.out, identity))
-        try:
+        with group.results(config.out, identity):
             with stop_requests() as stopping:
                 real, *fake = [features(s, eye, group, batch=config.batch, stopping=stopping) for s in (reference, *sets)]
             group.on_main(lambda: report(config, identity, real, fake, sets))
-            if run is not None:
-                run.finish()
-        finally:
-            if run is not None:
-                run.close()
         group.say((Path(config.out) / "table.md").read_text() + f"-> {config.out}")
-
-
-def open_run(out: str, identity: dict[str, Any]) -> Run:
-    """The folder of the results, ours alone; features are kept elsewhere."""
-    run = Run(out, identity)
-    run.checkpoints.rmdir()
-    return run
 
 
 def identity_of(config: Config, reference: Images, sets: list[Images], eye: extract.Extractor) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ambient.config import option, parse
-from ambient.runs import Run, stop_requests, write_atomically
+from ambient.runs import stop_requests, write_atomically
 from sdxl.base import quiet
 from sdxl.evaluate.matches import Found, Sets, draw, measure, table
 from sdxl.extract import find
@@ -63,15 +63,9 @@ def main(argv: list[str]) -> None:
         identity: dict[str, Any] = {"seed": config.seed, "top": config.top, "extractor": extractor.fingerprint, **sets.about()}
         if config.dry_run:
             return group.say("\n".join(f"{key}: {value}" for key, value in (asdict(config) | identity).items()))
-        run = group.on_main(lambda: Run(config.out, identity))
-        try:
+        with group.results(config.out, identity):
             found = measure(sets, extractor, group, stopping)
             group.on_main(lambda: write(config, identity, found, sets))
-            if run is not None:
-                run.finish()
-        finally:
-            if run is not None:
-                run.close()
 
 
 def write(config: Config, identity: dict[str, Any], found: Found, sets: Sets) -> None:

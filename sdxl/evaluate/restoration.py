@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ambient.config import nearest, option, parse
-from ambient.runs import Run, UserError, stop_requests
+from ambient.runs import UserError, stop_requests
 from sdxl.base import DTYPES, SDXL, quiet
 from sdxl.evaluate import table1
 from sdxl.evaluate.denoising import mean
@@ -79,24 +79,11 @@ def main(argv: list[str]) -> None:
         identity = group.together(job.identity)
         if config.dry_run:
             return group.say("\n".join(f"{key}: {value}" for key, value in (asdict(config) | identity).items()))
-        run = group.on_main(lambda: open_run(config.out, identity))
-        try:
+        with group.results(config.out, identity):
             with stop_requests() as stopping:
                 measure(job, stopping)
             group.on_main(lambda: table1.write(Path(config.out), results_of(job, identity)))
-            if run is not None:
-                run.finish()
-        finally:
-            if run is not None:
-                run.close()
         group.say((Path(config.out) / "table.md").read_text() + f"-> {config.out}")
-
-
-def open_run(out: str, identity: dict[str, Any]) -> Run:
-    """The folder of the results, ours alone; the errors are what is gone on from."""
-    run = Run(out, identity)
-    run.checkpoints.rmdir()
-    return run
 
 
 def results_of(job: Any, identity: dict[str, Any]) -> dict[str, Any]:

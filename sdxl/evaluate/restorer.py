@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from ambient.runs import Interrupted, UserError, digest, write_atomically
+from ambient.runs import UserError, digest, write_atomically
 from sdxl import lora
-from sdxl.base import DTYPES, denoiser, dtype_of, find
+from sdxl.base import DTYPES, denoiser, dtype_of, find_with_vae
 from sdxl.decode import picture
 from sdxl.encode import PARTS, TextEncoder, fit, latent, shapes
 from sdxl.evaluate.denoising import noise, restored, square_error
@@ -48,9 +48,8 @@ class Job:
 
     def __init__(self, config: Config, group: Group):
         self.config, self.group = config, group
-        wanted = ("unet", "scheduler", *PARTS, *(() if config.vae else ("vae",)))
-        self.base = group.together(lambda: find(config.base, parts=wanted))
-        self.vae = group.together(lambda: find(config.vae, parts=("vae",)) if config.vae else self.base)
+        wanted = ("unet", "scheduler", *PARTS)
+        self.base, self.vae = group.together(lambda: find_with_vae(config.base, config.vae, parts=wanted))
         self.path, self.dtype = self.base.path(), dtype_of(config.dtype, group.device)
         self.levels = sorted(map(float, config.levels), reverse=True)
         self.models = group.together(self._check)
@@ -151,20 +150,11 @@ def measure(job: Job, stopping: Callable[[], bool]) -> None:
         return
     text = group.together(lambda: TextEncoder(job.base, group.device))
     vae = group.together(lambda: job.vae.vae(DTYPES[job.config.vae_dtype]).to(group.device))
-    total, done = sum(map(len, todo)), 0
-    with tqdm(total=total, desc="restoring", unit="image", disable=None if group.main else True) as bar:
-        for number, (model, images) in enumerate(zip(job.models, todo, strict=True)):
-            if not images:
-                continue
-            restorer = group.together(lambda model=model: Restorer(job, text, vae, model))
-            for first in range(0, len(images), group.size):
-                now = images[first : first + group.size]
-                mine = now[group.rank : group.rank + 1]
-                group.together(lambda m=number, mine=mine, restorer=restorer: [_write(job, m, i, restorer) for i in mine])
-                done += len(now)
-                bar.update(len(now))
-                if any(group.gather(stopping())) and done < total:
-                    raise Interrupted(f"{done} of {total} restorations are done") if group.main else SystemExit(130)
+    restorer = lru_cache(maxsize=1)(lambda number: Restorer(job, text, vae, job.models[number]))  # one UNet at a time
+    rounds = [now for m, images in enumerate(todo) for now in group.split([(m, i) for i in images])]
+    group.in_rounds(
+        rounds, lambda it: _write(job, *it, restorer(it[0])), stopping=stopping, doing="restoring", unit="restorations are done"
+    )
 
 
 def _write(job: Job, model: int, image: int, restorer: Restorer) -> None:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ambient.runs import UserError, digest, write_atomically
+from ambient.runs import UserError, cache_folder, digest, write_atomically
 
 Arrays = dict[str, np.ndarray]
-
-
-def folder() -> Path:
-    """$EXACT_AMBIENT_CACHE, or ~/.cache/exact-ambient."""
-    return Path(os.environ.get("EXACT_AMBIENT_CACHE") or Path.home() / ".cache" / "exact-ambient")
 
 
 def cached(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
@@ -27,7 +20,7 @@ def cached(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arr
     Raises: UserError for a file that is damaged or holds another key, and for a folder that cannot be written.
     """
     wanted = json.dumps(key, sort_keys=True)
-    file = folder() / f"{name}-{digest(wanted.encode())}.npz"
+    file = cache_folder() / f"{name}-{digest(wanted.encode())}.npz"
     if file.exists():
         try:
             with np.load(file, allow_pickle=False) as stored:
