@@ -48,6 +48,8 @@ class Loop:
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=self.dtype == torch.float16)
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
         self.watch, self.window = Watch(config.collapse), list[dict[str, float]]()
+        about = {"base": base.fingerprint("unet"), "data": data.digest, "t_n": float(data.levels().max())}
+        self.about = about | {name: getattr(config, name) for name in ("rank", "alpha", "weight", "seed")}  # of the LoRA
 
     def train(self, stopping: Callable[[], bool]) -> None:
         """To the end, or until asked to stop. Raises: Interrupted, once all is saved; UserError where training has failed."""
@@ -188,17 +190,11 @@ class Loop:
         state = {"lora": weights, "optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
         state |= {"average": self.average, "watch": self.watch.state(), "window": self.window}
         self.run.save(done, state)
-        about = self.about(done)
+        about = self.about | {"steps": done}
         lora.save(self.run.directory, self.unet, weights, about)
         if self.average:
             with _swapped(self.parameters, self.average):
                 lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), about)
-
-    def about(self, done: int) -> dict[str, Any]:
-        """What the header of the LoRA says."""
-        names = ("rank", "alpha", "weight", "seed")
-        known = {"base": self.base.fingerprint("unet"), "data": self.data.digest, "t_n": float(self.data.levels().max())}
-        return known | {"steps": done} | {name: getattr(self.config, name) for name in names}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ starts there: one evaluation more.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -129,7 +130,7 @@ class Objective:
         """What ||h - h'||^2 at t is multiplied by."""
         if self.space == "x_n":
             return torch.ones(())
-        return self.path(t).alpha ** 2 / self.path(t).sigma ** 2 * self._capped(t)
+        return self.path.ratio(t) ** -2 * self._capped(t)
 
 
 def _known(h: Tensor) -> Denoiser:
@@ -148,6 +149,9 @@ def pays(number: int, fraction: float) -> bool:
 
 def order(images: int, *, seed: int, numbers: list[int]) -> list[int]:
     """Which image each running number is: all images once an epoch, in another order each."""
-    epochs = {n // images for n in numbers}
-    orders = {e: torch.randperm(images, generator=generator(seed, "order of the images", e)).tolist() for e in epochs}
-    return [orders[n // images][n % images] for n in numbers]
+    return [_epoch(images, seed, n // images)[n % images] for n in numbers]
+
+
+@lru_cache(maxsize=2)  # a micro-batch may lie in two epochs
+def _epoch(images: int, seed: int, number: int) -> list[int]:
+    return torch.randperm(images, generator=generator(seed, "order of the images", number)).tolist()

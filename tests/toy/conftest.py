@@ -1,5 +1,6 @@
 """Finished runs, shared by the tests that look at what a run leaves behind."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,21 +53,20 @@ COMPARED = (*DIGITS, "--evaluations", "0.001", "--seeds", "2", "--method", *METH
 TABLE1 = (*DIGITS, "--evaluations", "0.004", "--levels", "500")
 
 
+def _made(command: Callable[[list[str]], None], words: tuple[str, ...], out: Path, cache: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        _hurry(patch, cache)
+        command([*words, "--out", str(out)])
+    return out
+
+
 @pytest.fixture(scope="session")
 def digit_run(tmp_path_factory, image_cache) -> Path:
     """A comparison on real digits of 8x8 pixels, two seeds; its networks are hardly trained."""
-    out = tmp_path_factory.mktemp("images") / "digits"
-    with pytest.MonkeyPatch.context() as patch:
-        _hurry(patch, image_cache)
-        compare.main([*COMPARED, "--out", str(out)])
-    return out
+    return _made(compare.main, COMPARED, tmp_path_factory.mktemp("images") / "digits", image_cache)
 
 
 @pytest.fixture(scope="session")
 def table1_run(tmp_path_factory, image_cache) -> Path:
     """Table 1 on the same digits."""
-    out = tmp_path_factory.mktemp("images") / "table1"
-    with pytest.MonkeyPatch.context() as patch:
-        _hurry(patch, image_cache)
-        table1.main([*TABLE1, "--out", str(out)])
-    return out
+    return _made(table1.main, TABLE1, tmp_path_factory.mktemp("images") / "table1", image_cache)
