@@ -6,23 +6,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from ambient.page import about_run, bullets, code, formula, highlights, paragraphs, picture, write_page
 from toy import findings, story
 from toy.drawing import Drawing
 from toy.evaluation import BELOW
 from toy.mixtures import MIXTURES
-from toy.page import (
-    CONSISTENCY,
-    TWEEDIE_TWICE,
-    about_run,
-    bullets,
-    code,
-    formula,
-    highlights,
-    paragraphs,
-    picture,
-    results_table,
-    write_page,
-)
+from toy.page import CONSISTENCY, TWEEDIE_TWICE, results_table
 from toy.problem import Problem, remarks
 from toy.story import CAPTIONS
 from toy.wall import modulation

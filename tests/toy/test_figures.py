@@ -15,7 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from toy import findings, page, table
+from ambient import page
+from toy import findings, table
 from toy.drawing import Drawing
 from toy.figures import errors
 from toy.gmm import Config, Source

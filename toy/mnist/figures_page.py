@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
 from toy.figures import save_all
 from toy.mnist.data import Digits
 from toy.mnist.pictures import image_grid
-from toy.page import about_run, bullets, code, highlights, html_table, paragraphs, picture, write_page
+from toy.page import html_table
 from toy.problem import Problem
 from toy.story import PAPER
 from toy.style import COLOURS, FAINT, INK, canvas

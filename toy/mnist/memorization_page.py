@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
 from ambient.runs import write_atomically
 from toy.figures import save_all
 from toy.methods import METHODS
@@ -20,7 +21,7 @@ from toy.mnist.attack import GROUPS, KINDS
 from toy.mnist.copies import CLOSE, COPY, Models, shares_of_bins
 from toy.mnist.memorization_findings import findings, span
 from toy.mnist.pictures import Row, image_grid
-from toy.page import about_run, bullets, code, highlights, html_table, paragraphs, picture, write_page
+from toy.page import html_table
 from toy.story import PAPER
 from toy.style import COLOURS, FAINT, canvas
 from toy.table import markdown, show

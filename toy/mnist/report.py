@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
 from ambient.randomness import generator
 from toy import figures, table
 from toy.drawing import Drawing
@@ -15,7 +16,7 @@ from toy.mnist.data import Digits
 from toy.mnist.features import features_of, frechet
 from toy.mnist.pictures import SHEET
 from toy.mnist.scoring import BELOW, LEVELS
-from toy.page import about_run, bullets, code, highlights, paragraphs, picture, results_table, write_page
+from toy.page import results_table
 from toy.problem import Problem
 from toy.report import ideas
 from toy.story import PAPER, TABLE, UNIT_SIGNAL

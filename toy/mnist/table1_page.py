@@ -11,10 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
 from toy.figures import save_all
 from toy.mnist.pictures import image_grid
 from toy.mnist.table1_findings import CLOSE, NOTE, cells, entries, findings, limits, listed, name_of, standard_error
-from toy.page import about_run, bullets, code, highlights, html_table, paragraphs, picture, write_page
+from toy.page import html_table
 from toy.problem import Problem
 from toy.story import PAPER
 from toy.style import INK, canvas
