@@ -7,8 +7,8 @@
 
 The noise of an image follows from the seed and the image's key, and is drawn once: the files are the same for any number of
 processes. The same command goes on where it was stopped, and mends a set with a damaged file. Clean latents are never written.
-But who knows the seed can draw the noise again and subtract it, and with patience who does not (the generator has 32 bits): a
-noisy set keeps clean images from the training, not from an attacker. Before you hand one on, take a seed that nobody guesses.
+But who knows the seed can draw the noise again and subtract it. Before you hand a noisy set on, take a seed that nobody guesses:
+a random number of 128 bits.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from sdxl.shards import Shards
 from sdxl.sources import Columns, Picture, pictures
 from sdxl.survey import few, survey, usable
 
+T_N = 500
 FEWEST = 100  # images; the paper reports that it did not work on fewer
 
 
@@ -49,7 +50,7 @@ class Config:
     caption_column: str = option("text", "where captions are; '' for nowhere", metavar="NAME")
     key_column: str | None = option(None, "of a unique name for each image (default: its file, or its row)", metavar="NAME")
     level_column: str | None = option(None, "of a t_n for each image, 0 for a clean one (default: --t-n for all)", metavar="NAME")
-    t_n: int = option(500, "level of nature: the scheduler's time up to which noise is added, 1 .. 999; 0: none")
+    t_n: int | None = option(None, "level of nature: the scheduler's time up to which noise is added, 1 .. 999; 0: none (500)")
     caption: str | None = option(None, "for images without one", metavar="TEXT")
     base: str = option(SDXL, "SDXL: a folder or a hub id")
     vae: str | None = option(None, "another VAE than the base's: a folder or a hub id")
@@ -72,6 +73,12 @@ class Config:
         for name in ("images", "shard", "batch", "resolution"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1; got {getattr(self, name)}")
+        if self.level_column and self.t_n is not None:
+            raise ValueError("--t-n is one level for all, --level-column one for each image; give one of them")
+
+    def level(self) -> int:
+        """Of all images, unless a column has theirs."""
+        return T_N if self.t_n is None else self.t_n
 
 
 def main(argv: list[str]) -> None:
@@ -120,7 +127,7 @@ def checked(config: Config, base: Base, group: Group) -> list[Picture]:
     if not config.data:
         raise UserError("--data is missing: a folder of images, the id of a dataset on the hub, or the word photographs")
     columns = Columns(config.split, config.image_column, config.caption_column, config.key_column, config.level_column)
-    found = pictures(config.data, columns, caption=config.caption, t_n=config.t_n, count=config.images)
+    found = pictures(config.data, columns, caption=config.caption, t_n=config.level(), count=config.images)
     last = int(base.path().t_max)
     off = [f"{p.t_n} for {p.key}" for p in found if not 0 <= p.t_n <= last]
     if off:

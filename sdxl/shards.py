@@ -58,7 +58,7 @@ class Shards:
         return {
             "code": f"exact-ambient {version('exact-ambient')}, recipe {RECIPE}",
             "data": {"count": len(pictures), **{name: digest(json.dumps(rows).encode()) for name, rows in of.items()}},
-            "t_n": config.t_n if not config.level_column else "of each image",
+            "t_n": config.level() if not config.level_column else "of each image",
             "models": {"vae": self.vae.fingerprint("vae"), **{part: self.base.fingerprint(part) for part in PARTS}},
             "no_caption": "zeros" if zeros_for_no_caption(self.base) else "embedding",
             "schedule": self.base.schedule_digest(),

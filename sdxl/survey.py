@@ -77,7 +77,7 @@ def usable(pictures: list[Picture], seen: list[Seen], *, smallest: int, skip: bo
     if small:
         least = min(min(seen[i].size) for i in kept)
         raise UserError(
-            f"{len(small)} of {len(kept)} images are smaller than {smallest} pixels ({few(small)}); leave them out, enlarge them "
+            f"{len(small)} of {len(kept)} images are smaller than {smallest} pixels ({few(small)}); remove them, enlarge them "
             f"with --upscale, or take --resolution {least // 8 * 8}"
         )
     return kept

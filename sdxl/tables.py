@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ def table(data: str, split: str | None, image: str | None) -> Table:
             return _dataset(_saved(folder, split), image)
         if any(path.name != "metadata.parquet" for pattern in DATASETS for path in folder.rglob(pattern)):
             return _dataset(_loaded(str(folder), split), image)
+        if image:
+            raise UserError(f"{data} is a folder of images, which has no column {image!r}: leave --image-column out")
         return _folder(folder, split)
     if folder.exists() or data.startswith((".", "/", "~")) or data.count("/") > 1:
         raise UserError(f"{data} is no folder; --data takes a folder, the id of a dataset on the hub, or the word photographs")
@@ -80,9 +82,7 @@ def _metadata(file: Path, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(key, columns) of each row: the key is the file's place under `root`."""
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = (
-                list(csv.DictReader(stream)) if file.suffix == ".csv" else [json.loads(line) for line in stream if line.strip()]
-            )
+            rows = list(csv.DictReader(stream)) if file.suffix == ".csv" else _json_lines(stream)
     except (ValueError, csv.Error) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     for row in rows:
@@ -93,6 +93,17 @@ def _metadata(file: Path, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if key.startswith("../"):
             raise UserError(f"{file} names {name}, which lies outside {root}")
         yield key, row
+
+
+def _json_lines(stream: Iterable[str]) -> list[Any]:
+    """Raises: ValueError that names the line."""
+    rows = []
+    for number, line in enumerate(stream, 1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
+    return rows
 
 
 def _saved(folder: Path, split: str | None) -> Any:

@@ -81,8 +81,10 @@ class Config:
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
         for name in ("fraction", "below", "caption_dropout", "ema"):
-            if not 0 <= getattr(self, name) <= 1 or (name == "ema" and self.ema == 1):
+            if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} is a share between 0 and 1; got {getattr(self, name)}")
+        if self.ema == 1:
+            raise ValueError("--ema 1 would keep the first weights for ever; take less, e.g. 0.999")
         for name in ("weight", "weight_decay", "max_norm", "min_snr", "consistency_from", "validate_every", "time_limit"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"--{name.replace('_', '-')} must not be negative; got {getattr(self, name)}")
@@ -119,10 +121,10 @@ def main(argv: list[str]) -> None:
         base = group.together(lambda: find(config.base, parts=parts))
         vae = group.together(lambda: find(config.vae, parts=("vae",))) if config.vae else base
         data = group.together(lambda: checked(config, base, vae, group))
-        group.together(lambda: data.verify(rank=group.rank, size=group.size))
         if config.dry_run:
             lines = group.on_main(lambda: plan(config, base, data, group))
             return group.say("\n".join(lines or []))
+        group.together(lambda: data.verify(rank=group.rank, size=group.size))
         from sdxl.loop import Loop
 
         run = group.on_main(lambda: Run(config.out, config.identity(data, base), keep=config.keep))

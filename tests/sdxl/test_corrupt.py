@@ -484,6 +484,7 @@ def test_small_images_are_enlarged_only_if_asked(photos, tmp_path, corrupt, refu
         (("--dtype", "float8"), "unknown dtype 'float8'"),
         (("--crop", "middle"), "unknown crop 'middle'"),
         (("--data", ""), "--data is missing"),
+        (("--t-n", 500, "--level-column", "t_n"), "give one of them"),
     ],
 )
 def test_mistakes_are_told_in_one_line_and_nothing_is_written(source, tmp_path, refused, words, said):

@@ -138,7 +138,7 @@ def test_folders_that_hold_nothing_of_use_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{not json}\n", "cannot be read"),
+        ('{"file_name": "a.png"}\n\n{not json}\n', "cannot be read: line 3, column 2"),
         ('{"text": "a"}\n', "has a row without file_name"),
         ('{"file_name": "../../etc/x.png"}\n', "lies outside"),
         ("[1]\n", "has a row without file_name"),
@@ -148,6 +148,10 @@ def test_metadata_that_makes_no_sense_is_told(tmp_path, text, words):
     data = folder_of(tmp_path / "d", ROWS)
     (data / "metadata.jsonl").write_text(text)
     assert words in refusal(data)
+
+
+def test_a_column_of_images_in_a_folder_of_images_is_told(tmp_path):
+    assert "leave --image-column out" in refusal(folder_of(tmp_path / "d", ROWS), image="picture")
 
 
 @pytest.fixture
