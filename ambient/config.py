@@ -76,6 +76,23 @@ def parse(
         raise UserError(str(error)) from error
 
 
+def words(config_class: type, values: Mapping[str, Any]) -> list[str]:
+    """The command line that `parse` reads as these values: what differs from the defaults; what is no option is left out."""
+    found: list[str] = []
+    for field in dataclasses.fields(config_class):
+        value = values.get(field.name, field.default)
+        value = tuple(value) if isinstance(value, list) else value
+        if value == field.default or value is None:
+            continue
+        flag = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            found.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            said = [str(entry) for entry in (value if isinstance(value, tuple) else (value,))]
+            found += [f"--{flag}={said[0]}"] if said[:1] and said[0].startswith("-") else [f"--{flag}", *said]
+    return found
+
+
 def _add_option(parser: argparse.ArgumentParser, name: str, field: Any, kind: Any, presets: Mapping[str, Any]) -> None:
     flag, help = "--" + name.replace("_", "-"), field.metadata["help"]
     choices = list(presets) if name == "preset" else field.metadata["choices"]

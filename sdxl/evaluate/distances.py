@@ -12,6 +12,7 @@ from ambient.randomness import generator
 from ambient.runs import UserError
 
 CHUNK = 4096  # rows at a time
+SPLITS = 3  # in two parts, for a floor
 
 
 class Kernel(NamedTuple):
@@ -21,6 +22,16 @@ class Kernel(NamedTuple):
     std: float
     subsets: int
     size: int
+
+
+class Floor(NamedTuple):
+    """Distances of a set to itself, in two parts that share no image: what chance leaves at that number of images."""
+
+    images: int
+    others: int
+    frechet: float
+    frechet_std: float
+    kid: float
 
 
 class _Given(nn.Module):
@@ -75,3 +86,20 @@ def kernel(x: Tensor, y: Tensor, *, subsets: int, size: int, seed: int) -> Kerne
         found.append(poly_mmd(some, others))
     values = torch.stack(found)
     return Kernel(float(values.mean()), float(values.std(correction=0)), subsets, size)
+
+
+def floor(x: Tensor, count: int, *, subsets: int, size: int, seed: int) -> Floor | None:
+    """Of `count` rows (half of them at most) to all the others, over SPLITS random splits; None for fewer than 4 rows.
+
+    With fewer rows than were asked for it is larger than a set of `count` images would have it: an upper bound of their floor.
+    """
+    count = min(count, len(x) // 2)
+    if count < 2:
+        return None
+    found = []
+    for i in range(SPLITS):
+        order = torch.randperm(len(x), generator=generator(seed, "splits of the reference", i))
+        some, others = x[order[:count]], x[order[count:]]
+        found.append((frechet(others, some), kernel(others, some, subsets=subsets, size=size, seed=seed).mean))
+    values = torch.tensor(found, dtype=torch.float64)
+    return Floor(count, len(x) - count, float(values[:, 0].mean()), float(values[:, 0].std()), float(values[:, 1].mean()))

@@ -7,7 +7,8 @@
 
 --generated: folders of `python -m sdxl generate`, or any folders of images. --reference: whatever `corrupt --data` takes. Writes
 results.json, table.md, table.csv, distances.png. Features are kept, those of the reference too: the same command goes on where it
-was stopped, and the next one starts from them. A distance is one of an extractor: never compare those of two.
+was stopped, and the next one starts from them. A distance is one of an extractor: never compare those of two. Beside them
+stands a floor: the reference in two parts that share no image, as many in one as were generated.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from ambient.runs import UserError, stop_requests
 from sdxl import extract
 from sdxl.base import quiet
 from sdxl.evaluate import tables
-from sdxl.evaluate.distances import frechet, kernel, needed
+from sdxl.evaluate.distances import Floor, floor, frechet, kernel, needed
 from sdxl.features import features
 from sdxl.folder import Images, opened
 from sdxl.group import Group
 from sdxl.sources import Columns
 
 NOT_IDENTITY = ("out", "generated", "reference", "batch", "anyway", "dry_run")
-NOTE = "Distances fall with the number of images: compare those of equal counts only."
+NOTE = "Distances fall with the number of images: compare those of equal counts only, and with the floor, which is chance."
 
 
 @dataclass(frozen=True)
@@ -123,16 +124,21 @@ def check(config: Config, reference: Images, sets: list[Images], width: int) -> 
 def report(config: Config, identity: dict[str, Any], real: torch.Tensor, fake: list[torch.Tensor], sets: list[Images]) -> None:
     """Distances, tables and the figure."""
     rows: list[dict[str, Any]] = []
+    subsets: Any = {"subsets": config.kid_subsets, "size": config.kid_size, "seed": config.seed}
     for name, found in zip(names(sets), fake, strict=True):
-        k = kernel(real, found, subsets=config.kid_subsets, size=config.kid_size, seed=config.seed)
+        k = kernel(real, found, **subsets)
         few = min(len(real), len(found)) < needed(real.shape[1])
         rows.append(name | {
             "images": len(found), "frechet": frechet(real, found), "too_few_for_frechet": few, "kid": k.mean, "kid_std": k.std,
             "kid_subsets": k.subsets, "kid_size": k.size,
         })  # fmt: skip
-    results = {"identity": identity, "features": real.shape[1], "reference_images": len(real), "rows": rows}
+    floors = [floor(real, count, **subsets) for count in sorted({len(found) for found in fake})]
+    results = {
+        "config": tables.asked(config), "identity": identity, "features": real.shape[1],
+        "reference_images": len(real), "rows": rows, "floors": [found._asdict() for found in dict.fromkeys(floors) if found],
+    }  # fmt: skip
     tables.write(Path(config.out), results, told(config, results), rows)
-    tables.save(figure(config, rows), Path(config.out) / "distances.png")
+    tables.save(figure(config, results), Path(config.out) / "distances.png")
 
 
 def told(config: Config, results: dict[str, Any]) -> str:
@@ -148,8 +154,9 @@ def told(config: Config, results: dict[str, Any]) -> str:
         }
         for row in results["rows"]
     ]
+    shown += [_floor_told(Floor(**row), results["features"]) for row in results["floors"]]
     few = f"\n\\* Fewer than {needed(results['features']):,} images in a set: this number means little; look at KID."
-    starred = any(row["too_few_for_frechet"] for row in results["rows"])
+    starred = any("*" in row["Frechet distance"] for row in shown)
     head = (
         f"Extractor {config.extractor}, {results['features']:,} features; {results['reference_images']:,} reference images.\n\n"
     )
@@ -159,13 +166,26 @@ def told(config: Config, results: dict[str, Any]) -> str:
     return f"{head}{tables.markdown(shown)}\n{NOTE}{spread}{few if starred else ''}\n"
 
 
+def _floor_told(it: Floor, width: int) -> dict[str, str]:
+    star = " *" if it.images < needed(width) else ""
+    return {
+        "set": f"floor: {it.images:,} of the reference to the other {it.others:,}", "t_n": "", "consistency": "",
+        "images": f"{it.images:,}", "Frechet distance": f"{it.frechet:.4g} ({it.frechet_std:.2g}){star}",
+        "KID x 1000": f"{1000 * it.kid:.4g}",
+    }  # fmt: skip
+
+
 def consistency(row: dict[str, Any]) -> str:
     """Whether the LoRA was trained with it, where it is known."""
     return "" if row["weight"] is None else "with" if row["weight"] > 0 else "without"
 
 
-def figure(config: Config, rows: list[dict[str, Any]]) -> Any:
-    """Both distances against t_n, with and without consistency; sets of which no t_n is known as level lines. Paper: Fig. 4."""
+def figure(config: Config, results: dict[str, Any]) -> Any:
+    """Both distances against t_n, with and without consistency; sets of which no t_n is known, and floors, as level lines.
+
+    Paper: Fig. 4.
+    """
+    rows = results["rows"]
     with tables.rc_context(tables.LOOK):
         whole = tables.Figure(figsize=(10, 3.6), layout="constrained")
         pair = whole.subplots(1, 2)
@@ -176,10 +196,12 @@ def figure(config: Config, rows: list[dict[str, Any]]) -> Any:
                     axes.plot(*zip(*line, strict=True), "o-", color=colour, label=f"{kind} consistency")
             for colour, row in zip(tables.COLOURS[2:], (row for row in rows if row["t_n"] is None), strict=False):
                 axes.axhline(row[key], color=colour, linestyle="--", label=row["name"])
+            for of in results["floors"]:
+                axes.axhline(of[key], color="#999999", linestyle=":", label=f"floor of {of['images']:,}")
             axes.set(title=f"{title} ({config.extractor})", xlabel="$t_n$ of the training images")
             if not any(row["t_n"] is not None for row in rows):
                 axes.set(xticks=[], xlabel="no $t_n$ is known of these sets")
-            values = [row[key] for row in rows]
+            values = [row[key] for row in [*rows, *results["floors"]]]
             axes.set_ylim(1.1 * min(0, *values), 1.1 * max(0, *values) or None)
         whole.legend(*pair[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     return whole

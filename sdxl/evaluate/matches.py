@@ -1,8 +1,7 @@
-"""The parts of `evaluate memorization`: sets of images, similarities and matches, the table and the pictures."""
+"""The parts of `evaluate memorization`: sets of images, their similarities and matches."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +10,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ambient.runs import write_atomically
-from sdxl.decode import save
 from sdxl.evaluate import copying
 from sdxl.extract import Extractor
 from sdxl.features import features
 from sdxl.folder import Images, opened
 from sdxl.group import Group
 from sdxl.neighbours import Neighbours, nearest
-from sdxl.sources import Columns
+from sdxl.sources import Columns, Picture
 
 if TYPE_CHECKING:
     from sdxl.evaluate.memorization import Config
 
 GENERATED = "generated"
-GAP = 4  # pixels between pictures
+OF_IMAGES = ("data", "split", "images", "print of images")  # what an attack and its control may differ in
+OTHERS, HELD_OUT = "training, nearest other", "held out"  # the baselines
 
 
 class Sets:
@@ -42,10 +40,26 @@ class Sets:
         self.held_out = None
         if config.held_out:
             self.held_out = opened(config.held_out, group, columns=Columns(config.held_out_split, caption=""), resolution=size[0])
+        self.controls = {m: opened(folder, group) for m, folder in zip(self.models, config.control, strict=bool(config.control))}
+        group.end_if([fault for name, control in self.controls.items() for fault in self._faults(self.models[name], control)])
+
+    def _faults(self, attack: Images, control: Images) -> list[str]:
+        """Why a control is none of this attack."""
+        if control.size != attack.size:
+            return [f"{control.source} has images of another size than {attack.source}; a control is the same attack"]
+        asked = [{k: v for k, v in i.manifest.get("identity", {}).items() if k not in OF_IMAGES} for i in (attack, control)]
+        other = sorted(key for key in asked[0].keys() | asked[1].keys() if asked[0].get(key) != asked[1].get(key))
+        if other or not all("kind" in row for i in (attack, control) for row in i.manifest.get("images") or [{}]):
+            why = f"they differ in {', '.join(other)}" if other else "one of them is no folder of `python -m sdxl attack`"
+            return [f"{control.source} is another attack than {attack.source}: {why}"]
+        known = {picture.key for picture in self.held_out.pictures} if self.held_out else set()
+        strange = [row["key"] for row in control.manifest["images"] if row["key"] not in known]
+        return [f"{control.source} attacked {strange[0]}, which is none of the --held-out images"] if strange else []
 
     def about(self) -> dict[str, Any]:
         """By their content."""
         found = {f"images of {name}": images.fingerprint for name, images in self.models.items()}
+        found |= {f"control of {name}": images.fingerprint for name, images in self.controls.items()}
         return found | {"training": self.training.fingerprint} | (
             {"held out": self.held_out.fingerprint} if self.held_out else {}
         )  # fmt: skip
@@ -65,33 +79,65 @@ def kinds(images: Images) -> dict[str, dict[str, list[int]]]:
 
 @dataclass(frozen=True)
 class Found:
-    """Matches of each model's images; similarities of the baselines."""
+    """Matches of each model's images and of its control's; of the baselines."""
 
     models: dict[str, Neighbours]
     kinds: dict[str, dict[str, dict[str, list[int]]]]
-    baselines: dict[str, Tensor]
+    baselines: dict[str, Neighbours]
+    controls: dict[str, tuple[Neighbours, dict[str, dict[str, list[int]]]]]
 
     def similarity(self, model: str, kind: str) -> tuple[list[str], Tensor]:
-        """Keys, and (N, samples)."""
-        rows = self.kinds[model][kind]
-        return list(rows), self.models[model].similarity[torch.tensor(list(rows.values()))]
+        """As `by_key`."""
+        return by_key(self.models[model], self.kinds[model][kind])
 
     def results(self, seed: int) -> dict[str, Any]:
         """All the numbers."""
-        found = {name: copying.described(x[:, None], seed=seed) for name, x in self.baselines.items()}
+        found = {name: copying.described(x.similarity[:, None], seed=seed) for name, x in self.baselines.items()}
         models, pairs, first = [], [], next(iter(self.models))
         for model in self.models:
             for kind in self.kinds[model]:
                 keys, x = self.similarity(model, kind)
                 row = {"model": model, "kind": kind, **copying.described(x, seed=seed)}
-                if "held out" in self.baselines:
-                    row["beyond held out"] = copying.beyond(x, self.baselines["held out"][:, None], seed=seed)
-                models.append(row)
+                if HELD_OUT in self.baselines:
+                    row["beyond held out"] = copying.beyond(x, self.baselines[HELD_OUT].similarity[:, None], seed=seed)
+                models.append(row | self._beside(model, kind, x, seed))
                 if model != first and kind in self.kinds[first] and kind != GENERATED:
                     theirs, y = self.similarity(first, kind)
                     if theirs == keys:
                         pairs.append({"model": first, "less": model, "kind": kind, **copying.paired(y, x, seed=seed)})
         return {"baselines": found, "models": models, "differences": pairs}
+
+    def _beside(self, model: str, kind: str, x: Tensor, seed: int) -> dict[str, Any]:
+        """The control's numbers, and what the attack has beyond it."""
+        if model not in self.controls or kind not in self.controls[model][1]:
+            return {}
+        matches, of = self.controls[model]
+        _, y = by_key(matches, of[kind])
+        return {"control": copying.described(y, seed=seed), "beyond control": copying.beyond(x, y, seed=seed)}
+
+    def lines(self, sets: Sets) -> list[dict[str, Any]]:
+        """Every image, and the one that was found nearest to it."""
+        known, held_out = sets.training.pictures, sets.held_out.pictures if sets.held_out else []
+        asked = {OTHERS: known, HELD_OUT: held_out}
+        found = [_line(name, "", p.key, x, i, known) for name, x in self.baselines.items() for i, p in enumerate(asked[name])]
+        for model, x in self.models.items():
+            for part, of, kinds, others in ((model, x, self.kinds[model], known), *self._control_of(model, held_out)):
+                keys = ((kind, key, i) for kind, rows in kinds.items() for key, those in rows.items() for i in those)
+                found += [_line(part, kind, key, of, i, others) for kind, key, i in keys]
+        return found
+
+    def _control_of(self, model: str, held_out: list[Picture]) -> list[Any]:
+        return [(f"control of {model}", *self.controls[model], held_out)] if model in self.controls else []
+
+
+def by_key(matches: Neighbours, rows: dict[str, list[int]]) -> tuple[list[str], Tensor]:
+    """Keys, and similarities (N, samples)."""
+    return list(rows), matches.similarity[torch.tensor(list(rows.values()))]
+
+
+def _line(images: str, kind: str, key: str, matches: Neighbours, row: int, known: list[Picture]) -> dict[str, Any]:
+    nearest = known[int(matches.row[row])].key
+    return {"images": images, "kind": kind, "key": key, "similarity": f"{float(matches.similarity[row]):.6f}", "nearest": nearest}
 
 
 def measure(sets: Sets, extractor: Extractor, group: Group, stopping: Callable[[], bool]) -> Found:
@@ -101,72 +147,12 @@ def measure(sets: Sets, extractor: Extractor, group: Group, stopping: Callable[[
         return features(images, extractor, group, batch=sets.config.batch, stopping=stopping)
 
     known = seen(sets.training)
-    others = nearest(known, known, own=torch.arange(len(known)), group=group).first()
-    baselines = {"training, nearest other": others.similarity}
+    baselines = {OTHERS: nearest(known, known, own=torch.arange(len(known)), group=group).first()}
+    controls = {}
     if sets.held_out is not None:
-        baselines["held out"] = nearest(seen(sets.held_out), known, group=group).first().similarity
+        strangers = seen(sets.held_out)
+        baselines[HELD_OUT] = nearest(strangers, known, group=group).first()
+        for name, images in sets.controls.items():
+            controls[name] = nearest(seen(images), strangers, group=group).first(), kinds(images)
     models = {name: nearest(seen(images), known, group=group).first() for name, images in sets.models.items()}
-    return Found(models, {name: kinds(images) for name, images in sets.models.items()}, baselines)
-
-
-def table(results: dict[str, Any]) -> str:
-    """Markdown: shares with their intervals."""
-    lines = ["| images | count | similarity | above .9 | above .95 | memorised |", "|---|---|---|---|---|---|"]
-    rows = [(name, row) for name, row in results["baselines"].items()]
-    rows += [(f"{row['model']}, {row['kind']}", row) for row in results["models"]]
-    for name, row in rows:
-        beyond = _said(row["beyond held out"]["memorised"]) if "beyond held out" in row else ""
-        cells = [name, str(row["images"]), *(_said(row[key]) for key in copying.NAMES), beyond]
-        lines.append(f"| {' | '.join(cells)} |")
-    for row in results["differences"]:
-        cells = [f"{row['model']} less {row['less']}, {row['kind']}", "paired", *(_said(row[key]) for key in copying.NAMES), ""]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _said(value: dict[str, Any]) -> str:
-    low, high = value["interval"]
-    return f"{value['mean']:.3f} ({low:.3f} to {high:.3f})"
-
-
-def draw(found: Found, sets: Sets, out: Path, top: int) -> None:
-    """histograms.png and matches.png."""
-    _histograms(found, out / "histograms.png")
-    pairs = []
-    for name, match in found.models.items():
-        order = match.similarity.argsort(descending=True, stable=True)[:top].tolist()
-        pairs += [(float(match.similarity[i]), name, i, int(match.row[i])) for i in order]
-    pairs = sorted(pairs, key=lambda pair: -pair[0])[:top]
-    save(_sheet([(sets.models[name][i], sets.training[row]) for _, name, i, row in pairs]), out / "matches.png")
-
-
-def _sheet(pairs: list[tuple[Tensor, Tensor]]) -> Any:
-    """Each image on the left, the training image that was found on its right; four pairs a row."""
-    from PIL import Image
-
-    side, across = min(256, pairs[0][0].shape[-1]), min(4, len(pairs))
-    width, height = 2 * side + 3 * GAP, side + GAP
-    whole = Image.new("RGB", (across * width, -(-len(pairs) // across) * height), "white")
-    for i, pair in enumerate(pairs):
-        for j, pixels in enumerate(pair):
-            one = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((side, side))
-            whole.paste(one, (i % across * width + j * (side + GAP), i // across * height))
-    return whole
-
-
-def _histograms(found: Found, file: Path) -> None:
-    from matplotlib.figure import Figure
-
-    rows = {name: x for name, x in found.baselines.items()}
-    rows |= {f"{m}, {kind}": found.similarity(m, kind)[1].flatten() for m in found.models for kind in found.kinds[m]}
-    low = max(-1.0, min(float(x.min()) for x in rows.values()) - 0.01)
-    figure = Figure(figsize=(7, 1.3 * len(rows)), layout="constrained")
-    for axis, (name, x) in zip(figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0], rows.items(), strict=True):
-        axis.hist(x.numpy(), bins=60, range=(low, 1.0), color="tab:blue")
-        axis.set_title(name, fontsize=8, loc="left")
-        for bound in (copying.CLOSE, copying.COPY):
-            axis.axvline(bound, color="black", linewidth=0.8, linestyle=":")
-    figure.supxlabel("similarity to the nearest training image", fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=120)
-    write_atomically(file, stream.getvalue())
+    return Found(models, {name: kinds(images) for name, images in sets.models.items()}, baselines, controls)

@@ -3,25 +3,29 @@
     python -m sdxl evaluate memorization --images attacked --training photos --held-out others --out memory
     python -m sdxl evaluate memorization --images clean noisy --training photos ...    paired, image by image: Fig. 8
     python -m sdxl evaluate memorization --images generated --training photos ...      plain samples: the Somepalli baseline
+    python -m sdxl evaluate memorization --images attacked --control attacked_others --training photos --held-out others ...
 
 `--images` are folders of `attack noise`, of `generate`, or of any images of one size; training images are resized and cropped to
 that size. Similarity is the cosine of features, as the paper's thresholds .9 and .95 have it for DINOv2; with another extractor
-look at the baselines before you trust a threshold. Writes results.json, table.md, histograms.png, matches.png (the images that
-lie nearest, each beside the training image that was found). Paper: Sec. 4.1, 4.4, Figs. 3, 8, 9, 10.
+look at the baselines before you trust a threshold. `--control`: the same attack on the held-out images, for each of `--images`;
+it is compared with the images it attacked, and what an attack finds beyond its control was learned from the training images.
+Writes results.json, table.md, similarities.csv (every image, and the training image that was found), histograms.png, matches.png
+(the images that lie nearest, each beside that training image). Paper: Sec. 4.1, 4.4, Figs. 3, 8, 9, 10.
 """
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ambient.config import option, parse
-from ambient.runs import stop_requests, write_atomically
+from ambient.runs import stop_requests
 from sdxl.base import quiet
-from sdxl.evaluate.matches import Found, Sets, draw, measure, table
+from sdxl.evaluate import tables
+from sdxl.evaluate.matches import Found, Sets, measure
+from sdxl.evaluate.shown import draw, table
 from sdxl.extract import find
 from sdxl.group import Group
 
@@ -36,6 +40,9 @@ class Config:
     training_split: str = option("", "of it (default: train, or its only one)", metavar="SPLIT")
     held_out: str | None = option(None, "images of the same kind that no model has seen", metavar="DATA")
     held_out_split: str = option("", "of them; held_out of the photographs", metavar="SPLIT")
+    control: tuple[str, ...] = option(
+        (), "folders of the same attack on the --held-out images, one for each of --images in their order", metavar="DIR"
+    )
     extractor: str = option("dinov2", "what sees the images: dinov2[:SOURCE], clip:SOURCE, module:PACKAGE.MODULE:FUNCTION, tiny")
     top: int = option(16, "matches shown", metavar="COUNT")
     seed: int = option(0, "the bootstrap follows from it")
@@ -45,9 +52,13 @@ class Config:
     def __post_init__(self) -> None:
         if not self.images or not self.training:
             raise ValueError("--images and --training are both needed: folders of images, and what the models were trained on")
-        names = [Path(folder).name for folder in self.images]
+        names = [Path(folder).name for folder in (*self.images, *self.control)]
         if len(set(names)) < len(names):
-            raise ValueError(f"folders of --images need names of their own; got {', '.join(names)}")
+            raise ValueError(f"folders of --images and --control need names of their own; got {', '.join(names)}")
+        if self.control and not self.held_out:
+            raise ValueError("--control needs --held-out: the images that it attacked")
+        if self.control and len(self.control) != len(self.images):
+            raise ValueError(f"one --control for each of --images: there are {len(self.control)} for {len(self.images)}")
         if self.top < 1 or self.batch < 1:
             raise ValueError("--top and --batch must be at least 1")
 
@@ -71,7 +82,7 @@ def main(argv: list[str]) -> None:
 def write(config: Config, identity: dict[str, Any], found: Found, sets: Sets) -> None:
     """Numbers, table, pictures."""
     results, out = found.results(config.seed), Path(config.out)
-    write_atomically(out / "results.json", json.dumps({"identity": identity, **results}, indent=1).encode())
-    write_atomically(out / "table.md", table(results).encode())
+    about = {"config": tables.asked(config), "identity": identity}
+    tables.write(out, about | results, table(results), found.lines(sets), csv="similarities.csv")
     draw(found, sets, out, config.top)
     print(f"{table(results)}\n{len(sets.training)} training images; results -> {config.out}")

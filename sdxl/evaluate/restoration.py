@@ -20,7 +20,7 @@ from typing import Any
 from ambient.config import nearest, option, parse
 from ambient.runs import UserError, stop_requests
 from sdxl.base import DTYPES, SDXL, quiet
-from sdxl.evaluate import table1
+from sdxl.evaluate import table1, tables
 from sdxl.evaluate.denoising import mean
 from sdxl.evaluate.table1 import SPACES
 from sdxl.group import Group
@@ -103,5 +103,5 @@ def results_of(job: Any, identity: dict[str, Any]) -> dict[str, Any]:
         alone += [value for of in found if of for value in of.get("vae", [])]
     keys = [p.key for p in job.images.pictures]
     models = [{"name": m.name, "t_n": m.t_n, "weight": m.weight} for m in job.models]
-    about = {"identity": identity, "levels": job.levels, "models": models, "images": keys}
+    about = {"config": tables.asked(job.config), "identity": identity, "levels": job.levels, "models": models, "images": keys}
     return about | {"errors": errors, "vae_alone": mean(alone)._asdict() if alone else None}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import pytest
 
-from ambient.config import command, nearest, option, parse
+from ambient.config import command, nearest, option, parse, words
 from ambient.runs import Interrupted, UserError
 
 
@@ -69,6 +69,16 @@ def test_each_source_outdoes_the_one_before(yaml_file):
 def test_types_from_the_command_line():
     found = read("--name", "x", "--levels", "1", "2.5", "--kinds", "b", "--fast", "--limit", "3", "--num-steps=7")
     assert found == Config(name="x", levels=(1.0, 2.5), kinds=("b",), fast=True, limit=3, num_steps=7)
+
+
+@pytest.mark.parametrize("config", [
+    Config(),
+    Config(preset="quick", rate=0.25, num_steps=7, name="-two words", levels=(1.0, 2.5), kinds=("b", "a"), fast=True, limit=3),
+])  # fmt: skip
+def test_words_are_what_is_read_as_the_same_values(config):
+    found = words(Config, asdict(config) | {"elsewhere": 3, "levels": list(config.levels)})
+    assert read(*found) == config
+    assert (found == []) == (config == Config())
 
 
 def test_types_from_yaml(yaml_file):

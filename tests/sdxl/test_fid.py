@@ -14,11 +14,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ambient.config import words
 from ambient.randomness import generator
 from ambient.runs import Interrupted, UserError
 from sdxl import extract
 from sdxl.__main__ import main
 from sdxl.evaluate import distances
+from sdxl.evaluate.fid import Config
 from sdxl.features import SHARD, features
 from sdxl.folder import opened
 from sdxl.group import Group
@@ -149,6 +151,24 @@ def test_kid_of_few_images_has_no_bias_where_frechets_distance_has():
     assert np.mean(frechets) > 20 * np.std(frechets) / len(frechets) ** 0.5
 
 
+def test_the_floor_is_what_two_sets_of_one_distribution_have():
+    """Over many references its mean is the mean distance of independent sets of those numbers; it grows as they shrink."""
+    floors, apart = [], []
+    for i in range(30):
+        draw = generator(i, "floors")
+        x, y = torch.randn(60, 6, generator=draw), torch.randn(20, 6, generator=draw)
+        found = distances.floor(x, 20, subsets=1, size=1000, seed=i)
+        assert found[:2] == (20, 40)
+        floors.append(found.frechet)
+        apart.append(distances.frechet(x[:40], y))
+    error = (np.var(floors) + np.var(apart)) ** 0.5 / 30**0.5
+    assert abs(np.mean(floors) - np.mean(apart)) < 4.5 * error
+    assert np.mean(floors) > 10 * error
+    assert distances.floor(x, 5, subsets=1, size=1000, seed=0).frechet > 2 * np.mean(floors)
+    assert distances.floor(x, 50, subsets=1, size=1000, seed=0)[:2] == (30, 30)
+    assert distances.floor(x[:3], 5, subsets=1, size=1000, seed=0) is None
+
+
 # features, kept
 
 
@@ -237,6 +257,21 @@ def test_two_processes_leave_the_same_files(tmp_path, own_cache):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert {file.name + file.parent.name: file.read_bytes() for file in own_cache.rglob("*.safetensors")} == first
     assert len(first) == 4  # two shards each
+
+
+def test_the_numbers_follow_from_what_results_say_was_asked(tmp_path, own_cache):
+    reference, made = write(tmp_path / "reference", 20, name="reference"), write(tmp_path / "made", 8)
+    main(fid([made], reference, tmp_path / "one", "--seed", 3, "--kid-size", 4, "--kid-subsets", 5))
+    first = (tmp_path / "one/results.json").read_bytes()
+    shutil.rmtree(own_cache)
+    asked = words(Config, json.loads(first)["config"])
+    main(["evaluate", "fid", *asked, "--out", str(tmp_path / "again")])
+    assert (tmp_path / "again/results.json").read_bytes() == first
+    main(["evaluate", "fid", *asked, "--out", str(tmp_path / "other"), "--seed", "4"])
+    other, first = json.loads((tmp_path / "other/results.json").read_text()), json.loads(first)
+    assert other["rows"][0]["kid"] != first["rows"][0]["kid"]
+    assert other["rows"][0]["frechet"] == first["rows"][0]["frechet"]
+    assert "| floor: 8 of the reference to the other 12 |" in (tmp_path / "one/table.md").read_text()
 
 
 def test_few_images(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ambient.config import words as config_words
 from sdxl.__main__ import main
 from sdxl.encode import fit
+from sdxl.evaluate import memorization
 from sdxl.folder import to_bytes
-from sdxl.photographs import photographs
+from sdxl.photographs import Photograph, held_out, photographs
 from sdxl.survey import decode
 from tests.sdxl.launch import on_two, refusal
 
@@ -54,7 +57,11 @@ def test_two_processes_attack_and_compare_alike(attacked, tiny_base, tmp_path):
     assert len(pictures(attacked)) == 3 * IMAGES  # one step, a sample, a strip
     shutil.rmtree(tmp_path / "cache")
     main(compared(attacked, out=tmp_path / "by_one"))
-    assert (tmp_path / "by_one/results.json").read_bytes() == (tmp_path / "by_two/results.json").read_bytes()
+    one, two = (json.loads((tmp_path / folder / "results.json").read_text()) for folder in ("by_one", "by_two"))
+    assert one.pop("config")["images"] != two.pop("config")["images"]  # of other folders
+    assert one == two
+    for name in ("table.md", "similarities.csv", "histograms.png"):
+        assert (tmp_path / "by_one" / name).read_bytes() == (tmp_path / "by_two" / name).read_bytes()
 
 
 def test_an_attack_goes_on_and_mends_what_is_not_whole(attacked, tiny_base, tmp_path, capsys):
@@ -93,6 +100,66 @@ def test_the_same_attack_twice_differs_by_nothing(attacked, tmp_path):
     found = json.loads((tmp_path / "memory" / "results.json").read_text())["differences"]
     assert [row["kind"] for row in found] == ["t = 900, one step", "t = 900, samples"]
     assert all(row["similarity"] == {"mean": 0.0, "interval": [0.0, 0.0]} for row in found)
+
+
+def attack_on_others(base, out: Path, *more: object) -> Path:
+    main([*words(base, out), "--split", "held_out", *map(str, more)])
+    return out
+
+
+def test_a_control_that_finds_as_much_leaves_nothing_and_one_that_finds_nothing_all(tiny_base, tmp_path):
+    """The attack's results are swapped for known ones: copies of the training images; of the held-out images, or noise."""
+    attacked = shutil.copytree(attack_on_others(tiny_base, tmp_path / "control"), tmp_path / "clueless")
+    main(words(tiny_base, tmp_path / "attack"))
+    for folder, chosen in (("attack", photographs()), ("control", held_out())):
+        give_back(tmp_path / folder, {one.key: one for one in chosen})
+    data = compared(tmp_path / "attack", out=tmp_path / "copied")
+    main([*data, "--control", str(tmp_path / "control")])
+    row = json.loads((tmp_path / "copied/results.json").read_text())["models"][0]
+    assert row["copies"]["mean"] == row["control"]["copies"]["mean"] == 1
+    assert row["beyond control"]["similarity"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert row["beyond control"]["memorised"]["mean"] == 0
+    main([*data, "--out", str(tmp_path / "alone"), "--control", str(attacked)])
+    row = json.loads((tmp_path / "alone/results.json").read_text())["models"][0]
+    assert row["control"]["copies"]["mean"] < 1
+    assert row["beyond control"]["memorised"]["mean"] == 1
+    lines = list(csv.DictReader((tmp_path / "copied/similarities.csv").open()))
+    assert {row["nearest"] == row["key"] for row in lines if row["images"] in ("attack", "control of attack")} == {True}
+    assert len(lines) == 24 + 6 + 2 * 2 * IMAGES
+    assert "| memorised, by the control |" in (tmp_path / "copied/table.md").read_text()
+
+
+def give_back(folder: Path, known: dict[str, Photograph]) -> None:
+    """Put in place of an attack's results the images that were attacked."""
+    for row in json.loads((folder / "manifest.json").read_text())["images"]:
+        pixels = to_bytes(fit(decode(known[row["key"]].payload()), 64, "center", 0, "")[0])
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / row["file"])
+
+
+def test_what_is_no_control(attacked, tiny_base, tmp_path):
+    out = tmp_path / "out"
+    other = attack_on_others(tiny_base, tmp_path / "other", "--seed", 1)
+    data = compared(attacked, out=out)
+    assert "differ in seed" in refusal(*data, "--control", other)
+    again = shutil.copytree(attacked, tmp_path / "again")
+    assert "again attacked astronaut_face, which is none of the --held-out images" in refusal(*data, "--control", again)
+    assert "there are 2 for 1" in refusal(*data, "--control", other, again)
+    assert "need names of their own" in refusal(*data, "--control", shutil.copytree(other, tmp_path / "two" / attacked.name))
+    alone = ["evaluate", "memorization", "--images", attacked, "--training", "photographs", "--control", other]
+    assert "needs --held-out" in refusal(*alone)
+    assert not out.exists()
+
+
+def test_the_numbers_follow_from_what_results_say_was_asked(attacked, tmp_path):
+    main([*compared(attacked, out=tmp_path / "first"), "--seed", "3"])
+    first = (tmp_path / "first/results.json").read_bytes()
+    asked = config_words(memorization.Config, json.loads(first)["config"])
+    shutil.rmtree(tmp_path / "cache")
+    main(["evaluate", "memorization", *asked, "--out", str(tmp_path / "again")])
+    assert (tmp_path / "again/results.json").read_bytes() == first
+    main(["evaluate", "memorization", *asked, "--out", str(tmp_path / "other"), "--seed", "4"])
+    other = json.loads((tmp_path / "other/results.json").read_text())
+    assert other["models"] != json.loads(first)["models"]
 
 
 def test_mistakes(attacked, tiny_base, tmp_path):
