@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,19 @@ torch.set_num_threads(1)  # small tensors: on busy cores, threads wait for one a
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-scorecard", action="store_true", help="write docs/scorecard.md after a run without failures")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands on what it found."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["scorecard"] = scorecard.found()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """And the process that prints takes it."""
+    scorecard.add(getattr(node, "workeroutput", {}).get("scorecard", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:

@@ -67,6 +67,20 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
+def found() -> list[tuple[Any, ...]]:
+    """What this process knows of each statement, for `add` in another."""
+    return [(s.id, s.title, s.draws, s.worst_ratio, s.mutants) for s in STATEMENTS.values()]
+
+
+def add(shared: Iterable[tuple[Any, ...]]) -> None:
+    """Add what another process found: its draws and mutants beside ours, the worse of the ratios."""
+    for id, title, draws, ratio, mutants in shared:
+        known = STATEMENTS.get(id) or Statement(id, title)
+        known.draws += draws
+        known.worst_ratio = math.nan if math.isnan(ratio + known.worst_ratio) else max(ratio, known.worst_ratio)
+        known.mutants |= mutants
+
+
 def write_json(path: Path) -> None:
     """All rows, for machines."""
     path.write_text(json.dumps(rows(), indent=1) + "\n")
