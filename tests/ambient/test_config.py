@@ -160,8 +160,8 @@ def test_help_reads_like_documentation(capsys):
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "A program." in text
-    for words in ("per second (default: 0.1)", "how many, 100% of them", "one of: plain, quick", "any of: a, b", "--no-fast"):
-        assert words in text
+    for said in ("per second (default: 0.1)", "how many, 100% of them", "one of: plain, quick", "any of: a, b", "--no-fast"):
+        assert said in text
 
 
 def test_the_nearest_or_all():
