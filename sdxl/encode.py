@@ -30,13 +30,18 @@ def fit(image: Any, resolution: int, crop: str, seed: int, key: str) -> tuple[Te
     from PIL import Image
 
     width, height = image.size
-    scale = resolution / min(width, height)
-    wide, high = max(resolution, round(width * scale)), max(resolution, round(height * scale))
+    wide, high = scaled(image.size, resolution)
     share = torch.full((2,), 0.5) if crop == "center" else torch.rand(2, generator=generator(seed, f"crop/{key}"))
     top, left = int(share[0] * (high - resolution)), int(share[1] * (wide - resolution))
     square = image.resize((wide, high), Image.Resampling.LANCZOS).crop((left, top, left + resolution, top + resolution))
     pixels = torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1).float() / 127.5 - 1
     return pixels, torch.tensor([height, width, top, left, resolution, resolution], dtype=torch.float32)
+
+
+def scaled(size: tuple[int, int], resolution: int) -> tuple[int, int]:
+    """Width and height once the shorter side is `resolution`."""
+    scale = resolution / min(size)
+    return max(resolution, round(size[0] * scale)), max(resolution, round(size[1] * scale))
 
 
 @torch.no_grad()

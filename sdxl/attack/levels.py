@@ -1,0 +1,84 @@
+"""What the noise attack does to each image: level by level, in one step and by samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ambient.runs import UserError
+from sdxl import encode, sampling
+from sdxl.attack.restore import Attacked, attack
+from sdxl.attack.strips import as_rgb, image_of, strip
+from sdxl.attack.work import STRIPS, Attacker, Plan
+from sdxl.base import denoiser
+from sdxl.decode import picture, save
+from sdxl.group import Group
+
+if TYPE_CHECKING:
+    from sdxl.attack.noise import Config
+
+ONE_STEP = "one_step"
+
+
+class Levels(Plan):
+    """Every image at every level. Raises: UserError for what does not go together."""
+
+    config: Config
+
+    def __init__(self, config: Config, group: Group):
+        super().__init__(config, group)
+        last = int(self.path.t_max)
+        off = [t for t in config.t if not 1 <= t <= last]
+        if off:
+            raise UserError(f"--t must name times of the schedule, 1 .. {last}; got {off[0]}")
+
+    def kinds(self) -> list[str]:
+        return [ONE_STEP, *(f"sample_{j}" for j in range(self.config.samples))]
+
+    def file(self, t: int, kind: str, image: int) -> Path:
+        return Path(self.config.out) / "images" / f"t{t}_{kind}_{image:06d}.png"
+
+    def results(self, image: int) -> list[tuple[Path, dict[str, Any]]]:
+        return [(self.file(t, kind, image), {"t": t, "kind": kind}) for t in self.config.t for kind in self.kinds()]
+
+    def shown(self, image: int) -> Path:
+        return self.file(self.config.t[0], self.kinds()[-1], image)
+
+    def costs(self) -> str:
+        config, count = self.config, len(self.pictures)
+        steps = sum(1 + config.samples * (len(sampling.stretch(self.times, start=t)) - 1) for t in config.t)
+        return f"{count} images, {count * len(self.results(0))} results, {steps} evaluations of the UNet for each image"
+
+    def attacker(self) -> Attacker:
+        return Restorer(self)
+
+
+class Restorer(Attacker):
+    """Noises and restores."""
+
+    def __init__(self, plan: Levels):
+        super().__init__(plan)
+        self.plan, self.denoiser = plan, denoiser(self.unet, plan.path, plan.base.prediction())
+
+    def __call__(self, image: int) -> None:
+        plan, config = self.plan, self.plan.config
+        square, condition = self.read(plan, image)
+        x_0, rows = encode.latent(self.vae, square[None]).to(self.device), []
+        for t in config.t:
+            options: dict[str, Any] = {"path": plan.path, "times": plan.times, "kernel": config.kernel, "seed": config.seed}
+            keys = [plan.pictures[image].key]
+            found = attack(self.denoiser, x_0, keys, t, samples=config.samples, condition=condition, **options)
+            rows.append([image_of(square), *self.write(x_0, found, t, image)])
+        if image < STRIPS:
+            save(strip(rows), plan.strip(image))
+
+    def write(self, x_0: Tensor, found: Attacked, t: int, image: int) -> list[Any]:
+        """The latent, the noisy latent, and the pictures as they were written. Paper: Fig. 2."""
+        shown = [as_rgb(x_0[0]), as_rgb(found.x_t[0])]
+        for kind, latent in zip(self.plan.kinds(), [found.one_step[0], *found.samples[:, 0]], strict=True):
+            file = self.plan.file(t, kind, image)
+            shown.append(picture(self.vae, latent, file.name))
+            save(shown[-1], file)
+        return shown
