@@ -149,6 +149,8 @@ class Group:
         return found
 
     def close(self) -> None:
-        """Leave the others, at the end."""
+        """Leave the others: when all are at the end, else one that still talks to another aborts. A failed one waits for none."""
         if self.size > 1 and torch.distributed.is_initialized():
+            if sys.exc_info()[0] is None:
+                self.state.wait_for_everyone()
             torch.distributed.destroy_process_group()

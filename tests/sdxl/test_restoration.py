@@ -178,7 +178,6 @@ def test_stopped_and_gone_on_with_it_ends_in_the_same_numbers(finished, tiny_bas
     assert (tmp_path / "out/results.json").read_bytes() == (finished / "results.json").read_bytes()
 
 
-@pytest.mark.slow  # a process was seen to abort while it left, once in three runs
 def test_two_processes_leave_the_same_files(finished, tiny_base, loras, tmp_path):
     first, second = (words(tiny_base, loras, tmp_path / name, "--images", count) for name, count in (("out", 3), ("few", 1)))
     answer = on_two("-m", "tests.sdxl.in_turn", *first, "then", *second)
