@@ -9,6 +9,7 @@ from ambient.runs import UserError
 
 COMMANDS = {
     "noise": "training images are noised, and restored in one step and by posterior samples (Figs. 2, 3, 8, 10)",
+    "mask": "regions of training images are hidden, and filled by the model or by an inpainting pipeline (Figs. 1, 9)",
 }
 
 

@@ -79,6 +79,13 @@ class Plan(ABC):
         """Further pictures of an image, of which the manifest does not speak."""
         return [self.strip(image)] if image < STRIPS else []
 
+    def begin(self) -> None:
+        """Make the folders, without what a killed process has left."""
+        for file in self.files(0):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            for left in file.parent.glob(".*"):
+                left.unlink()
+
     def about(self) -> dict[str, Any]:
         """What more the manifest says."""
         return {}
@@ -167,10 +174,7 @@ def carry_out(plan: Plan, group: Group, stopping: Callable[[], bool]) -> None:
 
 def _unfinished(plan: Plan) -> list[int]:
     """The images of which something is not there, or not whole."""
-    for file in plan.files(0):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for left in file.parent.glob(".*"):
-            left.unlink()
+    plan.begin()
     return [i for i in range(len(plan.pictures)) if not all(map(whole, plan.files(i)))]
 
 

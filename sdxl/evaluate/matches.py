@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,14 +67,14 @@ class Sets:
 
 
 def kinds(images: Images) -> dict[str, dict[str, list[int]]]:
-    """{kind: {key: rows}}: results of an attack by level and kind, the rows of one attacked image together."""
+    """{kind: {key: rows}}: results of an attack by level, if it has one, and kind; the rows of one attacked image together."""
     found: dict[str, dict[str, list[int]]] = {}
     listed = images.manifest.get("images") or [{} for _ in range(len(images))]
     for row, about in enumerate(listed):
-        name = GENERATED
-        if "kind" in about:
-            name = f"t = {about['t']}, {'one step' if about['kind'] == 'one_step' else 'samples'}"
-        found.setdefault(name, {}).setdefault(about["key"] if "kind" in about else str(row), []).append(row)
+        attacked = "kind" in about
+        level = f"t = {about['t']}, " if "t" in about else ""
+        name = level + re.sub(r"_\d+$", "s", about["kind"]).replace("_", " ") if attacked else GENERATED
+        found.setdefault(name, {}).setdefault(about["key"] if attacked else str(row), []).append(row)
     return found
 
 

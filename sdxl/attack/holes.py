@@ -1,0 +1,135 @@
+"""What the masking attack does: which region of each image is hidden, and what is written of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ambient.runs import UserError, digest, write_atomically
+from sdxl import survey
+from sdxl.attack.regions import Box, detector, mapped
+from sdxl.attack.work import Attacker, Plan
+from sdxl.group import Group
+
+if TYPE_CHECKING:
+    from sdxl.attack.mask import Config
+
+SIDE = 256  # at most, of the squares that regions are written as: pixels
+Hole = tuple[int, int, int, int]  # left, top, right, bottom: pixels of the square that the model sees, whole latents
+
+
+class Holes(Plan):
+    """The largest region of each image that has one. Raises: UserError for what does not go together."""
+
+    config: Config
+    holes: list[Hole]
+
+    def __init__(self, config: Config, group: Group):
+        super().__init__(config, group)
+        own = self.vae.settings("vae")["latent_channels"]
+        channels, known = self.base.settings("unet")["in_channels"], {"posterior": (own,), "inpainting": (own, 2 * own + 1)}
+        if channels not in known[config.fill]:
+            advice = "; take --fill inpainting" if channels == 2 * own + 1 else ""
+            raise UserError(f"the UNet of {config.base} takes {channels} channels, --fill {config.fill} needs {own}{advice}")
+        keys = [one.key for one in self.pictures]
+        self.detector = detector(config.detector, keys, cut=config.images is not None, device=group.device)
+        self.prints |= {"detector": self.detector.fingerprint, "scheduler": self.base.fingerprint("scheduler")}
+        self.side, self.boxes, self.counts = min(SIDE, self.resolution), {}, {}
+
+    def prepare(self, seen: list[survey.Seen]) -> None:
+        """Find the regions, or read those that this folder knows; keep the images that have one."""
+        super().prepare(seen)
+        self.boxes = self.group.by_main(self.remembered) or self.detected()
+        self.group.together(lambda: self.keep(seen))
+        counts = self.counts
+        self.group.say(
+            f"{self.config.detector}: regions in {len(self.holes)} of {counts['images']} images, the others are left out"
+            f" ({counts['boxes']} boxes, {counts['dropped']} dropped: cut off, too small, or nearly all of the picture)"
+        )
+
+    def detected(self) -> dict[str, list[Box]]:
+        """Boxes by key, each process its share."""
+        mine: dict[str, list[Box]] = {}
+
+        def look(image: int) -> None:
+            one = self.pictures[image]
+            mine[one.key] = self.detector.find(survey.decode(one.read()), one.key)
+
+        numbers = range(len(self.pictures))
+        self.group.in_rounds(self.group.split(numbers), look, stopping=lambda: False, doing="looking for regions")
+        return {key: boxes for share in self.group.gather(mine) for key, boxes in share.items()}
+
+    def remembered(self) -> dict[str, list[Box]] | None:
+        """The boxes that this folder was begun with."""
+        try:
+            found = json.loads(self.memory().read_text())
+            return found["boxes"] if found["of"] == [self.prints["images"], self.prints["detector"]] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def memory(self) -> Path:
+        return Path(self.config.out) / "regions.json"
+
+    def begin(self) -> None:
+        """Also keep what the detector has found, so that going on does not ask it again."""
+        super().begin()
+        found = {"of": [self.prints["images"], self.prints["detector"]], "boxes": self.boxes}
+        write_atomically(self.memory(), json.dumps(found).encode())
+
+    def keep(self, seen: list[survey.Seen]) -> None:
+        """The images that have a region, by its place in the square. Raises: UserError if none has."""
+        kept, self.holes, left = [], [], 0
+        for one, it in zip(self.pictures, seen, strict=True):
+            found = mapped(self.boxes[one.key], (it.size[1], it.size[0]), self.resolution, self.vae.pixels())
+            left += len(found)
+            if found:
+                kept.append(one)
+                self.holes.append(max(found, key=lambda hole: (hole[2] - hole[0]) * (hole[3] - hole[1])))
+        boxes, images = sum(map(len, self.boxes.values())), len(self.pictures)
+        self.counts = {"images": images, "without a region": images - len(kept), "boxes": boxes, "dropped": boxes - left}
+        if not kept:
+            why = f"none of its {boxes} boxes can be used: cut off, too small, or nearly all of the picture" if boxes else (
+                f"it finds nothing in {images} images"
+            )  # fmt: skip
+            raise UserError(f"--detector {self.config.detector}: {why}; take another (boxes:FILE, detr:SOURCE, center:SHARE)")
+        self.pictures = kept
+        self.prints["regions"] = digest(json.dumps([[one.key for one in kept], self.holes]).encode())
+
+    def results(self, image: int) -> list[tuple[Path, dict[str, Any]]]:
+        about = {"box": self.holes[image], "original": f"originals/{self.original(image).name}"}
+        return [(self.file(j, image), {"kind": f"fill_{j}", **about}) for j in range(self.config.samples)]
+
+    def file(self, sample: int, image: int) -> Path:
+        return Path(self.config.out) / "images" / f"fill_{sample}_{image:06d}.png"
+
+    def original(self, image: int) -> Path:
+        return Path(self.config.out) / "originals" / f"{image:06d}.png"
+
+    def aside(self, image: int) -> list[Path]:
+        return [self.original(image), *super().aside(image)]
+
+    def shown(self, image: int) -> Path:
+        return self.file(0, image)
+
+    def scale(self) -> float:
+        """Of guidance: none where there is no caption to guide by."""
+        if not self.config.captions:
+            return 1.0
+        return (
+            self.config.guidance if self.config.guidance is not None else {"posterior": 1.0, "inpainting": 7.5}[self.config.fill]
+        )
+
+    def about(self) -> dict[str, Any]:
+        return {"regions": {"detector": self.config.detector, **self.counts}}
+
+    def costs(self) -> str:
+        steps = (len(self.times) - 1) * (1 + self.config.resample) if self.config.fill == "posterior" else self.config.steps - 1
+        each = self.config.samples * steps * (1 if self.scale() == 1 else 2)
+        count = len(self.pictures)
+        return f"{count} images, {count * self.config.samples} results, {each} evaluations of the UNet for each image"
+
+    def attacker(self) -> Attacker:
+        from sdxl.attack.fillers import Inpainting, Posterior
+
+        return Posterior(self) if self.config.fill == "posterior" else Inpainting(self)
