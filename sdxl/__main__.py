@@ -12,9 +12,10 @@ COMMANDS = {
     "corrupt": "images and captions -> noisy latents on disk, once",
     "train": "LoRA fine-tuning on noisy latents alone",
     "generate": "images from a base and a LoRA: full sampling, early stop, posterior sampling",
-    "evaluate": "restoration of held-out images, Frechet distance and KID",
-    "attack": "does the model give back what it was trained on: noise",
-    "rehearse": "all of it in minutes on a laptop: tiny, corrupt, train, generate",
+    "evaluate": "restoration of held-out images, Frechet distance and KID, memorization",
+    "attack": "does the model give back what it was trained on: noise, mask",
+    "figures": "the paper's figures and its table, from what the others have left: one page",
+    "rehearse": "all of it in minutes on a laptop, from a tiny SDXL to the page of figures",
 }
 
 

@@ -85,14 +85,14 @@ def opened(
 def _listed(source: str, columns: Columns, caption: str | None, count: int | None) -> tuple[list[Picture], dict[str, Any]]:
     folder = Path(source).expanduser()
     if (folder / "manifest.json").is_file():
-        manifest = _manifest(folder)
-        return _generated(folder, manifest)[:count], manifest
+        manifest = manifest_of(folder)
+        return generated(folder, manifest)[:count], manifest
     if (folder / "config.yaml").is_file() and (folder / "images").is_dir():
         raise UserError(f"{source} is not finished; run the same `python -m sdxl generate` again")
     return pictures(source, columns, caption=caption, t_n=0, count=count), {}
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def manifest_of(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "manifest.json").read_text())
         assert all(isinstance(row["file"], str) for row in found["images"])
@@ -103,7 +103,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _generated(folder: Path, manifest: dict[str, Any]) -> list[Picture]:
+def generated(folder: Path, manifest: dict[str, Any]) -> list[Picture]:
     """The images that a manifest lists. Raises: UserError where some are not there, or others are."""
     listed = [row["file"] for row in manifest["images"]]
     there = {path.relative_to(folder).as_posix() for path in (folder / "images").glob("*.png") if path.name[0] != "."}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ambient.runs import UserError, write_atomically
+from sdxl.base import Base
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
@@ -102,6 +103,14 @@ def check(file: Path, *, base: str) -> None:
     trained_on = about(file).get("base", base)
     if trained_on != base:
         raise UserError(f"{file} was trained on another base (its UNet is {trained_on}, this one {base})")
+
+
+def adapted(base: Base, file: Path | None, dtype: torch.dtype) -> Any:
+    """The UNet of a base, frozen, with the LoRA of a file if there is one. Raises: as `load`."""
+    unet = base.unet(dtype)
+    if file is not None:
+        load(unet, file, base=base.fingerprint("unet"))
+    return unet
 
 
 def load(unet: Any, file: Path, *, base: str) -> None:

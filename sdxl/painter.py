@@ -32,9 +32,7 @@ class Painter:
     def __init__(self, job: Job, device: torch.device):
         self.job, self.device = job, device
         with _room():
-            unet, vae = job.base.unet(job.dtype), job.vae.vae()
-            if job.lora is not None:
-                lora.load(unet, job.lora, base=job.prints["base"])
+            unet, vae = lora.adapted(job.base, job.lora, job.dtype), job.vae.vae()
             self.vae = vae.to(device, torch.float32 if vae.config.force_upcast else job.dtype)
             self.text = None if job.noisy else TextEncoder(job.base, device)
             null = job.noisy.null() if job.noisy else self.text.null()  # type: ignore[union-attr]

@@ -1,23 +1,76 @@
-"""All of the SDXL track in minutes on a laptop, without a network: tiny, corrupt, train, generate.
+"""All of the SDXL track in minutes on a laptop, without a network, from a tiny SDXL to a page with the paper's figures.
 
     python -m sdxl rehearse
 
-A tiny SDXL with random weights, 24 photographs that packages ship, a noisy set at t_n = 500, a LoRA by the ambient and the
-consistency loss, images by full sampling and by early stop. Nothing of it is worth looking at but that it runs: the base paints
-noise, and 24 images are far too few. The same command goes on where it was stopped.
+A tiny SDXL with random weights, 24 photographs that packages ship, a noisy set at t_n = 500, two LoRAs, with and without the
+consistency loss; images, every evaluation, attacks with their controls, figures. Nothing of it is worth looking at but that it
+runs: the base paints noise, what sees the images is random too, and 24 images are far too few. The same command goes on where
+it was stopped.
 """
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ambient.config import option, parse
-from sdxl import corrupt, generate, tiny, train
+from ambient.runs import write_atomically
 from sdxl.base import quiet
+
+PROMPTS = ("a cat", "the moon", "a wall of bricks", "a flower")
+COMMANDS = r"""
+tiny {out}/tiny
+corrupt --base {out}/tiny --data photographs --resolution 128 --t-n 500 --out {out}/noisy
+train --config {laptop} --base {out}/tiny --data {out}/noisy --steps {steps} --weight 0 --out {out}/plain
+train --config {laptop} --base {out}/tiny --data {out}/noisy --steps {steps} --weight 0.01 --out {out}/consistent
+generate --base {out}/tiny --null-caption --resolution 128 --steps 10 --images {images} --out {out}/samples_base
+generate --base {out}/tiny --lora {out}/plain --null-caption --resolution 128 --steps 10 --images {images} \
+    --out {out}/samples_plain
+generate --base {out}/tiny --lora {out}/consistent --null-caption --resolution 128 --steps 10 --images {images} \
+    --out {out}/samples_consistent
+generate --base {out}/tiny --lora {out}/plain --stop 500 --null-caption --resolution 128 --steps 10 --images {images} \
+    --out {out}/stopped_plain
+generate --base {out}/tiny --prompts {out}/prompts.txt --resolution 128 --steps 10 --images 4 --out {out}/prompts_base
+generate --base {out}/tiny --lora {out}/plain --prompts {out}/prompts.txt --resolution 128 --steps 10 --images 4 \
+    --out {out}/prompts_plain
+generate --base {out}/tiny --lora {out}/consistent --prompts {out}/prompts.txt --resolution 128 --steps 10 --images 4 \
+    --out {out}/prompts_consistent
+generate --base {out}/tiny --lora {out}/consistent --posterior {out}/noisy --steps 10 --images {images} \
+    --out {out}/posterior
+evaluate restoration --base {out}/tiny --loras {out}/plain {out}/consistent --data photographs --split held_out \
+    --resolution 128 --out {out}/restoration
+evaluate fid --generated {out}/samples_base {out}/samples_plain {out}/samples_consistent --reference photographs \
+    --resolution 128 --extractor tiny --anyway --out {out}/fid
+attack noise --base {out}/tiny --data photographs --resolution 128 --t 500 900 --steps 10 --out {out}/attack_base
+attack noise --base {out}/tiny --lora {out}/plain --data photographs --resolution 128 --t 500 900 --steps 10 \
+    --out {out}/attack_plain
+attack noise --base {out}/tiny --lora {out}/consistent --data photographs --resolution 128 --t 500 900 --steps 10 \
+    --out {out}/attack_consistent
+attack noise --base {out}/tiny --data photographs --split held_out --resolution 128 --t 500 900 --steps 10 \
+    --out {out}/control_base
+attack noise --base {out}/tiny --lora {out}/plain --data photographs --split held_out --resolution 128 --t 500 900 \
+    --steps 10 --out {out}/control_plain
+attack noise --base {out}/tiny --lora {out}/consistent --data photographs --split held_out --resolution 128 --t 500 900 \
+    --steps 10 --out {out}/control_consistent
+attack mask --base {out}/tiny --lora {out}/consistent --data photographs --captions --detector center:0.5 --resolution 128 \
+    --steps 10 --out {out}/masked
+attack mask --base {out}/tiny --lora {out}/consistent --data photographs --split held_out --captions --detector center:0.5 \
+    --resolution 128 --steps 10 --out {out}/masked_control
+evaluate memorization --images {out}/attack_base {out}/attack_plain {out}/attack_consistent --control {out}/control_base \
+    {out}/control_plain {out}/control_consistent --training photographs --held-out photographs --held-out-split held_out \
+    --extractor tiny --out {out}/memory
+evaluate memorization --images {out}/attack_base {out}/attack_plain {out}/attack_consistent {out}/samples_base \
+    {out}/samples_plain {out}/samples_consistent --training photographs --held-out photographs --held-out-split held_out \
+    --extractor tiny --out {out}/memory_samples
+evaluate memorization --images {out}/masked --control {out}/masked_control --training {out}/masked/originals \
+    --held-out {out}/masked_control/originals --extractor tiny --out {out}/memory_masked
+figures --runs {out}/noisy {out}/plain {out}/consistent {out}/posterior {out}/restoration {out}/fid {out}/masked \
+    {out}/memory {out}/memory_samples {out}/memory_masked {out}/samples_base {out}/samples_plain {out}/samples_consistent \
+    {out}/stopped_plain {out}/prompts_base {out}/prompts_plain {out}/prompts_consistent {out}/attack_base {out}/attack_plain \
+    {out}/attack_consistent --data photographs --out {out}/figures
+"""  # each line a command, with `python -m sdxl` before it
 
 
 @dataclass(frozen=True)
@@ -25,36 +78,30 @@ class Config:
     """How much of it."""
 
     out: str = option("runs/rehearsal", "folder of it all", metavar="DIR")
-    steps: int = option(60, "of training", metavar="COUNT")
-    images: int = option(4, "to generate, of each kind", metavar="COUNT")
+    steps: int = option(40, "of each training", metavar="COUNT")
+    images: int = option(6, "to generate, of each kind", metavar="COUNT")
 
 
 def main(argv: list[str]) -> None:
     """Rehearse as `argv` says."""
     config = parse(Config, argv, prog="python -m sdxl rehearse", description=__doc__ or "")
     quiet()
-    out, begun = Path(config.out), time.monotonic()
-    for name, (command, words) in stages(config).items():
-        if name == "tiny" and (out / "tiny").exists():
+    from sdxl.__main__ import main as run
+
+    out, begun, at_work = Path(config.out), time.monotonic(), time.process_time()
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "prompts.txt", "\n".join(PROMPTS).encode())
+    for words in stages(config):
+        if words[0] == "tiny" and (out / "tiny").exists():
             continue
         print(f"\n$ python -m sdxl {shlex.join(words)}", flush=True)
-        command(words[1:])
-    print(f"\nall of it took {time.monotonic() - begun:.0f} s; look at {out / 'images/sheet.png'}")
+        run(words)
+    spent = f"{time.monotonic() - begun:.0f} s, {time.process_time() - at_work:.0f} s of them at work"
+    print(f"\nall of it took {spent}; look at {out / 'figures/report.html'}")
 
 
-def stages(config: Config) -> dict[str, tuple[Callable[[list[str]], None], list[str]]]:
-    """The commands, each with its words."""
-    out = config.out
-    base = ["--base", f"{out}/tiny"]
-    made = [*base, "--lora", f"{out}/run", "--images", str(config.images), "--prompt", "a photograph"]
-    noisy = ["--data", "photographs", "--resolution", "128", "--t-n", "500", "--out", f"{out}/noisy"]
-    trained = ["--config", str(Path(__file__).parent / "configs/laptop.yaml"), "--data", f"{out}/noisy", "--out", f"{out}/run"]
-    behind = [*base, "--lora", f"{out}/run", "--images", str(config.images), "--posterior", f"{out}/noisy"]
-    return {
-        "tiny": (tiny.main, ["tiny", f"{out}/tiny"]),
-        "corrupt": (corrupt.main, ["corrupt", *base, *noisy]),
-        "train": (train.main, ["train", *base, *trained, "--steps", str(config.steps)]),
-        "generate": (generate.main, ["generate", *made, "--out", f"{out}/images"]),
-        "stop": (generate.main, ["generate", *made, "--stop", "500", "--out", f"{out}/stopped"]),
-        "posterior": (generate.main, ["generate", *behind, "--out", f"{out}/posterior"]),
-    }
+def stages(config: Config) -> list[list[str]]:
+    """The commands, in words."""
+    laptop = Path(__file__).parent / "configs/laptop.yaml"
+    values = {"out": config.out, "steps": config.steps, "images": config.images, "laptop": laptop}
+    return [[word.format(**values) for word in line.split()] for line in COMMANDS.replace("\\\n", "").strip().splitlines()]

@@ -23,7 +23,7 @@ HEAVY = {"diffusers", "transformers", "peft", "accelerate", "datasets", "matplot
 MODULES = [f"ambient.{path.stem}" for path in sorted((ROOT / "ambient").glob("*.py")) if path.stem != "__init__"]
 COMMANDS = ["toy.gmm", "toy.mnist.compare", "toy.mnist.table1", "toy.mnist.figures", "toy.mnist.memorization"]
 COMMANDS += ["sdxl.corrupt", "sdxl.train", "sdxl.generate", "sdxl.rehearse", "sdxl.tiny"]
-COMMANDS += ["sdxl.evaluate.restoration", "sdxl.evaluate.fid"]
+COMMANDS += ["sdxl.evaluate.restoration", "sdxl.evaluate.fid", "sdxl.evaluate.memorization", "sdxl.figures"]
 CHECKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "theory_checks").glob("test_*.py"))
 MAP = (ROOT / "docs" / "paper-map.md").read_text()
 

@@ -118,10 +118,8 @@ class Attacker(ABC):
     def __init__(self, plan: Plan):
         self.device = plan.group.device
         with room():
-            self.unet, vae = plan.base.unet(plan.dtype), plan.vae.vae()
-            if plan.lora is not None:
-                lora.load(self.unet, plan.lora, base=plan.prints["unet"])
-            self.unet, self.vae = self.unet.to(self.device), vae.to(self.device)
+            self.unet = lora.adapted(plan.base, plan.lora, plan.dtype).to(self.device)
+            self.vae = plan.vae.vae().to(self.device)
             self.text = encode.TextEncoder(plan.base, self.device)
 
     @abstractmethod

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from sdxl.evaluate.memorization import Config
 
 GENERATED = "generated"
-OF_IMAGES = ("data", "split", "images", "print of images")  # what an attack and its control may differ in
+OF_IMAGES = ("data", "split", "images", "print of images", "print of regions")  # what an attack and its control may differ in
+OF_BOXES = ("detector", "print of detector")  # and these, where both have boxes from a file
 OTHERS, HELD_OUT = "training, nearest other", "held out"  # the baselines
 
 
@@ -48,13 +49,16 @@ class Sets:
         """Why a control is none of this attack."""
         if control.size != attack.size:
             return [f"{control.source} has images of another size than {attack.source}; a control is the same attack"]
-        asked = [{k: v for k, v in i.manifest.get("identity", {}).items() if k not in OF_IMAGES} for i in (attack, control)]
+        asked = [dict(images.manifest.get("identity", {})) for images in (attack, control)]
+        boxes = all(str(one.get("detector")).startswith("boxes:") for one in asked)
+        asked = [{k: v for k, v in one.items() if k not in OF_IMAGES + OF_BOXES * boxes} for one in asked]
         other = sorted(key for key in asked[0].keys() | asked[1].keys() if asked[0].get(key) != asked[1].get(key))
         if other or not all("kind" in row for i in (attack, control) for row in i.manifest.get("images") or [{}]):
             why = f"they differ in {', '.join(other)}" if other else "one of them is no folder of `python -m sdxl attack`"
             return [f"{control.source} is another attack than {attack.source}: {why}"]
         known = {picture.key for picture in self.held_out.pictures} if self.held_out else set()
-        strange = [row["key"] for row in control.manifest["images"] if row["key"] not in known]
+        rows = control.manifest["images"]  # of the masking attack, the regions that were hidden are known by their files
+        strange = [row["key"] for row in rows if not {row["key"], Path(row.get("original", "")).name} & known]
         return [f"{control.source} attacked {strange[0]}, which is none of the --held-out images"] if strange else []
 
     def about(self) -> dict[str, Any]:

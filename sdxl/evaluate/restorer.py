@@ -105,9 +105,7 @@ class Restorer:
     def __init__(self, job: Job, text: TextEncoder, vae: Any, model: Model):
         self.job, self.text, self.vae, self.model = job, text, vae, model
         self.device = job.group.device
-        unet = job.base.unet(job.dtype)
-        if model.file is not None:
-            lora.load(unet, model.file, base=job.base.fingerprint("unet"))
+        unet = lora.adapted(job.base, model.file, job.dtype)
         self.denoiser = denoiser(unet.to(self.device), job.path, job.base.prediction())
 
     def __call__(self, index: int, *, alone: bool) -> Errors:

@@ -23,8 +23,8 @@ def table(results: dict[str, Any]) -> str:
     lines = [heads, ["---"] * len(heads)]
 
     def line(name: str, row: dict[str, Any], count: str = "") -> None:
-        beyond = [_said(row[key]["memorised"]) if key in row else "" for key in ("beyond held out", "beyond control")]
-        lines.append([name, count or str(row["images"]), *(_said(row[key]) for key in copying.NAMES), *beyond][: len(heads)])
+        beyond = [said(row[key]["memorised"]) if key in row else "" for key in ("beyond held out", "beyond control")]
+        lines.append([name, count or str(row["images"]), *(said(row[key]) for key in copying.NAMES), *beyond][: len(heads)])
 
     for name, row in results["baselines"].items():
         line(name, row)
@@ -37,7 +37,8 @@ def table(results: dict[str, Any]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def _said(value: dict[str, Any]) -> str:
+def said(value: dict[str, Any]) -> str:
+    """Mean and interval."""
     low, high = value["interval"]
     return f"{value['mean']:.3f} ({low:.3f} to {high:.3f})"
 

@@ -1,0 +1,53 @@
+"""The paper's figures and its table, in miniature or in full, from what other commands have left: one report page.
+
+    python -m sdxl figures --runs noisy run images attacked memory table1 fid --out figures
+    python -m sdxl figures --runs runs/paper/* --data photos --out figures      with the data itself in Fig. 11
+
+`--runs`: any mix of noisy sets, and of directories of train, generate, attack and evaluate; what each one is, is read from what
+lies in it. Writes report.html, one file with its pictures inside, and figures/*.png. A figure for which something is missing is
+left out, and the page says which command would make it. Nothing is computed but pictures: run it again at any time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ambient.config import option, parse
+from ambient.runs import UserError
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is shown."""
+
+    runs: tuple[str, ...] = option((), "directories of the other commands, in any order", metavar="DIR")
+    out: str = option("runs/figures", "folder of the page", metavar="DIR")
+    data: str | None = option(None, "images to show as the data of Fig. 11: a folder, a dataset, or the word photographs")
+    split: str = option("", "of them, if they are a dataset", metavar="NAME")
+    columns: int = option(6, "pictures in a row, at most", metavar="COUNT")
+    dry_run: bool = option(False, "say what the directories are and which figures they give, and leave")
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("--runs is missing: directories of corrupt, train, generate, attack and evaluate")
+        if self.columns < 1:
+            raise ValueError(f"--columns must be at least 1; got {self.columns}")
+
+
+def main(argv: list[str]) -> None:
+    """Draw what `argv` names."""
+    config = parse(Config, argv, prog="python -m sdxl figures", description=__doc__ or "")
+    from sdxl.figures import page
+    from sdxl.figures.found import Runs
+    from sdxl.figures.paper import FIGURES
+
+    out = Path(config.out)
+    if out.is_dir() and not (out / "report.html").exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no report of figures; take another folder")
+    runs = Runs.read(config.runs)
+    made = {figure: figure.draw(runs, config) for figure in FIGURES}
+    if config.dry_run:
+        return print("\n".join(page.plan(runs, made)))
+    page.write(out, runs, made)
+    print("\n".join(page.summary(made)) + f"\n-> {out / 'report.html'}")
