@@ -42,10 +42,12 @@ class Holes(Plan):
         super().prepare(seen)
         self.boxes = self.group.by_main(self.remembered) or self.detected()
         self.group.together(lambda: self.keep(seen))
-        counts = self.counts
+        counts, dropped = self.counts, ""
+        if counts["dropped"]:
+            dropped = f"; {counts['dropped']} boxes are dropped: cut off, too small, or nearly all of the picture"
         self.group.say(
-            f"{self.config.detector}: regions in {len(self.holes)} of {counts['images']} images, the others are left out"
-            f" ({counts['boxes']} boxes, {counts['dropped']} dropped: cut off, too small, or nearly all of the picture)"
+            f"{self.config.detector}: {counts['boxes']} boxes in {counts['images']} images; {len(self.holes)} images have a region, "
+            f"{counts['without a region']} are left out{dropped}"
         )
 
     def detected(self) -> dict[str, list[Box]]:
@@ -58,7 +60,8 @@ class Holes(Plan):
 
         numbers = range(len(self.pictures))
         self.group.in_rounds(self.group.split(numbers), look, stopping=lambda: False, doing="looking for regions")
-        return {key: boxes for share in self.group.gather(mine) for key, boxes in share.items()}
+        found = {key: boxes for share in self.group.gather(mine) for key, boxes in share.items()}
+        return {one.key: found[one.key] for one in self.pictures}
 
     def remembered(self) -> dict[str, list[Box]] | None:
         """The boxes that this folder was begun with."""
