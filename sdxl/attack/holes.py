@@ -46,8 +46,8 @@ class Holes(Plan):
         if counts["dropped"]:
             dropped = f"; {counts['dropped']} boxes are dropped: cut off, too small, or nearly all of the picture"
         self.group.say(
-            f"{self.config.detector}: {counts['boxes']} boxes in {counts['images']} images; {len(self.holes)} images have a region, "
-            f"{counts['without a region']} are left out{dropped}"
+            f"{self.config.detector}: {counts['boxes']} boxes in {counts['images']} images; {len(self.holes)} images have a "
+            f"region, {counts['without a region']} are left out{dropped}"
         )
 
     def detected(self) -> dict[str, list[Box]]:
@@ -98,6 +98,11 @@ class Holes(Plan):
             raise UserError(f"--detector {self.config.detector}: {why}; take another (boxes:FILE, detr:SOURCE, center:SHARE)")
         self.pictures = kept
         self.prints["regions"] = digest(json.dumps([[one.key for one in kept], self.holes]).encode())
+
+    def identity(self) -> dict[str, Any]:
+        """A file of boxes is known by the regions that come of it: that of a control is another one, of the same attack."""
+        boxes = {key: "boxes" for key in ("detector", "print of detector") if self.config.detector.startswith("boxes:")}
+        return super().identity() | boxes
 
     def results(self, image: int) -> list[tuple[Path, dict[str, Any]]]:
         about = {"box": self.holes[image], "original": f"originals/{self.original(image).name}"}
