@@ -52,13 +52,18 @@ class Images:
 
     @property
     def fingerprint(self) -> str:
-        return digest(json.dumps([self.digests, self.resolution]).encode())
+        return fingerprint(self.digests, self.resolution)
 
     @property
     def about(self) -> dict[str, Any]:
         """For the manifest of a result."""
         where = Path(self.source).name if Path(self.source).is_dir() else self.source
         return {"source": where, "images": len(self), "size": list(self.size), "fingerprint": self.fingerprint}
+
+
+def fingerprint(digests: list[str], resolution: int | None) -> str:
+    """Of images by their bytes, and of the size they are brought to."""
+    return digest(json.dumps([digests, resolution]).encode())
 
 
 def opened(
@@ -93,6 +98,7 @@ def _listed(source: str, columns: Columns, caption: str | None, count: int | Non
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
+    """What a folder of images tells of them. Raises: UserError if it cannot be read, or tells of no images."""
     try:
         found = json.loads((folder / "manifest.json").read_text())
         assert all(isinstance(row["file"], str) for row in found["images"])

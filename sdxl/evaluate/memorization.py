@@ -82,7 +82,19 @@ def main(argv: list[str]) -> None:
 def write(config: Config, identity: dict[str, Any], found: Found, sets: Sets) -> None:
     """Numbers, table, pictures."""
     results, out = found.results(config.seed), Path(config.out)
+    shown = table(results) + unequal(sets)
     about = {"config": tables.asked(config), "identity": identity}
-    tables.write(out, about | results, table(results), found.lines(sets), csv="similarities.csv")
+    tables.write(out, about | results, shown, found.lines(sets), csv="similarities.csv")
     draw(found, sets, out, config.top)
-    print(f"{table(results)}\n{len(sets.training)} training images; results -> {config.out}")
+    print(f"{shown}\n{len(sets.training)} training images; results -> {config.out}")
+
+
+def unequal(sets: Sets) -> str:
+    """A line where an attack and its control are compared with sets of different sizes."""
+    count, others = len(sets.training), len(sets.held_out or [])
+    if not sets.controls or count == others:
+        return ""
+    return (
+        f"\nAttacks are compared with {count:,} images and their controls with {others:,}: among more images the nearest one is "
+        "nearer, by chance alone. Take as many of both.\n"
+    )

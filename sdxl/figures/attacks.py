@@ -15,7 +15,6 @@ from sdxl.figures.outcome import Missing, Shown
 if TYPE_CHECKING:
     from sdxl.figures import Config
 
-STRIPS = 4  # of an attack
 COMPARE = "python -m sdxl evaluate memorization --images {images} --training DATA --held-out OTHERS --out memory"
 SHARES = f"Shares above {COPY:g}, with intervals of 95 %."
 UNKNOWN = "unknown"  # the model behind a folder that is no longer there
@@ -27,22 +26,22 @@ def masked(runs: Runs, config: Config) -> Shown | Missing:
     lora = runs.one("training", "run")
     command = f"python -m sdxl attack mask --data DATA --captions --lora {lora} --out masked"
     columns = "Columns: the image, what was hidden, what came back."
-    return _strips(runs, MASK, "masked", columns, Missing("a masking attack", [command]))
+    return _strips(runs, MASK, "masked", 4, columns, Missing("a masking attack", [command]))
 
 
 def noised(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 2."""
     command = f"python -m sdxl attack noise --data DATA --lora {runs.one('training', 'run')} --out attacked"
     columns = "Columns: the image, its latent as RGB, the noisy latent, one step (the MMSE estimate), samples; a row a level."
-    return _strips(runs, NOISE, "noised", columns, Missing("a noise attack", [command]))
+    return _strips(runs, NOISE, "noised", 2, columns, Missing("a noise attack", [command]))
 
 
-def _strips(runs: Runs, kind: str, name: str, columns: str, missing: Missing) -> Shown | Missing:
+def _strips(runs: Runs, kind: str, name: str, count: int, columns: str, missing: Missing) -> Shown | Missing:
     found = [one for one in runs.of(kind) if one.strips()]
     if not found:
         return missing
-    pictures = {f"{name}_{i}": drawing.below(one.strips()[:STRIPS]) for i, one in enumerate(found)}
-    which = [f"{one.label} attacks {runs.model_of(one)}{_levels(one)}" for one in found]
+    pictures = {f"{name}_{i}": drawing.below(one.strips()[:count]) for i, one in enumerate(found)}
+    which = [f"`{one.label}`, an attack on {runs.model_of(one)}{_levels(one)}" for one in found]
     return Shown(f"{columns} In the order of the pictures: {'; '.join(which)}. What is a copy is for the eye to judge here; "
                  "Figs. 3 and 8 to 10 count.", pictures, found)  # fmt: skip
 
@@ -68,7 +67,7 @@ def attack_and_samples(runs: Runs, config: Config, *, fine_tuned: bool) -> Shown
             panels[f"{title} ({memory.label})"] = _baseline(lines) | {
                 f"{'plain samples' if kind == GENERATED else kind}, {name}": lines[name, kind] for name, kind in kinds
             }
-            told.append(f"{title}: {_shares(memory, kinds)}")
+            told.append(f"{title[0].upper()}{title[1:]}: {_shares(memory, kinds)}")
             used += [memory, *(one for one in behind.values() if one and one.model == model)]
     if not panels:
         lora = f" --lora {runs.one('training', 'run')}" if fine_tuned else ""
@@ -96,7 +95,7 @@ def two_models(runs: Runs, config: Config) -> Shown | Missing:
                 for part in (name, f"control of {name}")
                 if (part, kind) in lines
             }
-        told += [_apart(row) for row in pairs]
+        told += [apart(row) for row in pairs]
         used += [memory, *(one for one in behind.values() if one and one.kind == NOISE)] if pairs else []
     if not panels:
         return Missing("the same attack, with one seed, on two models, compared image by image", [
@@ -152,11 +151,12 @@ def _shares(memory: Found, kinds: list[tuple[str, str]]) -> str:
     return "; ".join(told) + "."
 
 
-def _apart(row: dict[str, Any]) -> str:
+def apart(row: dict[str, Any]) -> str:
+    """Two models, and whether they are told apart."""
     low, high = row["similarity"]["interval"]
     word = "lies further right than" if low > 0 else "lies further left than" if high < 0 else "is not told apart from"
     return (
-        f"{row['kind']}: {row['model']} {word} {row['less']}, mean similarity {row['similarity']['mean']:+.3f} "
+        f"At {row['kind']}: `{row['model']}` {word} `{row['less']}`, mean similarity {row['similarity']['mean']:+.3f} "
         f"({low:+.3f} to {high:+.3f}, image by image)."
     )
 

@@ -13,6 +13,7 @@ from sdxl.evaluate.copying import CLOSE, COPY
 from sdxl.noisy_set import NoisySet
 
 LEAST = 96  # pixels of a picture: smaller ones are enlarged, so that a label fits beside them
+WIDTH, WIDEST = 760, 1600  # of a page, about, and of strips: pixels
 BINS = 40
 ASIDE = {"held out": {"color": "#888888", "linestyle": ":"}, "control": {"color": "#444444", "linestyle": "--"}}
 MARGIN, LETTER = 190, 13  # pixels: room for labels, and their size
@@ -59,11 +60,12 @@ def wrapped(label: str, width: int = 25) -> str:
     """In lines that fit into the margin; words are broken only where they must be."""
     import textwrap
 
-    return "\n".join(textwrap.wrap(label, width))
+    kept = label.replace(" = ", "\u00a0=\u00a0")  # t_n = 500 stays on one line
+    return "\n".join(textwrap.wrap(kept, width)).replace("\u00a0", " ")
 
 
 def below(files: list[Path]) -> Any:
-    """Strips under one another, as they are, or smaller."""
+    """Strips under one another: narrow ones enlarged by whole pixels, wide ones made smaller."""
     from PIL import Image
 
     strips = []
@@ -76,8 +78,10 @@ def below(files: list[Path]) -> Any:
     for one in strips:
         whole.paste(one, (0, top))
         top += one.height + GAP
-    scale = min(1.0, 1600 / width)
-    return whole.resize((round(scale * width), round(scale * whole.height)), Image.Resampling.LANCZOS) if scale < 1 else whole
+    if width <= WIDEST:
+        times = max(1, WIDTH // width)
+        return whole.resize((times * width, times * whole.height), Image.Resampling.NEAREST)
+    return whole.resize((WIDEST, round(WIDEST / width * whole.height)), Image.Resampling.LANCZOS)
 
 
 def histograms(panels: dict[str, dict[str, list[float]]]) -> Any:

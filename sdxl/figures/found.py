@@ -16,7 +16,7 @@ from ambient.config import words
 from ambient.runs import UserError, digest
 from sdxl import lora
 from sdxl.evaluate.tables import labels
-from sdxl.folder import generated, manifest_of
+from sdxl.folder import fingerprint, generated, manifest_of
 from sdxl.noisy_set import NoisySet
 
 NOISY, TRAINING, SAMPLES, POSTERIOR = "noisy set", "training", "generated images", "posterior samples"
@@ -69,6 +69,11 @@ class Found:
         """What the manifest says of each image, and its file."""
         return [(row, self.folder / row["file"]) for row in self.about["images"]]
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the images, as they are: that of `Images`."""
+        return fingerprint([digest(file.read_bytes()) for _, file in self.pictures()], None)
+
     def strips(self) -> list[Path]:
         return sorted((self.folder / "strips").glob("*.png"))
 
@@ -108,7 +113,7 @@ class Runs:
     def model_of(self, found: Found | None) -> str:
         """Its model, in words."""
         if found is None:
-            return "a model that is no longer known"
+            return "a model that is not among these runs"
         if found.model is None:
             return "the base alone"
         about = self.trained(found)
@@ -118,15 +123,12 @@ class Runs:
         return f"a LoRA trained at t_n = {about['t_n']:g}{word}"
 
     def behind(self, memory: Found) -> dict[str, Found | None]:
-        """What each name in the results of `evaluate memorization` is; None where its folder is no longer there."""
-        known = {one.folder.resolve(): one for one in self.found}
-        found: dict[str, Found | None] = {}
-        for folder in map(Path, memory.config.get("images", [])):
-            try:
-                found[folder.name] = known.get(folder.resolve()) or recognised(folder, folder.name)
-            except UserError:
-                found[folder.name] = None
-        return {row["model"]: found.get(row["model"]) for row in memory.about["models"]}
+        """What each name in the results of `evaluate memorization` is: one of these that holds the same images; else None."""
+        found = {}
+        for name in dict.fromkeys(row["model"] for row in memory.about["models"]):
+            alike = (one for one in self.of(SAMPLES, POSTERIOR, NOISE, MASK) if one.folder.name == name)
+            found[name] = next((one for one in alike if one.fingerprint == memory.about["identity"][f"images of {name}"]), None)
+        return found
 
     def one(self, kind: str, otherwise: str) -> str:
         """The folder of the first of a kind, or a word in its place: for a command that would make what is missing."""
@@ -161,11 +163,11 @@ def _of_manifest(folder: Path, label: str) -> Found:
     about = manifest_of(folder)
     generated(folder, about)  # all images are there, and no others
     asked = about.get("config", {})
-    if "guidance" in asked:
-        return Found(folder, POSTERIOR if asked.get("posterior") else SAMPLES, label, about)
-    if "detector" in asked or "t" in asked:
-        return Found(folder, MASK if "detector" in asked else NOISE, label, about)
-    raise UserError(f"{folder / 'manifest.json'} is none of generate or attack")
+    of_generate = POSTERIOR if asked.get("posterior") else SAMPLES
+    kind = next((kind for key, kind in {"detector": MASK, "t": NOISE, "stop": of_generate}.items() if key in asked), None)
+    if kind is None:
+        raise UserError(f"{folder / 'manifest.json'} is none of generate or attack")
+    return Found(folder, kind, label, about)
 
 
 def _of_results(folder: Path, label: str) -> Found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sdxl.evaluate.fid import consistency
@@ -23,10 +24,10 @@ def restored(runs: Runs, config: Config) -> Shown | Missing:
     for one in found:
         levels, by = one.about["levels"], {(row["level"], row["model"]): row for row in one.about["rows"]}
         spaces = [space for space in SPACES if one.about["errors"][space]]
-        head = ["model", *(f"{space}, t = {level:g}" for space in spaces for level in levels)]
-        for model in one.about["models"]:
-            cells = [_error(by[level, model["name"]], space) for space in spaces for level in levels]
-            rows.append([model["name"] + (f" (t_n = {model['t_n']:g})" if model["t_n"] else ""), *cells])
+        head = ["error of", "trained at", *(f"t = {level:g}" for level in levels)]
+        for model, space in product(one.about["models"], spaces):
+            cells = [_error(by[level, model["name"]], space) for level in levels]
+            rows.append([f"{model['name']}, {space}", "" if model["t_n"] is None else f"t_n = {model['t_n']:g}", *cells])
         told.append(_spread(one, levels, by))
     drawn = {f"restoration_{i}": (one.folder / "restoration.png").read_bytes() for i, one in enumerate(found)}
     return Shown(" ".join(told), drawn, found, (head, rows) if len(found) == 1 else None)
@@ -46,9 +47,9 @@ def _spread(found: Found, levels: list[float], by: dict[Any, dict[str, Any]]) ->
         told.append(f"{100 * (max(means) / min(means) - 1):.2g} % at t = {level:g}")
     count = len(found.about["images"])
     if len(names) < 2:
-        return f"{found.label}: one model, {count} held-out images; mean square error (standard deviation over images)."
+        return f"`{found.label}`: one model, {count} held-out images; mean square error (standard deviation over images)."
     return (
-        f"{found.label}: on {count} held-out images the latent errors of {len(names)} trained models differ by at most "
+        f"`{found.label}`: on {count} held-out images the latent errors of {len(names)} trained models differ by at most "
         f"{', '.join(told)}. Mean square error (standard deviation over images)."
     )
 
@@ -73,4 +74,4 @@ def _against(found: Found) -> str:
     told += [f"{row['frechet']:.4g} for {row['images']} images of the reference against the others" for row in floors]
     few = any(row["too_few_for_frechet"] for row in rows)
     few = " There are too few images for a Frechet distance: these numbers mean little, look at KID." if few else ""
-    return f"{found.label}, by {found.config.get('extractor', 'an extractor')}: Frechet distance {'; '.join(told)}.{few}"
+    return f"`{found.label}`, seen by {found.config.get('extractor', 'an extractor')}: Frechet distance {'; '.join(told)}.{few}"

@@ -41,7 +41,9 @@ def overview(runs: Runs, made: Made) -> list[str]:
         found.append("**Similarities and distances here mean nothing:** what sees the images is a tiny random network.")
     for one in runs.of(NOISY):
         if one.about["images"] < FEWEST:
-            found.append(f"{one.label} holds {one.about['images']} images; the paper saw training fail on fewer than {FEWEST}.")
+            found.append(
+                f"The set `{one.label}` holds {one.about['images']} images; the paper saw training fail on fewer than {FEWEST}."
+            )
     return found
 
 

@@ -88,7 +88,7 @@ def other_data(runs: Runs, config: Config) -> Shown | Missing:
         rows = _data(config, noisy, data) + [_row(runs, one, config) for one in base[:1]]
         rows += [(f"noisy data as latents, {_levels(data)}", latents), *(_row(runs, one, config) for one in after)]
         drawn[f"other_data_{number}"] = drawing.grid(rows)
-        told.append(f"{noisy.label}: {noisy.about['images']} images.{_not_given(runs, config, base, after)}")
+        told.append(f"`{noisy.label}`: {noisy.about['images']} images.{_not_given(runs, config, base, after)}")
         used += [noisy, *base[:1], *after]
     return Shown(" ".join(told), drawn, list({one.folder: one for one in used}.values())) if drawn else _to_make(runs, config)
 

@@ -1,0 +1,210 @@
+"""`python -m sdxl figures`: what directories are, what is drawn from them, what is missing, mistakes; from real commands."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from html import unescape
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ambient.config import parse
+from sdxl import generate
+from sdxl.__main__ import main
+from sdxl.figures import attacks, drawing
+from sdxl.figures.found import Runs
+from sdxl.rehearse import COMMANDS, Config, stages
+from tests.sdxl.launch import refusal
+
+NAMES = ["Fig. 1", "Fig. 2", "Fig. 3", "Fig. 4", "Table 1", *(f"Fig. {i}" for i in range(5, 12))]
+SHOWN = ("noisy", "plain", "consistent", "posterior", "restoration", "fid", "masked", "memory", "memory_masked")
+SHOWN += ("samples_base", "samples_plain", "samples_consistent", "prompts_plain", "attack_plain", "attack_consistent")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """The rehearsal's commands, made smaller."""
+    out = tmp_path_factory.mktemp("runs")
+    (out / "prompts.txt").write_text("a cat\nthe moon")
+    smaller = {"128": "64", "10": "2"}
+    less = {"train": ["--validate-every", "0"], "attack": ["--images", "6"], "corrupt": ["--images", "6"]}
+    less |= {"restoration": ["--levels", "900", "500", "--images", "3"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXACT_AMBIENT_CACHE", str(out / "cache"))
+        for words in stages(Config(out=str(out), steps=2, images=5)):
+            name = Path(words[-1]).name
+            if words[0] in ("tiny", "figures") or name in SHOWN:
+                if words[0] == "figures":
+                    continue
+                words = [smaller.get(word, word) for word in words] + less.get(words[0], []) + less.get(words[1], [])
+                if name == "memory":
+                    words = memory(out)
+                if name == "memory_masked":
+                    words = ["evaluate", "memorization", "--images", f"{out}/masked", "--training", f"{out}/masked/originals",
+                             "--extractor", "tiny", "--out", f"{out}/{name}"]  # fmt: skip
+                main(words)
+    return out
+
+
+def memory(out: Path) -> list[str]:
+    images = [f"{out}/{name}" for name in ("attack_plain", "attack_consistent", "samples_plain")]
+    others = ["--training", "photographs", "--held-out", "photographs", "--held-out-split", "held_out", "--extractor", "tiny"]
+    return ["evaluate", "memorization", "--images", *images, *others, "--out", f"{out}/memory"]
+
+
+def figures(runs: Path, out: Path, *names: str) -> list[str]:
+    return ["figures", "--runs", *(str(runs / name) for name in names or SHOWN), "--out", str(out)]
+
+
+def page(out: Path) -> tuple[dict[str, str], int]:
+    """The text of each figure's section, and the number of pictures inside the file."""
+    html, count = re.subn(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", (out / "report.html").read_text())
+    assert not re.search(r'(src|href)="[^"]', html)  # nothing from elsewhere
+    parts = re.split(r"<h2>", html)[1:]
+    texts = [part.partition("</h2>") for part in parts]
+    return {name.split(":")[0]: " ".join(unescape(re.sub(r"<[^>]+>", "", text)).split()) for name, _, text in texts}, count
+
+
+def test_every_figure_is_drawn_from_runs_that_have_it(runs, tmp_path, capsys):
+    main([*figures(runs, tmp_path), "--data", "photographs"])
+    assert str(tmp_path / "report.html") in capsys.readouterr().out
+    sections, count = page(tmp_path)
+    assert list(sections)[:12] == NAMES
+    assert [name for name, text in sections.items() if "Not drawn" in text] == ["Fig. 3"]  # no attack on the base
+    assert count == len(list((tmp_path / "figures").glob("*.png"))) == 12
+    assert "In the paper." in sections["Fig. 8"]
+    assert "Here." in sections["Fig. 8"]
+
+
+def test_its_numbers_are_those_of_the_results(runs, tmp_path):
+    main(figures(runs, tmp_path))
+    sections, _ = page(tmp_path)
+    for row in json.loads((runs / "fid/results.json").read_text())["rows"]:
+        assert f"{row['frechet']:.4g}" in sections["Fig. 4"]
+    results = json.loads((runs / "restoration/results.json").read_text())
+    for row in results["rows"]:
+        assert f"{row['latent_mean']:.4f} ({row['latent_std']:.4f})" in sections["Table 1"]
+    [first, second] = [[row["latent_mean"] for row in results["rows"] if row["level"] == 900 and row["t_n"]][i] for i in (0, 1)]
+    assert f"{100 * (max(first, second) / min(first, second) - 1):.2g} % at t = 900" in sections["Table 1"]
+    pairs = [row for row in json.loads((runs / "memory/results.json").read_text())["differences"] if "samples" in row["kind"]]
+    assert len(pairs) == 2
+    for pair in pairs:
+        assert f"mean similarity {pair['similarity']['mean']:+.3f}" in sections["Fig. 8"]
+    assert "not told apart" not in sections["Fig. 10"]
+    assert "Not given: the data itself (--data)." in sections["Fig. 11"]
+    assert "6 images of photographs, tn = 500" in sections["What was read"]
+
+
+def test_commands_of_the_page_make_the_same_again(runs, tmp_path):
+    main(figures(runs, tmp_path))
+    sections, _ = page(tmp_path)
+    [line] = re.findall(r"python -m sdxl (generate .*)$", sections["Fig. 7"])
+    words = shlex.split(line)
+    asked = parse(generate.Config, words[1:], prog="", description="")
+    made = json.loads((runs / "prompts_plain/manifest.json").read_text())["config"]
+    assert asked == generate.Config(**made)
+    before = {file.name: file.stat().st_mtime_ns for file in (runs / "prompts_plain/images").iterdir()}
+    main(words)  # the same config: nothing is made anew, and nothing refused
+    assert {file.name: file.stat().st_mtime_ns for file in (runs / "prompts_plain/images").iterdir()} == before
+
+
+def test_rows_of_samples_stand_in_the_order_of_the_paper(runs, tmp_path):
+    """The base, then without consistency, then with it, whatever the order of --runs; the pictures are those of the folders."""
+    main(figures(runs, tmp_path, "samples_consistent", "consistent", "samples_base", "samples_plain"))
+    with Image.open(tmp_path / "figures/by_level.png") as found:
+        for row, name in enumerate(("samples_base", "samples_plain", "samples_consistent")):
+            shown = drawing.image(runs / name / "images/000001.png")
+            step = shown.width + drawing.GAP
+            tile = found.crop((drawing.MARGIN + step, row * step, drawing.MARGIN + step + shown.width, row * step + shown.width))
+            assert tile.tobytes() == shown.tobytes()
+
+
+def test_what_is_missing_is_said_with_the_command_that_makes_it(runs, tmp_path):
+    main(figures(runs, tmp_path, "noisy", "plain"))
+    sections, count = page(tmp_path)
+    assert count == 0
+    assert all("Not drawn" in sections[name] for name in NAMES)
+    wanted = f"python -m sdxl generate --lora {runs / 'plain'} --posterior {runs / 'noisy'} --images 6 --out posterior"
+    assert wanted in sections["Fig. 5"]
+    main([*wanted.split()[3:-1], str(tmp_path / "posterior"), "--base", str(runs / "tiny"), "--steps", "2"])
+    main(["figures", "--runs", str(runs / "noisy"), str(tmp_path / "posterior"), "--out", str(tmp_path)])
+    assert page(tmp_path)[1] == 1  # and pictures of the earlier page do not stay
+    assert [file.name for file in (tmp_path / "figures").iterdir()] == ["behind_noise.png"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"), [(0.01, 0.02, "right"), (-0.02, -0.01, "left"), (-0.01, 0.01, "not told apart")]
+)
+def test_the_word_for_two_models_follows_from_the_interval(low, high, word):
+    row = {
+        "kind": "t = 900, samples",
+        "model": "a",
+        "less": "b",
+        "similarity": {"mean": (low + high) / 2, "interval": [low, high]},
+    }
+    assert word in attacks.apart(row)
+
+
+def test_two_runs_of_one_name_are_told_apart(runs, tmp_path):
+    again = shutil.copytree(runs / "samples_base", tmp_path / "again" / "samples_base")
+    found = Runs.read((str(runs / "samples_base"), str(again)))
+    assert [one.label for one in found.found] == [str(runs / "samples_base"), str(again)]
+    main(["figures", "--runs", str(runs / "samples_base"), str(again), "--out", str(tmp_path / "out")])
+    assert str(again) in page(tmp_path / "out")[0]["What was read"]
+
+
+def test_a_model_whose_images_are_not_here_is_not_guessed(runs, tmp_path):
+    """Not among the runs, or others of that name."""
+    other = shutil.copytree(runs / "attack_consistent", tmp_path / "attack_plain")
+    main(["figures", "--runs", str(runs / "memory"), str(other), "--out", str(tmp_path / "out")])
+    sections, _ = page(tmp_path / "out")
+    assert "A model that is not among these runs" in sections["Fig. 3"]
+    assert "Not drawn" in sections["Fig. 10"]
+    moved = [str(shutil.copytree(runs / name, tmp_path / "moved" / name)) for name in ("attack_plain", "samples_plain")]
+    main(["figures", "--runs", str(runs / "memory"), *moved, "--out", str(tmp_path / "found")])
+    assert "Not drawn" not in page(tmp_path / "found")[0]["Fig. 10"]
+
+
+def test_mistakes(runs, tmp_path):
+    out, empty = tmp_path / "out", tmp_path / "empty"
+    empty.mkdir()
+    assert "--runs is missing" in refusal("figures", "--out", out)
+    assert "is no folder" in refusal(*figures(runs, out, "nothing"))
+    assert "is no directory of corrupt, train" in refusal("figures", "--runs", empty, "--out", out)
+    assert "twice" in refusal("figures", "--runs", runs / "noisy", f"{runs}/./noisy", "--out", out)
+    for name, file in (("plain", "DONE"), ("fid", "DONE"), ("samples_base", "manifest.json"), ("noisy", "manifest.json")):
+        (shutil.copytree(runs / name, tmp_path / name) / file).unlink()
+        assert "is not finished" in refusal("figures", "--runs", tmp_path / name, "--out", out)
+    for name, file in (("posterior", "manifest.json"), ("memory", "results.json")):
+        (shutil.copytree(runs / name, tmp_path / name) / file).write_text("{")
+        assert f"{name}/{file}" in refusal("figures", "--runs", tmp_path / name, "--out", out)
+    next((shutil.copytree(runs / "attack_plain", tmp_path / "attack_plain") / "images").iterdir()).unlink()
+    assert "does not match its manifest.json" in refusal("figures", "--runs", tmp_path / "attack_plain", "--out", out)
+    (shutil.copytree(runs / "memory", tmp_path / "no lines") / "similarities.csv").unlink()
+    assert "similarities.csv cannot be read" in refusal("figures", "--runs", tmp_path / "no lines", "--out", out)
+    assert "holds no report of figures" in refusal(*figures(runs, runs / "noisy"))
+    assert not out.exists()
+
+
+def test_a_dry_run_writes_nothing(runs, tmp_path, capsys):
+    main([*figures(runs, tmp_path / "out"), "--dry-run"])
+    said = capsys.readouterr().out
+    assert f"{runs / 'masked'}: masking attack" in said
+    assert "Fig. 3: missing" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rehearsal_shows_all_that_it_makes():
+    """Every directory that its page is made from is one that an earlier command writes; what is not shown is a control."""
+    lines = stages(Config())
+    written = [words[-1] for words in lines[1:-1]]
+    shown = lines[-1][lines[-1].index("--runs") + 1 : lines[-1].index("--data")]
+    assert len(set(written)) == len(written)
+    assert set(shown) <= set(written)
+    assert all("control" in name for name in set(written) - set(shown))
+    assert "{" not in " ".join(map(" ".join, lines))
+    assert COMMANDS.count("attack mask") == 2
