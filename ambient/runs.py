@@ -131,7 +131,7 @@ class Run:
         return max(self.checkpoints.glob("step_*"), default=None)
 
     def load(self) -> tuple[int, dict[str, Any]] | None:
-        """(step, state) of the newest checkpoint, or None. Raises: UserError if it is damaged."""
+        """(step, state) of the newest checkpoint, or None. Raises: UserError if it is damaged, or of another format."""
         found = sorted(self.checkpoints.glob("step_*"))
         if not found:
             self._drop_metrics_after(-1)
@@ -142,7 +142,10 @@ class Run:
             where = f"step {int(found[-2].stem[5:14])}" if len(found) > 1 else "the start"
             raise UserError(f"checkpoint {found[-1]} is damaged; delete that file to go on from {where}")
         self._drop_metrics_after(step)
-        return step, unpack(payload)
+        try:
+            return step, unpack(payload)
+        except (ValueError, KeyError) as error:
+            raise UserError(f"checkpoint {found[-1]} is of another version of this code; take another folder") from error
 
     def _drop_metrics_after(self, step: int) -> None:
         path = self.directory / "metrics.jsonl"

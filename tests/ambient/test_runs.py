@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from safetensors.torch import save as save_safetensors
 
 from ambient import runs
-from ambient.runs import Run, UserError, read_metrics, stop_requests, to_plain, write_atomically
+from ambient.runs import Run, UserError, digest, read_metrics, stop_requests, to_plain, write_atomically
 
 CONFIG = {"rate": 0.1, "steps": (1, 2)}
 
@@ -116,6 +117,13 @@ def test_files_are_replaced_whole(tmp_path, monkeypatch):
 def damage(path, how):
     payload = path.read_bytes()
     path.write_bytes({"cut short": payload[:-100], "empty": b"", "one bit": payload[:-1] + bytes([payload[-1] ^ 1])}[how])
+
+
+@pytest.mark.parametrize("payload", [b"\x80\x02 a pickle", save_safetensors({"x": torch.zeros(2)})])
+def test_a_checkpoint_of_another_format_is_told(run, payload):
+    (run.checkpoints / f"step_000000003-{digest(payload)}.pt").write_bytes(payload)
+    with pytest.raises(UserError, match="is of another version of this code"):
+        run.load()
 
 
 @pytest.mark.parametrize("how", ["cut short", "empty", "one bit"])
