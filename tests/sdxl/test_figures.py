@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ambient.config import parse
 from sdxl import generate
 from sdxl.__main__ import main
 from sdxl.figures import attacks, drawing
-from sdxl.figures.found import Runs
+from sdxl.figures.found import Runs, recognised
 from sdxl.rehearse import COMMANDS, Config, stages
 from tests.sdxl.launch import refusal
 
@@ -110,6 +111,19 @@ def test_commands_of_the_page_make_the_same_again(runs, tmp_path):
     before = {file.name: file.stat().st_mtime_ns for file in (runs / "prompts_plain/images").iterdir()}
     main(words)  # the same config: nothing is made anew, and nothing refused
     assert {file.name: file.stat().st_mtime_ns for file in (runs / "prompts_plain/images").iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["restoration", "attack_plain", "masked", "samples_base", "posterior"])
+def test_whatever_it_shows_comes_again_from_its_own_record(runs, tmp_path, name):
+    """The options that results or a manifest hold, in another folder: the same numbers and pictures, to the bit."""
+    found = recognised(runs / name, name)
+    [_, _, _, *words] = shlex.split(replace(found, folder=tmp_path / name).command)
+    main(words)
+    again = recognised(tmp_path / name, name)
+    if name == "restoration":
+        assert again.about == found.about
+    else:
+        assert again.fingerprint == found.fingerprint
 
 
 def test_rows_of_samples_stand_in_the_order_of_the_paper(runs, tmp_path):
