@@ -125,7 +125,8 @@ def passes(tests: list[str], tree: Path) -> bool:
         os.dup2(silence, 2)
         import pytest
 
-        quiet = ["-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is loaded
+        quiet = ["-q", "-n0", "-p", "no:cacheprovider"]
+        quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is loaded
         os._exit(int(pytest.main(["-x", *quiet, *tests])))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)

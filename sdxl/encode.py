@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ambient.randomness import generator, lasting_noise
 from ambient.runs import UserError
-from sdxl.base import DTYPES, Base
+from sdxl.base import DTYPES, Base, within_memory
 from sdxl.sources import Picture
 
 if TYPE_CHECKING:
@@ -101,10 +101,8 @@ class Corruptor:
         """`noisy_set.ROWS`, of one sample. Raises: UserError for a latent that is not finite."""
         seed, key = self.config.seed, picture.key
         pixels, time_ids = fit(image, self.config.resolution, self.config.crop, seed, key)
-        try:  # one image at a time: a batch would change the last bits
-            x_0 = latent(self.vae, pixels[None])
-        except torch.OutOfMemoryError as error:
-            raise UserError(f"out of memory at {key}; take --vae-dtype bfloat16, or a lower --resolution") from error
+        with within_memory("take --vae-dtype bfloat16, or a lower --resolution"):
+            x_0 = latent(self.vae, pixels[None])  # one image at a time: a batch would change the last bits
         if not bool(x_0.isfinite().all()):
             raise UserError(
                 f"the VAE's latent of {key} is not finite: SDXL's overflows in float16; take --vae-dtype float32, or "

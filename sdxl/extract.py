@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ambient.config import nearest
 from ambient.runs import UserError
-from sdxl.base import fetch, fingerprint, frozen, load
+from sdxl.base import fetch, fingerprint, frozen, load, within_memory
 
 DINOV2 = "facebook/dinov2-giant"
 FILES = ["config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json"]
@@ -53,10 +53,8 @@ class Features:
         """Raises: UserError where memory runs out, and for anything but a row of numbers for each image."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be uint8 (B, 3, H, W); got {images.dtype} {tuple(images.shape)}")
-        try:
+        with within_memory(f"take a smaller --batch for the extractor {self.name}"):
             found = self.see(images.to(self.device))
-        except torch.OutOfMemoryError as error:
-            raise UserError(f"out of memory in the extractor {self.name}; take a smaller --batch") from error
         if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(images) or not found.is_floating_point():
             got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise UserError(f"the extractor {self.name} must return numbers (B, F) for {len(images)} images; it returned {got}")

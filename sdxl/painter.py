@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ambient.runs import UserError, write_atomically
 from sdxl import lora, sampling
-from sdxl.base import denoiser, guided
+from sdxl.base import denoiser, guided, within_memory
 from sdxl.decode import picture, save, sheet
 from sdxl.encode import TextEncoder
 from sdxl.group import Group
@@ -23,6 +22,7 @@ from sdxl.job import Job
 from sdxl.noisy_set import CONDITION
 
 SHOWN = 64  # images on the contact sheet
+ADVICE = "take --batch 1, --dtype bfloat16, or a lower --resolution"  # where memory runs out
 END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # of a whole PNG
 
 
@@ -31,7 +31,7 @@ class Painter:
 
     def __init__(self, job: Job, device: torch.device):
         self.job, self.device = job, device
-        with _room():
+        with within_memory(ADVICE):
             unet, vae = lora.adapted(job.base, job.lora, job.dtype), job.vae.vae()
             self.vae = vae.to(device, torch.float32 if vae.config.force_upcast else job.dtype)
             self.text = None if job.noisy else TextEncoder(job.base, device)
@@ -45,7 +45,7 @@ class Painter:
         rows = job.noisy.rows([job.row(i) for i in images]) if job.noisy else None
         noise = sampling.noise_of(images, job.shape, seed=config.seed)
         x_t = noise(0) if rows is None else rows["x_n"]
-        with _room():
+        with within_memory(ADVICE):
             x_0 = sampling.latents(
                 self.denoiser,
                 x_t.to(self.device),
@@ -71,15 +71,6 @@ class Painter:
             texts = [self.text(str(self.job.caption(i))) for i in images]
             found |= {name: torch.cat([text[name] for text in texts]) for name in texts[0]}
         return {name: value.to(self.device) for name, value in found.items()}
-
-
-@contextmanager
-def _room() -> Iterator[None]:
-    """Raises: UserError where memory runs out."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise UserError("out of memory; take --batch 1, --dtype bfloat16, or a lower --resolution") from error
 
 
 def paint(job: Job, group: Group, stopping: Callable[[], bool]) -> None:

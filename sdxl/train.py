@@ -15,12 +15,10 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
 from ambient.config import nearest, option, parse
 from ambient.runs import Run, UserError, stop_requests
 from sdxl import cost, lora
-from sdxl.base import DTYPES, SDXL, Base, find, quiet
+from sdxl.base import DTYPES, SDXL, Base, find, quiet, within_memory
 from sdxl.group import Group
 from sdxl.noisy_set import NoisySet
 from sdxl.objective import SPACES, STEPS, Objective
@@ -128,12 +126,10 @@ def main(argv: list[str]) -> None:
         from sdxl.loop import Loop
 
         run = group.on_main(lambda: Run(config.out, config.identity(data, base), keep=config.keep))
+        advice = "take --micro-batch 1 and --checkpointing, or a set of a lower resolution"
         try:
-            with stop_requests() as stopping:
+            with within_memory(f"{advice}; the same command goes on from the newest checkpoint"), stop_requests() as stopping:
                 Loop(config, base, vae, data, group, run).train(stopping)
-        except torch.OutOfMemoryError as error:
-            advice = "take --micro-batch 1 and --checkpointing, or a set of a lower resolution"
-            raise UserError(f"out of memory; {advice}; the same command goes on from the newest checkpoint") from error
         finally:
             if run is not None:
                 run.close()

@@ -22,7 +22,7 @@ import torch
 
 from ambient.config import nearest
 from ambient.runs import UserError, digest
-from sdxl.base import fetch, fingerprint, frozen, load
+from sdxl.base import fetch, fingerprint, frozen, load, within_memory
 from sdxl.encode import scaled
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -141,11 +141,8 @@ def _objects(source: str, device: torch.device | str) -> Detector:
 
     @torch.no_grad()
     def find(image: Any, key: str) -> list[Box]:
-        try:
-            ready = processor(images=image, return_tensors="pt").to(device)
-            out = model(**ready)
-        except torch.OutOfMemoryError as error:
-            raise UserError(f"out of memory in the detector detr:{source}; take a smaller one") from error
+        with within_memory(f"take a smaller detector than detr:{source}"):
+            out = model(**processor(images=image, return_tensors="pt").to(device))
         [result] = processor.post_process_object_detection(out, threshold=SURE, target_sizes=[image.size[::-1]])
         return [(x0, y0, x1, y1) for x0, y0, x1, y1 in result["boxes"].cpu().tolist()]
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ambient.runs import UserError, digest, stop_requests, write_atomically
 from sdxl import encode, lora, sampling, survey
 from sdxl.attack.options import Common
-from sdxl.base import dtype_of, find_with_vae
+from sdxl.base import dtype_of, find_with_vae, within_memory
 from sdxl.decode import save, sheet
 from sdxl.group import Group
 from sdxl.painter import refuse_missing, whole
 from sdxl.sources import Columns, pictures
 
 NOT_IDENTITY = ("out", "dry_run")
+ADVICE = "take --dtype bfloat16, or a lower --resolution"  # where memory runs out
 STRIPS, SHOWN = 8, 64  # images in strips/, and on the sheet
 
 
@@ -117,7 +117,7 @@ class Attacker(ABC):
 
     def __init__(self, plan: Plan):
         self.device = plan.group.device
-        with room():
+        with within_memory(ADVICE):
             self.unet = lora.adapted(plan.base, plan.lora, plan.dtype).to(self.device)
             self.vae = plan.vae.vae().to(self.device)
             self.text = encode.TextEncoder(plan.base, self.device)
@@ -132,15 +132,6 @@ class Attacker(ABC):
         square, time_ids = encode.fit(survey.decode(one.read()), plan.resolution, "center", 0, one.key)
         text = self.text(one.caption) if plan.config.captions else self.text.null()
         return square, {name: value.to(self.device) for name, value in (text | {"time_ids": time_ids[None]}).items()}
-
-
-@contextmanager
-def room() -> Iterator[None]:
-    """Raises: UserError where memory runs out."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise UserError("out of memory; take --dtype bfloat16, or a lower --resolution") from error
 
 
 def conduct(kind: Callable[[Any, Group], Plan], config: Common) -> None:
@@ -162,7 +153,7 @@ def carry_out(plan: Plan, group: Group, stopping: Callable[[], bool]) -> None:
         attacker = group.together(plan.attacker)
 
         def attack(image: int) -> None:
-            with room():
+            with within_memory(ADVICE):
                 attacker(image)
 
         group.in_rounds(group.split(todo), attack, stopping=stopping, doing="attacking")

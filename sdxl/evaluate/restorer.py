@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ambient.runs import UserError, digest, write_atomically
 from sdxl import lora
-from sdxl.base import DTYPES, denoiser, dtype_of, find_with_vae
+from sdxl.base import DTYPES, denoiser, dtype_of, find_with_vae, within_memory
 from sdxl.decode import picture
 from sdxl.encode import PARTS, TextEncoder, fit, latent, shapes
 from sdxl.evaluate.denoising import noise, restored, square_error
@@ -112,7 +112,7 @@ class Restorer:
         """alone: also of the image that went through the VAE and nothing else, the least error a pixel can have."""
         config, it = self.job.config, self.job.images.pictures[index]
         pixels, time_ids = fit(self.job.images.image(index), config.resolution, "center", 0, "")
-        try:
+        with within_memory("take --dtype bfloat16, fewer --levels, or a lower --resolution"):
             x_0 = latent(self.vae, pixels[None])
             found = self._restored(x_0, it.key, it.caption, time_ids)
             errors = {"latent": square_error(found, x_0.expand_as(found)).tolist(), "pixel": []}
@@ -121,8 +121,6 @@ class Restorer:
             if config.pixels:
                 errors["pixel"] = [self._pixel_error(x, pixels, it.key) for x in found]
                 errors |= {"vae": [self._pixel_error(x_0[0], pixels, it.key)]} if alone else {}
-        except torch.OutOfMemoryError as error:
-            raise UserError("out of memory; take --dtype bfloat16, fewer --levels, or a lower --resolution") from error
         return errors
 
     def _restored(self, x_0: Tensor, key: str, caption: str, time_ids: Tensor) -> Tensor:

@@ -447,7 +447,7 @@ def test_too_little_memory_is_told(source, tmp_path, refused, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(encode, "latent", out_of_memory)
-    assert refused(source, tmp_path / "a").startswith("out of memory at 0.png; take --vae-dtype bfloat16")
+    assert refused(source, tmp_path / "a").startswith("out of memory; take --vae-dtype bfloat16")
 
 
 def test_images_that_cannot_be_read_are_left_out_only_if_asked(photos, tmp_path, corrupt, refused, capsys):

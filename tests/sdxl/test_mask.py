@@ -29,7 +29,6 @@ from sdxl.attack.fill import KNOWING, fill
 from sdxl.attack.holes import Holes
 from sdxl.attack.mask import KERNELS as OFFERED
 from sdxl.attack.regions import detector, mapped
-from sdxl.attack.work import room
 from sdxl.encode import fit
 from sdxl.evaluate import copying
 from sdxl.neighbours import nearest
@@ -394,9 +393,13 @@ def test_faces_of_the_photographs(tiny_base, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_memory_that_runs_out_is_one_line():
-    with pytest.raises(UserError, match=r"^out of memory; take --dtype bfloat16, or a lower --resolution$"), room():
+def test_memory_that_runs_out_is_one_line(tiny_base, tmp_path, monkeypatch):
+    def short(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nAnd more")
+
+    monkeypatch.setattr("sdxl.attack.fillers.Posterior.fill", short)
+    said = refusal(*words(tiny_base.folder, tmp_path / "out", "--images", 1, detector="center:0.5"))
+    assert said == "out of memory; take --dtype bfloat16, or a lower --resolution"
 
 
 def test_mistakes(tiny_base, inpainting, tmp_path):
