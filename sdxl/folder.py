@@ -93,7 +93,7 @@ def _listed(source: str, columns: Columns, caption: str | None, count: int | Non
         manifest = manifest_of(folder)
         return generated(folder, manifest)[:count], manifest
     if (folder / "config.yaml").is_file() and (folder / "images").is_dir():
-        raise UserError(f"{source} is not finished; run the same `python -m sdxl generate` again")
+        raise UserError(f"{source} is not finished; run the same command again")
     return pictures(source, columns, caption=caption, t_n=0, count=count), {}
 
 
@@ -105,7 +105,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
         return found
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise UserError(
-            f"{folder / 'manifest.json'} is none of `python -m sdxl generate`; of a noisy set no image can be shown"
+            f"{folder / 'manifest.json'} is none of `python -m sdxl generate` or `attack`; of a noisy set no image can be shown"
         ) from error
 
 
@@ -116,7 +116,7 @@ def generated(folder: Path, manifest: dict[str, Any]) -> list[Picture]:
     lost, more = [name for name in listed if name not in there], sorted(there - set(listed))
     if lost or more:
         what = f"{len(lost)} of its images are missing ({few(lost)})" if lost else f"{few(more)} is not in it"
-        raise UserError(f"{folder} does not match its manifest.json: {what}; run the same `python -m sdxl generate` again")
+        raise UserError(f"{folder} does not match its manifest.json: {what}; run the command that made it again")
     return [Picture(name, row.get("prompt") or "", 0, partial((folder / name).read_bytes)) for name, row in zip(
         listed, manifest["images"], strict=True
     )]  # fmt: skip
@@ -131,7 +131,7 @@ def _size(source: str, found: list[Picture], seen: list[Seen], resolution: int |
     small = min(min(size) for size in sizes)
     if resolution is not None and small < resolution:
         raise UserError(
-            f"{source} has images of {small} pixels, smaller than --resolution {resolution}; take --resolution {small}"
+            f"{source} has images of {small} pixels, smaller than --resolution {resolution}; take --resolution {small // 8 * 8}"
         )
     if resolution is None and len(sizes) > 1:
         shown = few([f"{count} of {wide}x{high}" for (high, wide), count in sizes.most_common()])

@@ -32,6 +32,7 @@ class Columns:
     caption: str = "text"
     key: str | None = None
     level: str | None = None
+    advice: str = "give one --caption for all"  # where captions are missing
 
 
 def pictures(data: str, columns: Columns, *, caption: str | None, t_n: int, count: int | None) -> list[Picture]:
@@ -48,7 +49,7 @@ def pictures(data: str, columns: Columns, *, caption: str | None, t_n: int, coun
     twice = [key for key, times in Counter(keys[:count]).items() if times > 1]
     if twice:
         raise UserError(f"{len(twice)} keys are not unique (first: {twice[0]}); each image needs its own, for its own noise")
-    captions = _captions(data, found, columns.caption, caption, keys[:count])
+    captions = _captions(data, found, columns, caption, keys[:count])
     levels = _column(found, columns.level, "--level-column") if columns.level else [t_n] * count
     return [Picture(keys[i], captions[i], _level(levels[i], keys[i]), partial(found.read, i)) for i in range(count)]
 
@@ -59,24 +60,19 @@ def _column(rows: Table, name: str, flag: str) -> list[Any]:
     return rows.column(name)
 
 
-def _captions(data: str, rows: Table, name: str, otherwise: str | None, keys: list[str]) -> list[str]:
+def _captions(data: str, rows: Table, columns: Columns, otherwise: str | None, keys: list[str]) -> list[str]:
+    name, advice = columns.caption, columns.advice
     if name not in rows.known and otherwise is None:
         if not rows.known:
-            raise UserError(
-                f"{data} has no captions: write metadata.jsonl with file_name and text, or give one --caption for all"
-            )
-        raise UserError(
-            f"there is no column {name!r} with captions{nearest(name, rows.known)} (--caption-column; or one --caption for all)"
-        )
+            raise UserError(f"{data} has no captions: write metadata.jsonl with file_name and text, or {advice}")
+        raise UserError(f"there is no column {name!r} with captions{nearest(name, rows.known)} (--caption-column); or {advice}")
     values = rows.column(name)[: len(keys)] if name in rows.known else [None] * len(keys)
     other = [type(value).__name__ for value in values if not isinstance(value, str | None)]
     if other:
         raise UserError(f"column {name!r} holds no captions but values of type {other[0]}")
     missing = [key for key, value in zip(keys, values, strict=True) if not (value or "").strip()]
     if missing and otherwise is None:
-        raise UserError(
-            f"{len(missing)} of {len(keys)} images have no caption (first: {missing[0]}); add theirs, or one --caption for them"
-        )
+        raise UserError(f"{len(missing)} of {len(keys)} images have no caption (first: {missing[0]}); add theirs, or {advice}")
     return [value if value and value.strip() else otherwise or "" for value in values]
 
 

@@ -94,6 +94,11 @@ class Config:
             raise ValueError("--min-snr is a weight in units of eps; take --space eps")
         if self.collapse != 0 and not self.collapse > 1:
             raise ValueError(f"--collapse is a factor above 1, or 0; got {self.collapse}")
+        if self.weight > 0 and self.consistency_from >= self.steps:
+            raise ValueError(
+                f"--consistency-from {self.consistency_from} is not reached in {self.steps} steps; take --weight 0 for the "
+                "ambient loss alone"
+            )
         if self.weight > 0 and self.fraction == 0:
             raise ValueError("--fraction 0 leaves no image for the consistency loss; take --weight 0 for the ambient loss alone")
 

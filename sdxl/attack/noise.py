@@ -32,8 +32,10 @@ class Config(Common):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.known("kernel", STEPS)
-        if self.samples < 0 or not self.t or len(set(self.t)) < len(self.t):
-            raise ValueError("--samples must be 0 or more, and --t name levels, each once")
+        if self.samples < 0:
+            raise ValueError(f"--samples must be 0 or more; got {self.samples}")
+        if not self.t or len(set(self.t)) < len(self.t):
+            raise ValueError("--t names levels, each once")
         self.varied(self.kernel)
 
 

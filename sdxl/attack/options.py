@@ -19,7 +19,7 @@ class Common:
     base: str = option(SDXL, "SDXL: a folder or a hub id")
     vae: str | None = option(None, "another VAE than the base's: a folder or a hub id")
     lora: str | None = option(None, "a run directory of `python -m sdxl train`, or a LoRA's file (default: the base alone)")
-    captions: bool = option(False, "give the model the captions of the data (default: no caption)")
+    captions: bool = option(False, "give the model the captions of the data, not none")
     caption_column: str = option("text", "of a dataset, where captions are", metavar="NAME")
     resolution: int | None = option(None, "pixels (default: the base's own)", metavar="PIXELS")
     samples: int = option(1, "of each image", metavar="COUNT")

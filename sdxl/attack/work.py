@@ -32,7 +32,8 @@ class Plan(ABC):
     def __init__(self, config: Any, group: Group):
         self.config: Any = config
         self.group = group
-        columns = Columns(split=config.split, caption=config.caption_column if config.captions else "")
+        named = config.caption_column if config.captions else ""
+        columns = Columns(split=config.split, caption=named, advice="leave --captions out")
         caption = None if config.captions else ""
         self.pictures = pictures(config.data, columns, caption=caption, t_n=0, count=config.images)
         if len(self.pictures) < group.size:
@@ -52,6 +53,10 @@ class Plan(ABC):
     def take(self, seen: list[survey.Seen]) -> None:
         """Note what the images are. Raises: UserError for those that cannot be read."""
         survey.usable(self.pictures, seen, smallest=1, skip=False)
+        small = sum(min(s.size) < self.resolution for s in seen)
+        if small:
+            self.group.say(f"warning: {small} of {len(seen)} images are smaller than {self.resolution} pixels, and enlarged")
+        self.digests = {p.key: s.digest for p, s in zip(self.pictures, seen, strict=True)}
         rows = [f"{p.key}\t{p.caption}\t{s.digest}" for p, s in zip(self.pictures, seen, strict=True)]
         self.prints["images"] = digest("\n".join(rows).encode())
 
@@ -172,7 +177,14 @@ def _seal(plan: Plan) -> None:
     numbers, out = range(len(plan.pictures)), Path(plan.config.out)
     refuse_missing([file for i in numbers for file in plan.files(i)], plan.config.out)
     images = [
-        {"file": file.relative_to(out).as_posix(), "index": i, "key": one.key, "prompt": one.caption, **about}
+        {
+            "file": file.relative_to(out).as_posix(),
+            "index": i,
+            "key": one.key,
+            "digest": plan.digests[one.key],
+            "prompt": one.caption,
+            **about,
+        }
         for i, one in enumerate(plan.pictures)
         for file, about in plan.results(i)
     ]

@@ -46,6 +46,21 @@ def resampled(values: Tensor, *, seed: int, stream: str) -> Tensor:
     return torch.cat(means)
 
 
+def drawn(values: Tensor, *, seed: int, stream: str) -> Tensor:
+    """As `resampled`; a share that is 0 or 1 on all N images, of which the bootstrap is certain, by its exact distribution.
+
+    Of N trials without a success: 1 - U^(1/N), U uniform, whose quantiles are the ends of the exact intervals.
+    """
+    draws = resampled(values, seed=seed, stream=stream)
+    edge = torch.rand(RESAMPLES, dtype=torch.float64, generator=generator(seed, f"exact {stream}")) ** (1 / len(values))
+    for i in range(1, len(NAMES)):
+        if bool((values[:, i] == 0).all()):
+            draws[:, i] = 1 - edge
+        elif bool((values[:, i] == 1).all()):
+            draws[:, i] = edge
+    return draws
+
+
 def described(similarity: Tensor, *, seed: int) -> dict[str, Any]:
     """Of similarities (N, samples): how many, their median, and the mean and interval of each of NAMES."""
     values = statistics(similarity)
@@ -61,7 +76,12 @@ def paired(one: Tensor, other: Tensor, *, seed: int) -> dict[str, Any]:
     """The statistics of one model less those of another, image by image: both attacked the same ones. Paper: Fig. 8."""
     values = statistics(one) - statistics(other)
     draws = resampled(values, seed=seed, stream="images")
-    return {name: {"mean": float(values[:, i].mean()), "interval": _interval(draws[:, i])} for i, name in enumerate(NAMES)}
+    found = {name: {"mean": float(values[:, i].mean()), "interval": _interval(draws[:, i])} for i, name in enumerate(NAMES)}
+    rare = 1 - TAIL ** (1 / len(values))
+    for i, name in enumerate(NAMES):
+        if i and bool((values[:, i] == 0).all()):  # no image of N on which the two differ: of either kind there may be so many
+            found[name]["interval"] = [-rare, rare]
+    return found
 
 
 def beyond(attacked: Tensor, strangers: Tensor, *, seed: int) -> dict[str, Any]:
@@ -71,7 +91,7 @@ def beyond(attacked: Tensor, strangers: Tensor, *, seed: int) -> dict[str, Any]:
     often above the threshold by chance as strangers are, c: observed s = m + (1 - m) c, so m = (s - c) / (1 - c).
     """
     ours, theirs = statistics(attacked), statistics(strangers)
-    draws = resampled(ours, seed=seed, stream="images"), resampled(theirs, seed=seed, stream="strangers")
+    draws = drawn(ours, seed=seed, stream="images"), drawn(theirs, seed=seed, stream="strangers")
     found = {}
     for name, i, rule in (("similarity", 0, _difference), ("memorised", NAMES.index("copies"), _share_beyond)):
         mean = rule(ours[:, i].mean(), theirs[:, i].mean())

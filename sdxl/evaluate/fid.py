@@ -8,7 +8,7 @@
 --generated: folders of `python -m sdxl generate`, or any folders of images. --reference: whatever `corrupt --data` takes. Writes
 results.json, table.md, table.csv, distances.png. Features are kept, those of the reference too: the same command goes on where it
 was stopped, and the next one starts from them. A distance is one of an extractor: never compare those of two. Beside them
-stands a floor: the reference in two parts that share no image, as many in one as were generated.
+stands a floor: the reference in two parts that share no image, as many in one as were generated, or as half of it has.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ def check(config: Config, reference: Images, sets: list[Images], width: int) -> 
                 f"{images.source} has images of {wide}x{high} pixels and {config.reference} of {across}x{height}; "
                 "give one --resolution for both"
             )
+        if set(images.digests) <= set(reference.digests):
+            raise UserError(f"all images of {images.source} are among those of {config.reference}: that compares it with itself")
     for images in (reference, *sets):
         if len(images) < 2:
             raise UserError(f"{images.source} has one image; a distance needs at least 2, and Frechet's {needed(width):,}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ambient.runs import digest
 from sdxl.evaluate import copying
 from sdxl.extract import Extractor
 from sdxl.features import features
@@ -44,6 +45,40 @@ class Sets:
             self.held_out = opened(config.held_out, group, columns=Columns(config.held_out_split, caption=""), resolution=size[0])
         self.controls = {m: opened(folder, group) for m, folder in zip(self.models, config.control, strict=bool(config.control))}
         group.end_if([fault for name, control in self.controls.items() for fault in self._faults(self.models[name], control)])
+        group.end_if([*self._too_few(), *self._regions(), *self._all_known()])
+
+    def _too_few(self) -> list[str]:
+        """Sets without enough images for an interval."""
+        units = {
+            images.source: min(map(len, kinds(images).values())) for images in (*self.models.values(), *self.controls.values())
+        }
+        units |= {images.source: len(images) for images in (self.training, self.held_out) if images is not None}
+        return [
+            f"an interval needs at least {copying.FEWEST} images, and {source} has {count}"
+            for source, count in units.items()
+            if count < copying.FEWEST
+        ]
+
+    def _regions(self) -> list[str]:
+        """Filled regions are compared with regions."""
+        for images in self.models.values():
+            files = {row["original"] for row in images.manifest.get("images", []) if "original" in row}
+            shown = {digest((Path(images.source) / file).read_bytes()) for file in files}
+            if files and not shown & set(self.training.digests):
+                return [f"{images.source} holds filled regions, and no image of --training is one of them: give "
+                        f"--training {images.source}/originals"]  # fmt: skip
+        return []
+
+    def _all_known(self) -> list[str]:
+        """Held-out images that are not."""
+        known, others = set(self.training.digests), self.held_out.digests if self.held_out else []
+        if others and all(found in known for found in others):
+            return [f"all images of --held-out {self.config.held_out} are among those of --training; take others"]
+        return []
+
+    def shared(self) -> int:
+        """How many held-out images are training images too, to the byte."""
+        return sum(found in set(self.training.digests) for found in self.held_out.digests) if self.held_out else 0
 
     def _faults(self, attack: Images, control: Images) -> list[str]:
         """Why a control is none of this attack."""
@@ -56,9 +91,10 @@ class Sets:
         if other or not all("kind" in row for i in (attack, control) for row in i.manifest.get("images") or [{}]):
             why = f"they differ in {', '.join(other)}" if other else "one of them is no folder of `python -m sdxl attack`"
             return [f"{control.source} is another attack than {attack.source}: {why}"]
-        known = {picture.key for picture in self.held_out.pictures} if self.held_out else set()
-        rows = control.manifest["images"]  # of the masking attack, the regions that were hidden are known by their files
-        strange = [row["key"] for row in rows if not {row["key"], Path(row.get("original", "")).name} & known]
+        known, where = set(self.held_out.digests if self.held_out else []), Path(control.source)
+        rows = control.manifest["images"]  # of the masking attack, the regions that were hidden are among the held-out images
+        seen = [digest((where / row["original"]).read_bytes()) if "original" in row else row.get("digest") for row in rows]
+        strange = [row["key"] for row, found in zip(rows, seen, strict=True) if found not in known]
         return [f"{control.source} attacked {strange[0]}, which is none of the --held-out images"] if strange else []
 
     def about(self) -> dict[str, Any]:

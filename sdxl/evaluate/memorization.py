@@ -82,11 +82,17 @@ def main(argv: list[str]) -> None:
 def write(config: Config, identity: dict[str, Any], found: Found, sets: Sets) -> None:
     """Numbers, table, pictures."""
     results, out = found.results(config.seed), Path(config.out)
-    shown = table(results) + unequal(sets)
+    shown = table(results) + shared(sets) + unequal(sets)
     about = {"config": tables.asked(config), "identity": identity}
     tables.write(out, about | results, shown, found.lines(sets), csv="similarities.csv")
     draw(found, sets, out, config.top)
     print(f"{shown}\n{len(sets.training)} training images; results -> {config.out}")
+
+
+def shared(sets: Sets) -> str:
+    """A line where held-out images are among the training images."""
+    count = sets.shared()
+    return f"\n{count:,} of the held-out images are among the training images, to the byte.\n" if count else ""
 
 
 def unequal(sets: Sets) -> str:

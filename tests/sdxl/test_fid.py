@@ -297,6 +297,7 @@ def test_mistakes_are_told_in_a_line(tmp_path):
     assert "images of 2 sizes" in refusal(*fid([made], tmp_path / "mixed", out))
     assert "smaller than --resolution 16" in refusal(*fid([made], tmp_path / "mixed", out, "--resolution", 16))
     dark = write(tmp_path / "dark", 8, top=2)
+    assert "that compares it with itself" in refusal(*fid([reference], reference, tmp_path / "itself"))
     assert "range must be 0 .. 255" in refusal(*fid([dark], reference, tmp_path / "out of range"))
     assert "is no folder" in refusal(*fid([made], tmp_path / "none", out))
     assert "not finite" in refusal(*fid([made], reference, out, "--extractor", f"module:{__name__}:not_finite"))

@@ -365,6 +365,8 @@ def test_regions_are_compared_with_regions(masked, tmp_path):
     for row in json.loads((copies / "manifest.json").read_text())["images"]:
         shutil.copy(copies / row["original"], copies / row["file"])
     sets = ["--images", masked, copies, "--training", masked / "originals", "--extractor", "tiny"]
+    whole = ["--images", masked, "--training", "photographs", "--extractor", "tiny", "--out", tmp_path / "no"]
+    assert f"give --training {masked}/originals" in refusal("evaluate", "memorization", *whole)
     main(["evaluate", "memorization", *map(str, sets), "--out", str(tmp_path / "memory")])
     results = json.loads((tmp_path / "memory/results.json").read_text())
     found = {(row["model"], row["kind"]): row for row in results["models"]}

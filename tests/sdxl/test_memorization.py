@@ -172,4 +172,9 @@ def test_mistakes(attacked, tiny_base, tmp_path):
     few = shutil.copytree(attacked, tmp_path / "few")
     next((few / "images").glob("*.png")).unlink()
     assert "does not match its manifest.json" in refusal(*compared(few, out=out))
+    assert "leave --captions out" in refusal(*words(tiny_base, out), "--data", attacked / "images", "--captions")
+    same = ["--held-out-split", "train"]
+    assert "are among those of --training; take others" in refusal(*compared(attacked, out=out), *same)
+    main([*words(tiny_base, tmp_path / "four"), "--images", "4"])
+    assert "needs at least 5 images, and" in refusal(*compared(tmp_path / "four", out=out))
     assert not out.exists()

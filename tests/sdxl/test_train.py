@@ -232,6 +232,7 @@ def test_another_config_in_the_same_folder_is_refused(tiny_base, small_set, tmp_
         (["--batch", 3, "--micro-batch", 2], "--batch 3 is no multiple of 2"),
         (["--rank", 0], "--rank must be at least 1"),
         (["--fraction", 0], "--weight 0"),
+        (["--steps", 10, "--consistency-from", 10], "is not reached in 10 steps; take --weight 0"),
         (["--fraction", 1.5], "share between 0 and 1"),
         (["--min-snr", 5, "--space", "x_n"], "take --space eps"),
         (["--kernel", "ancestrel"], "did you mean ancestral?"),
