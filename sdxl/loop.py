@@ -190,7 +190,8 @@ class Loop:
         state = {"lora": weights, "optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
         state |= {"average": self.average, "watch": self.watch.state(), "window": self.window}
         self.run.save(done, state)
-        about = self.about | {"steps": done}
+        paid = done > self.config.consistency_from  # else the LoRA was trained without consistency so far
+        about = self.about | {"steps": done} | ({} if paid else {"weight": 0.0})
         lora.save(self.run.directory, self.unet, weights, about)
         if self.average:
             with _swapped(self.parameters, self.average):
