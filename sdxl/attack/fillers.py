@@ -43,7 +43,8 @@ class Filler(Attacker):
             shown.append(shown[0].copy())
             shown[-1].paste(made.crop(hole), hole)
         if image < STRIPS:
-            save(strip([shown]), plan.strip(image))
+            heads = ["image", "what was shown", *(f"fill {j}" for j in range(plan.config.samples))]
+            save(strip([shown], heads=heads), plan.strip(image))
 
     def region(self, shown: Any, hole: Hole) -> Any:
         """It alone, a square whatever its shape."""

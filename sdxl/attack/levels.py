@@ -72,7 +72,11 @@ class Restorer(Attacker):
             found = attack(self.denoiser, x_0, keys, t, samples=config.samples, condition=condition, **options)
             rows.append([image_of(square), *self.write(x_0, found, t, image)])
         if image < STRIPS:
-            save(strip(rows), plan.strip(image))
+            save(strip(rows, heads=self.heads(), sides=[f"t = {t}" for t in config.t]), plan.strip(image))
+
+    def heads(self) -> list[str]:
+        """Over the columns of a strip."""
+        return ["image", "latent as RGB", "noisy latent", *(kind.replace("_", " ") for kind in self.plan.kinds())]
 
     def write(self, x_0: Tensor, found: Attacked, t: int, image: int) -> list[Any]:
         """The latent, the noisy latent, and the pictures as they were written. Paper: Fig. 2."""

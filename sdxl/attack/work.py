@@ -16,6 +16,7 @@ from ambient.runs import UserError, digest, stop_requests, write_atomically
 from sdxl import encode, lora, sampling, survey
 from sdxl.attack.options import Common
 from sdxl.base import dtype_of, find_with_vae, within_memory
+from sdxl.corrupt import several
 from sdxl.decode import save, sheet
 from sdxl.group import Group
 from sdxl.painter import refuse_missing, whole
@@ -163,7 +164,7 @@ def carry_out(plan: Plan, group: Group, stopping: Callable[[], bool]) -> None:
 
         group.in_rounds(group.split(todo), attack, stopping=stopping, doing="attacking")
     group.on_main(lambda: _seal(plan))
-    group.say(f"{len(plan.pictures)} images attacked, {len(todo)} of them now -> {plan.config.out}")
+    group.say(f"{several(len(plan.pictures), 'image')} attacked, {len(todo)} now -> {plan.config.out}")
 
 
 def _unfinished(plan: Plan) -> list[int]:

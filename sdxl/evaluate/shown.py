@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import Tensor
-
-from ambient.runs import write_atomically
+from sdxl.attack.strips import GAP, LETTER, Words
 from sdxl.decode import save
-from sdxl.evaluate import copying
-from sdxl.evaluate.matches import Found, Sets, by_key
+from sdxl.evaluate import copying, tables
+from sdxl.evaluate.histograms import Line, histograms
+from sdxl.evaluate.matches import GENERATED, Found, Sets, by_key
 
-GAP = 4  # pixels between pictures
+NARROWEST = 230  # pixels of a pair, for the words below it
 
 
 def table(results: dict[str, Any]) -> str:
@@ -45,47 +43,61 @@ def said(value: dict[str, Any]) -> str:
 
 def draw(found: Found, sets: Sets, out: Path, top: int) -> None:
     """histograms.png and matches.png."""
-    _histograms(found, out / "histograms.png")
-    pairs = []
-    for name, match in found.models.items():
-        order = match.similarity.argsort(descending=True, stable=True)[:top].tolist()
-        pairs += [(float(match.similarity[i]), name, i, int(match.row[i])) for i in order]
-    pairs = sorted(pairs, key=lambda pair: -pair[0])[:top]
-    save(_sheet([(sets.models[name][i], sets.training[row]) for _, name, i, row in pairs]), out / "matches.png")
+    tables.save(histograms(_panels(found)), out / "histograms.png")
+    save(_sheet(_nearest(found, top), sets), out / "matches.png")
 
 
-def _sheet(pairs: list[tuple[Tensor, Tensor]]) -> Any:
-    """Each image on the left, the training image that was found on its right; four pairs a row."""
-    from PIL import Image
+def _panels(found: Found) -> dict[str, list[Line]]:
+    """A panel a kind: the baselines, and each model with its control."""
+    baselines = [Line(name, x.similarity.tolist()) for name, x in found.baselines.items()]
+    panels = {kind: [*baselines] for kind in dict.fromkeys(kind for kinds in found.kinds.values() for kind in kinds)}
+    for model, kinds in found.kinds.items():
+        x, controls = found.controls.get(model, (None, {}))
+        for kind in kinds:
+            panels[kind].append(Line(model, found.similarity(model, kind)[1].flatten().tolist(), of=model))
+            if x is not None and kind in controls:
+                beside = by_key(x, controls[kind])[1].flatten().tolist()
+                panels[kind].append(Line(f"control of {model}", beside, of=model, control=True))
+    return panels
 
-    side, across = min(256, pairs[0][0].shape[-1]), min(4, len(pairs))
-    width, height = 2 * side + 3 * GAP, side + GAP
-    whole = Image.new("RGB", (across * width, -(-len(pairs) // across) * height), "white")
-    for i, pair in enumerate(pairs):
-        for j, pixels in enumerate(pair):
-            one = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((side, side))
-            whole.paste(one, (i % across * width + j * (side + GAP), i // across * height))
+
+class Match(NamedTuple):
+    """An image by its model and number, and the training image that is nearest to it."""
+
+    similarity: float
+    model: str
+    kind: str
+    key: str
+    number: int
+    nearest: int
+
+
+def _nearest(found: Found, top: int) -> list[Match]:
+    """The nearest of all; each attacked image once a kind, of the model that came nearest: alike models give the same."""
+    best: dict[tuple[str, str], Match] = {}
+    for model, match in found.models.items():
+        similarity, nearest = match.similarity.tolist(), match.row.tolist()
+        for kind, rows in found.kinds[model].items():
+            for key, i in ((key, i) for key, those in rows.items() for i in those):
+                if (kind, key) not in best or similarity[i] > best[kind, key].similarity:
+                    best[kind, key] = Match(similarity[i], model, kind, key, i, nearest[i])
+    return sorted(best.values(), key=lambda one: -one.similarity)[:top]
+
+
+def _sheet(matches: list[Match], sets: Sets) -> Any:
+    """Each image on the left, the training image that was found on its right, below them what they are; four pairs a row."""
+    from PIL import Image, ImageDraw
+
+    side, across, words = min(256, sets.models[matches[0].model].size[0]), min(4, len(matches)), Words(LETTER)
+    width, height = max(2 * side + 3 * GAP, NARROWEST), side + words.height(4)
+    whole = Image.new("RGB", (across * width, -(-len(matches) // across) * height), "white")
+    pen = ImageDraw.Draw(whole)
+    for i, one in enumerate(matches):
+        left, top = i % across * width, i // across * height
+        for j, pixels in enumerate((sets.models[one.model][one.number], sets.training[one.nearest])):
+            shown = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((side, side))
+            whole.paste(shown, (left + j * (side + GAP), top))
+        of = f"image {one.key}" if one.kind == GENERATED else one.key
+        lines = [f"{one.similarity:.3f}  {one.model}, {one.kind}", f"{of}, nearest:", sets.training.pictures[one.nearest].key]
+        words.write(pen, (left, top + side + GAP), [words.cut(line, width - 2 * GAP) for line in lines])
     return whole
-
-
-def _histograms(found: Found, file: Path) -> None:
-    from matplotlib.figure import Figure
-
-    rows = {name: x.similarity for name, x in found.baselines.items()}
-    rows |= {f"{m}, {kind}": found.similarity(m, kind)[1].flatten() for m in found.models for kind in found.kinds[m]}
-    rows |= {
-        f"control of {m}, {kind}": by_key(x, of)[1].flatten()
-        for m, (x, kinds) in found.controls.items()
-        for kind, of in kinds.items()
-    }
-    low = max(-1.0, min(float(x.min()) for x in rows.values()) - 0.01)
-    figure = Figure(figsize=(7, 1.3 * len(rows)), layout="constrained")
-    for axis, (name, x) in zip(figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0], rows.items(), strict=True):
-        axis.hist(x.numpy(), bins=60, range=(low, 1.0), color="tab:blue")
-        axis.set_title(name, fontsize=8, loc="left")
-        for bound in (copying.CLOSE, copying.COPY):
-            axis.axvline(bound, color="black", linewidth=0.8, linestyle=":")
-    figure.supxlabel("similarity to the nearest training image", fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=120)
-    write_atomically(file, stream.getvalue())

@@ -25,6 +25,7 @@ from ambient.runs import UserError
 from ambient.worlds import Empirical, GaussianMixture
 from sdxl import sampling
 from sdxl.__main__ import main
+from sdxl.attack import strips
 from sdxl.attack.fill import KNOWING, fill
 from sdxl.attack.holes import Holes
 from sdxl.attack.mask import KERNELS as OFFERED
@@ -296,9 +297,12 @@ def test_what_is_written(masked):
         expected = np.asarray(square.crop((16, 16, 48, 48)).resize((64, 64), Image.Resampling.LANCZOS))
         assert np.abs(np.asarray(shown).astype(int) - expected).max() <= 1
     with Image.open(masked / "strips/000002.png") as strip:
-        assert strip.size == (4 * 64 + 3 * 4, 64)
-        assert strip.getpixel((68 + 32, 32)) == (128, 128, 128)  # what the model saw
-        assert strip.getpixel((136 + 2, 2)) == strip.getpixel((2, 2))  # around the region nothing is new
+        side = strips.enlarged(64)
+        step, top = side + strips.GAP, strip.height - side  # words are above the pictures
+        assert strip.width == 4 * step - strips.GAP
+        assert strip.crop((0, 0, side, top)).getextrema() != ((255, 255),) * 3
+        assert strip.getpixel((step + side // 2, top + side // 2)) == (128, 128, 128)  # what the model saw
+        assert strip.getpixel((2 * step + 2, top + 2)) == strip.getpixel((2, top + 2))  # around the region nothing is new
     made = pictures(masked, "images")
     assert len(set(made.values())) == 12  # each its own noise
 
@@ -355,7 +359,7 @@ def test_it_goes_on_without_asking_the_detector_again(masked, tiny_base, tmp_pat
     (again / "originals/000004.png").write_bytes((again / "originals/000004.png").read_bytes()[:50])
     monkeypatch.setattr(Holes, "detected", None)
     main(words(tiny_base.folder, again, "--images", 6, "--samples", 2))
-    assert "6 images attacked, 2 of them now" in capsys.readouterr().out
+    assert "6 images attacked, 2 now" in capsys.readouterr().out
     assert pictures(again, *PARTS) == pictures(masked, *PARTS)
 
 

@@ -69,7 +69,7 @@ def test_an_attack_goes_on_and_mends_what_is_not_whole(attacked, tiny_base, tmp_
     file = next((whole / "images").glob("*one_step_000003.png"))
     file.write_bytes(file.read_bytes()[:100])
     main(words(tiny_base, whole))
-    assert "6 images attacked, 1 of them now" in capsys.readouterr().out
+    assert "6 images attacked, 1 now" in capsys.readouterr().out
     assert pictures(attacked) == pictures(whole)
 
 
