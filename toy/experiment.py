@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ambient.runs import UserError, write_atomically
+from ambient.runs import Interrupted, Run, UserError, write_atomically
+from toy.method import watched
 from toy.methods import METHODS, ours
 from toy.methods.consistent import Recipe
 from toy.problem import Problem
@@ -36,6 +39,7 @@ class Fit:
     recipe: Recipe
     optimiser: Optimiser
     score: Callable[..., dict[str, Any]]  # (fitted, problem, count=, seed=) -> numbers, and "arrays" for the figures
+    effort: int = 0  # samples that scoring evaluates a denoiser on, where that takes long enough to be shown
 
     def __call__(self, report: Report, stop: Callable[[], bool]) -> list[dict[str, Any]]:
         """Fit and evaluate each method that has no result yet; the rows."""
@@ -53,7 +57,8 @@ class Fit:
         start = time.process_time()
         fitted = method.fit(problem, trainer)
         seconds = time.process_time() - start
-        found = self.score(fitted, problem, count=self.samples, seed=self.seed)
+        seen = interruptible(f"score {name}", self.effort, report, stop)
+        found = self.score(watched(fitted, seen), problem, count=self.samples, seed=self.seed)
         arrays = found.pop("arrays")
         row = {"format": FORMAT, "method": name, "seed": self.seed, **found}
         row |= {"network_evaluations": trainer.evaluations, "cpu_seconds": round(seconds, 1)}
@@ -62,6 +67,21 @@ class Fit:
         write_atomically(folder / "arrays.npz", buffer.getvalue())
         write_atomically(folder / "result.json", json.dumps(row).encode())
         return row
+
+
+def interruptible(what: str, effort: int, report: Report, stop: Callable[[], bool]) -> Callable[[int], None]:
+    """For `watched`: shows which share of the effort is done, if it is known, and leaves when asked to; Raises: Interrupted."""
+    done = 0
+
+    def seen(count: int) -> None:
+        nonlocal done
+        if stop():
+            raise Interrupted(f"{what}: the same command does it again")
+        done += count
+        if effort:
+            report(what, done / effort, math.nan)
+
+    return seen
 
 
 @dataclass(frozen=True)
@@ -114,6 +134,13 @@ def share_networks(methods: list[str]) -> list[tuple[str, ...]]:
         groups.setdefault(METHODS[name].network or name, []).append(name)
     order = ("ours", "paper", "ambient-only", "sure-denoise")
     return sorted(map(tuple, groups.values()), key=lambda group: order.index(group[0]) if group[0] in order else len(order))
+
+
+def finish(run: Run) -> None:
+    """Mark a run as done. Networks keep their checkpoints in folders of their own: the empty one goes."""
+    with contextlib.suppress(OSError):
+        run.checkpoints.rmdir()
+    run.finish()
 
 
 def say(row: dict[str, Any], quality: str, value: float | None) -> None:

@@ -58,8 +58,13 @@ def lines_of(summary: list[dict[str, Any]], key: str) -> dict[str, np.ndarray]:
     return {name: line for name, line in lines.items() if np.isfinite(line[0]).sum() > 1}
 
 
-def level_lines(lines: dict[str, np.ndarray], levels: Sequence[float], ylabel: str, *, shown: tuple[float, float]) -> Figure:
-    """(means, standard errors) of each method against the level; lines that coincide can all be seen."""
+def level_lines(
+    lines: dict[str, np.ndarray], levels: Sequence[float], ylabel: str, *, shown: tuple[float, float], seen: str = "never seen"
+) -> Figure:
+    """(means, standard errors) of each method against the level; lines that coincide can all be seen.
+
+    Args: seen: what the data has below its noise.
+    """
     figure = canvas(7.2, 4.4)
     axes = figure.add_subplot()
     means = np.concatenate([mean for mean, _ in lines.values()])
@@ -76,7 +81,7 @@ def level_lines(lines: dict[str, np.ndarray], levels: Sequence[float], ylabel: s
     axes.set(xscale="log", yscale="log", xlim=(levels[0], levels[-1]), ylim=(low, high))
     axes.axvspan(levels[0], 1, color="#f3f4f6", linewidth=0, zorder=0)
     axes.axvline(1, color=INK, linewidth=0.9, zorder=1)
-    axes.text(0.96, 1.01, "below the data's noise: never seen", transform=axes.get_xaxis_transform(), ha="right", color=INK)
+    axes.text(0.96, 1.01, f"below the data's noise: {seen}", transform=axes.get_xaxis_transform(), ha="right", color=INK)
     axes.text(1.04, 1.01, "at and above it", transform=axes.get_xaxis_transform(), color=INK)
     ticks = [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 3) if levels[0] <= tick <= levels[-1]]
     axes.set_xticks(ticks, [f"{tick:g}" if tick != 1 else "1 = n" for tick in ticks])

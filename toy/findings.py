@@ -31,7 +31,7 @@ def with_truth(drawing: Drawing) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-BELOW = "Below the data's noise, where nothing was ever seen, the mean error of {hero} (sub-n mean) is {value}."
+BELOW = "Below the data's noise, {where}, the mean error of {hero} (sub-n mean) is {value}."
 SAMPLES = "The samples of {hero} are at a distance SW2 of {value} from clean ones."
 
 
@@ -84,9 +84,9 @@ def compared(drawing: Drawing, hero: str, key: str, opening: str) -> list[str]:
             truth = ", which uses the truth" if METHODS[row["method"]].reference else ""
             groups[relation(number, mine)].append(f"{row['method']} ({show(number)}{truth})")
     words = {"better": "Smaller", "same": "Not told apart from it", "worse": "Larger"}
-    return [
-        " ".join([opening.format(hero=hero, value=show(mine)), *(f"{words[k]}: {', '.join(g)}." for k, g in groups.items() if g)])
-    ]
+    where = "where clean data alone were seen" if drawing.problem.clean else "where nothing was ever seen"
+    said = [opening.format(hero=hero, value=show(mine), where=where)]
+    return [" ".join([*said, *(f"{words[k]}: {', '.join(g)}." for k, g in groups.items() if g)])]
 
 
 def relation(a: Number, b: Number) -> str:
@@ -142,8 +142,10 @@ def limits(drawing: Drawing) -> list[str]:
     return [*found, *not_run(drawing), small]
 
 
-def limits_of_seeds(count: int) -> list[str]:
-    """What so many seeds can tell apart."""
+def limits_of_seeds(count: int, *, over: str = "") -> list[str]:
+    """What so many seeds can tell apart; `over` says what error bars are over beside seeds."""
+    if count == 1 and over:
+        return [f"One seed: error bars are over {over} alone. How much another training would differ, `--seeds 3` tells."]
     if count == 1:
         return ["One seed: no error bars. A small difference between two methods may be luck; `--seeds 3` tells."]
     return [f"{count} seeds: the standard errors are themselves rough."]

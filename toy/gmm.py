@@ -26,7 +26,7 @@ from ambient.paths import VarianceExploding
 from ambient.runs import Run, write_atomically
 from toy import figures, table
 from toy import report as report_page
-from toy.experiment import FORMAT, Fit, choose, say, share_networks
+from toy.experiment import FORMAT, Fit, choose, finish, say, share_networks
 from toy.methods import METHODS, ours
 from toy.mixtures import MIXTURES
 from toy.points import LARGEST_NOISE, digest_of_file, load_points
@@ -97,6 +97,8 @@ class Config:
         if self.data is not None and self.points is not None:
             raise ValueError("--points goes with a built-in world, not with --data")
         ours.RECIPE.changed(self.recipe)
+        if self.recipe and "ours" not in self.method:
+            raise ValueError("--recipe changes the method ours, which is not among those of --method")
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on."""
@@ -139,7 +141,7 @@ def main(argv: list[str]) -> None:
             write_samples(config, out, methods)
         figures.draw_all(out, results, problem)
         report_page.write(out, results, problem)
-        run.finish()
+        finish(run)
     print(f"\n{table.as_text(summary)}\n\nreport: {out / 'report.html'}")
 
 

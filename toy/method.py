@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ambient.denoisers import Denoiser
+from ambient.paths import Times
 from toy.problem import Problem
 from toy.training import Trainer
 
@@ -26,6 +27,16 @@ class Fitted(NamedTuple):
     stop: float = 0.0
     only_at: float | None = None
     draw: Callable[[int, torch.Generator], Tensor] | None = None
+
+
+def watched(fitted: Fitted, seen: Callable[[int], None]) -> Fitted:
+    """The same; `seen` is told of how many samples the denoiser is evaluated on, before it is."""
+
+    def denoiser(x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
+        seen(len(x_t))
+        return fitted.denoiser(x_t, t, condition)
+
+    return fitted._replace(denoiser=denoiser)
 
 
 def always(problem: Problem) -> str | None:

@@ -45,6 +45,11 @@ class Problem:
         """Root mean variance of a coordinate of X_0, as estimated from the noisy data."""
         return math.sqrt(float(self.data_covariance.diagonal().mean()))
 
+    @property
+    def clean(self) -> int:
+        """How many of the points carry no noise."""
+        return int((self.points[1] == 0).sum())
+
 
 def moments_of_clean(x_n: Tensor, t_n: Tensor, path: Path) -> tuple[Tensor, Tensor]:
     """Mean and covariance of X_0 from noisy points: those of X_n / alpha_n, less the noise's variance.

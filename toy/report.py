@@ -37,13 +37,13 @@ def known(drawing: Drawing) -> list[str]:
         *(paragraphs(remark, kind="remark") for remark in remarks(drawing.problem)),
         picture(out, "samples", CAPTIONS["samples"], wide=True),
         highlights(findings.with_truth(drawing)),
-        *ideas(),
+        *ideas(drawing.problem),
         picture(out, "fields", CAPTIONS["field curves" if drawing.problem.dim == 1 else "fields"], wide=True),
         "<h2>How well it worked</h2>",
         paragraphs(story.MEASURE.format(below=below)),
         picture(out, "errors", CAPTIONS["errors"]),
         results_table(drawing.summary),
-        paragraphs(story.TABLE, kind="by"),
+        paragraphs(story.TABLE.format(star=star(drawing.summary)), kind="by"),
         "<h2>The wall</h2>",
         paragraphs(story.WALL.format(here=modulation(relative), twice=modulation(2 * relative))),
         paragraphs(story.DECONVOLUTION) if deconvolved(drawing) else "",
@@ -65,7 +65,7 @@ def unknown(drawing: Drawing) -> list[str]:
         *(paragraphs(remark, kind="remark") for remark in remarks(problem)),
         highlights(findings.without_truth(drawing)),
         picture(out, "samples", CAPTIONS["own samples"], wide=True),
-        *ideas(),
+        *ideas(problem),
         "<h2>What can be known without the truth</h2>",
         paragraphs(story.KNOWABLE),
         picture(out, "without_truth", CAPTIONS["without_truth"], wide=True),
@@ -73,23 +73,31 @@ def unknown(drawing: Drawing) -> list[str]:
     ]
 
 
+def star(summary: list[dict[str, Any]]) -> str:
+    """What a star means, where there is one."""
+    return (
+        "A star: the method uses the truth or clean data, and is no competitor. " if any(r["reference"] for r in summary) else ""
+    )
+
+
 def deconvolved(drawing: Drawing) -> bool:
     """Whether the grid deconvolution was run, as a method or for the wall."""
     return bool(drawing.results["wall"]) or any(row["method"] == "deconvolution" for row in drawing.summary)
 
 
-def ideas(path: str = story.UNIT_SIGNAL) -> list[str]:
+def ideas(problem: Problem, path: str = story.UNIT_SIGNAL) -> list[str]:
     """The two ideas of the paper; `path` is a word on a_t."""
+    data = story.SOME_CLEAN if problem.clean else story.ALL_NOISY
     return [
         "<h2>First idea: Tweedie, twice</h2>",
         paragraphs(story.TWEEDIE),
         formula(*TWEEDIE_TWICE),
         paragraphs(story.TWEEDIE_SYMBOLS.format(path=path), kind="by"),
-        paragraphs(story.AMBIENT),
+        paragraphs(story.AMBIENT.format(**data)),
         "<h2>Second idea: consistency</h2>",
         paragraphs(story.MARTINGALE),
         formula(*CONSISTENCY),
-        paragraphs(story.CONSISTENT),
+        paragraphs(story.CONSISTENT.format(**data)),
     ]
 
 

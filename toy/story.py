@@ -33,10 +33,21 @@ UNIT_SIGNAL = " Here a_t = 1 at every level."
 
 AMBIENT = """
 So a network h that takes the place of E[X_0 | X_t], and is trained to make the right side predict X_n, has the **exact clean
-guess** as its only optimum at every t above n, though no clean point was shown. This is the *ambient loss*. At t = n the
-printed form says nothing (q = 0); the antithetic form that ours uses becomes Stein's unbiased estimate of the error there.
-Below n there are no data: sampling must stop, or extrapolate.
+guess** as its only optimum at every t above n{unshown}. This is the *ambient loss*. At t = n the printed form says nothing
+(q = 0); the antithetic form that ours uses becomes Stein's unbiased estimate of the error there. {below}
 """
+
+ALL_NOISY = {
+    "unshown": ", though no clean point was shown",
+    "below": "Below n there are no data: sampling must stop, or extrapolate.",
+    "few": "no",
+}
+SOME_CLEAN = {
+    "unshown": "",
+    "below": """For a clean point n is 0 and the loss is the usual one, at every level; below the noise of the others it has the
+clean points alone.""",
+    "few": "few",
+}
 
 MARTINGALE = """
 Take a noisy point and follow the model's own steps down to less noise. The guess of the clean point will move, but on average
@@ -45,7 +56,7 @@ its own reverse process:
 """
 
 CONSISTENT = """
-This can be trained at levels where no data exist, because the model makes the points itself. The paper's theorem: a denoiser
+This can be trained at levels where {few} data exist, because the model makes the points itself. The paper's theorem: a denoiser
 that is right above n, consistent below, leaves clean points alone (h(x, 0) = x) and follows the slope of some density is right
 **everywhere**. Consistency alone is not enough: the linear filter is perfectly consistent, and wrong.
 """
@@ -56,7 +67,7 @@ avoid: nE(s) = E|h - h^*|^2 / E|X_0 - h^*|^2. Its mean over {below} of the data'
 """
 
 TABLE = """
-A star: the method uses the truth and is a reference, not a competitor. All networks are alike and have the same budget of
+{star}All networks are alike and have the same budget of
 evaluations: samples passed through the network, in millions.
 """
 

@@ -11,6 +11,7 @@ from toy.without_truth import MULTIPLES
 
 SHOWN_LEVELS = (0.3, 0.5, 0.7, 1.0)
 PER_LEVEL = ("errors", "mse", "excess")  # lists with an entry for each level
+FOOTNOTE = "* uses the truth or clean data: a reference, not a competitor"
 Columns = list[tuple[str, Any]]  # heading, and how to find the number in a row of the summary
 
 
@@ -77,13 +78,19 @@ def cells(summary: list[dict[str, Any]], wanted: Columns | None = None) -> list[
     for row in summary:
         spent, seconds = row["network_evaluations"]["mean"], row["cpu_seconds"]["mean"]
         ends = [f"{spent / 1e6:.3g} M" if spent else "-", f"{seconds:.0f}"]
-        body.append([row["method"] + (" *" if row["reference"] else ""), *(show(find(row)) for _, find in wanted), *ends])
+        body.append([starred(row["method"]), *(show(find(row)) for _, find in wanted), *ends])
     return [head, *body]
 
 
 def as_text(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
     """The table for a terminal."""
-    return f"{aligned(cells(summary, wanted))}\n* uses the truth: a reference, not a competitor"
+    note = f"\n{FOOTNOTE}" if any(row["reference"] for row in summary) else ""
+    return aligned(cells(summary, wanted)) + note
+
+
+def starred(method: str) -> str:
+    """The name of a method, with a star if it uses the truth."""
+    return method + " *" * METHODS[method].reference
 
 
 def aligned(table: list[list[str]]) -> str:

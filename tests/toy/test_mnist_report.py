@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from types import SimpleNamespace
 
 import numpy as np
@@ -86,6 +87,41 @@ def test_the_page_of_a_known_world_speaks_of_the_exact_answer(tmp_path, hasty):
     assert not re.search(r"\b(nan|inf)\b", text.split("About this run")[0])
 
 
+def test_the_page_of_a_run_with_clean_images_does_not_deny_them(tmp_path, hasty):
+    out = tmp_path / "run"
+    words = [*DIGITS, "--evaluations", "0.001", "--clean-share", "0.2", "--method", "ours", "ambient-only", "mixture"]
+    compare.main([*words, "--out", str(out)])
+    text = " ".join(text_of(page_of(out)[0]).split())
+    results = results_of(out)
+    config = config_of(results)
+    problem = ImageSource(config, config.level())(config.seed)
+    assert f"only {problem.clean} of 300 images are clean" in text
+    assert 30 < problem.clean < 90  # 60, six standard deviations of 7 would be 42
+    for denial in (
+        "nobody",
+        "no clean",
+        "never seen",
+        "ever seen",
+        "no data",
+        "not one training",
+        "the noisy images alone",
+        "put away",
+    ):
+        assert denial not in text.split("About this run")[0].replace("the clean one was put away", ""), denial
+    drawing = Drawing(out, results, problem)
+    assert [axes.get_ylabel() for axes in panels.data(drawing).axes] == ["clean", f"data:\n{problem.clean / 3:.2g} % clean"]
+    figure = panels.errors(drawing)
+    assert figure is not None
+    assert "below the data's noise: clean images alone" in [text.get_text() for text in figure.axes[0].texts]
+    assert "* uses the truth" not in table.as_text(results["summary"], report.columns(results["summary"]))
+    commands = [line for line in unescape(page_of(out)[0]).splitlines() if "python -m toy mnist --" in line]
+    assert commands
+    assert [line for line in commands if "--clean-share 0.2" not in line] == [
+        line for line in commands if "runs/none-clean" in line
+    ]
+    assert not any("--evaluations 0.002" in line for line in commands)  # the preset's
+
+
 # --- what is shown is what was measured ------------------------------------------------------------------------------------
 
 
@@ -107,7 +143,7 @@ def test_the_clean_images_shown_are_those_under_the_noise(drawing, hasty):
 
 def test_methods_that_share_a_network_restore_once(drawing):
     labels = [axes.get_ylabel() for axes in panels.restored(drawing).axes]
-    assert labels == ["clean *", "noisy", "oracle *", "ours", "ambient-only", "mixture", "wiener"]
+    assert labels == ["real, held out", "noisy", "oracle *", "ours", "ambient-only", "mixture", "wiener"]
 
 
 def test_images_stand_in_their_places():
@@ -159,7 +195,7 @@ def test_findings_of_good_numbers(drawing):
         "The network of ours starts from the mixture of Wiener filters, fitted to the noisy images, which has"
     )
     assert "of 0.110 ± 0.000 at the data's own noise (per pixel, on held-out images). Trained, ours has 0.102 ± 0.000" in start
-    assert start.endswith(": from noisy images alone it has learned to do better.")
+    assert start.endswith(": from the noisy images alone it has learned to do better.")
     assert "+2.0 ± 0.1 % at n, +2.0 ± 0.1 % at 1.5 n" in above
     assert re.search(r"ours is 1\.100 ± 0\.001 times that of the oracle", below)
     assert re.search(r"Smaller: oracle .*Larger: ambient-only \(1\.300.*wiener \(1\.600", below)
@@ -219,7 +255,11 @@ def table1_results(errors, mean_image=0.4):
         row = {"t": t, "t_n": t_n, "own": t >= t_n, "mse": mse, "std": 0.01, "difference": off}
         summary.append(row | {"error_images": 0.003, "error_seeds": 0.004})
     levels = sorted({t_n for _, t_n in errors} - {0})
-    return {"summary": summary, "config": {"levels": levels, "seeds": 3, "skip": "mixture"}, "mean_image": mean_image}
+    return {
+        "summary": summary,
+        "config": {"levels": levels, "seeds": 3, "skip": "mixture", "clean_share": 0.0},
+        "mean_image": mean_image,
+    }
 
 
 GOOD = {(900, 0): 0.2, (900, 100): 0.201, (900, 800): 0.204, (500, 0): 0.1, (500, 100): 0.101, (500, 800): 0.25}
@@ -232,6 +272,12 @@ def test_agreement_is_of_noisy_trained_models_at_and_above_their_own_level():
     assert "+2.0 ± 0.5 %, by the one at t_n = 800, restoring at t = 900" in loss  # (.3^2 + .4^2)^(1/2) = .5
     assert "+150.0 ± 0.5 % for t_n = 800 at t = 500" in below
     assert "has 2.00 times the error of the clean-trained model; at t = 500 it is 4 times" in scale
+
+
+def test_with_clean_images_nobody_is_said_to_extrapolate():
+    results = table1_results(GOOD)
+    results["config"]["clean_share"] = 0.1
+    assert "Below the level of its noisy images a model has the clean ones alone" in table1_findings.findings(results)[2]
 
 
 def test_disagreement_is_said():

@@ -55,7 +55,9 @@ class Recipe:
         """This recipe with changes, key=value each. Raises: ValueError for an unknown key or a value it cannot take."""
         known, changes = {field.name: getattr(self, field.name) for field in fields(self)}, {}
         for word in words:
-            key, _, value = word.partition("=")
+            key, equals, value = word.partition("=")
+            if not equals:
+                raise ValueError(f"--recipe takes KEY=VALUE; got {word!r}")
             if key not in known:
                 raise ValueError(f"unknown recipe key {key!r}{nearest(key, known)}")
             if key in changes:

@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import io
+import math
 import re
 import zipfile
 import zlib
@@ -104,6 +105,8 @@ def _from_npz(path: Path) -> Arrays:
     def open_all() -> Arrays:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):  # numpy takes it for a pickle
+                file.seek(0)
+                _refuse_single(path, file.read(6))
                 raise zipfile.BadZipFile
             content: Any = np.load(file, allow_pickle=False)
             return {key: content[key] for key in content.files if key in IDX}
@@ -112,6 +115,14 @@ def _from_npz(path: Path) -> Arrays:
     if "x_train" not in arrays:
         raise UserError(f"{path} lacks x_train; an .npz of images holds x_train and, if you like, y_train, x_test, y_test")
     return arrays
+
+
+def _refuse_single(path: Path, start: bytes) -> None:
+    """Raises: UserError for what is a part of what was asked for."""
+    if start == b"\x93NUMPY":
+        raise UserError(f"{path} is a single array; save it in an .npz: numpy.savez('images.npz', x_train=...), or give a folder")
+    if start[:3] == b"\0\0\x08" or "-ubyte" in path.name:
+        raise UserError(f"{path} is a single idx file; give its folder, --data {path.parent}")
 
 
 def _from_idx(folder: Path) -> Arrays:
@@ -133,10 +144,25 @@ def _idx(path: Path) -> np.ndarray:
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         content = file.read()
     axes = 3 if "idx3" in path.name else 1
-    if content[:4] != bytes([0, 0, 8, axes]):
-        raise ValueError("magic number")
+    begin = 4 + 4 * axes
+    if content[:3] != b"\0\0\x08":
+        raise _bad_idx(path, "it does not begin with the magic number of bytes, 0 0 8")
+    if content[3:4] != bytes([axes]):
+        kinds = {3: "images (3 axes)", 1: "labels (1 axis)"}
+        found = kinds.get(content[3] if len(content) > 3 else 0, "something else")
+        raise _bad_idx(path, f"it holds {found} where {kinds[axes]} belong")
+    if len(content) < begin:
+        raise _bad_idx(path, f"it is truncated within its header, after {len(content)} bytes")
     shape = np.frombuffer(content, ">u4", axes, offset=4).astype(int)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    announced = math.prod(shape.tolist())
+    if len(content) - begin != announced:
+        word = "truncated" if len(content) - begin < announced else "too long"
+        raise _bad_idx(path, f"it is {word}: {len(content) - begin:,} bytes where its header announces {announced:,}")
+    return np.frombuffer(content, np.uint8, offset=begin).reshape(shape)
+
+
+def _bad_idx(path: Path, why: str) -> UserError:
+    return UserError(f"cannot read {path}: not an idx file of bytes, or damaged: {why}; replace it")
 
 
 def _from_hub(repo: str) -> Arrays:

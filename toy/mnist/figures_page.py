@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,21 @@ from matplotlib.figure import Figure
 
 from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
 from toy.figures import save_all
+from toy.findings import limits_of_seeds, relation
 from toy.mnist.data import Digits
+from toy.mnist.going_on import Again
 from toy.mnist.pictures import image_grid
+from toy.mnist.story import noised
 from toy.page import html_table
 from toy.problem import Problem
 from toy.story import PAPER
 from toy.style import COLOURS, FAINT, INK, canvas
-from toy.table import show
+from toy.table import FOOTNOTE, show
 
 SHOWN = 8
-PAIR = (("ambient-only", "ambient only"), ("ours", "with consistency"))
+METHODS = ("early-stop", "ambient-only", "ours")
+UNLEARNED = 2.0  # times the floor: a clean-trained network beyond that does not draw digits
+WORDS = {"better": "nearer than", "same": "not told apart from", "worse": "further away than"}
 LIMITS = [
     "The Frechet distance compares means and covariances of 64 features of a small classifier. It is biased upwards by about "
     "the floor shown, and its order can change with the number of sampling steps: hence the second panel.",
@@ -29,7 +33,9 @@ LIMITS = [
 ]
 
 
-def write(out: Path, results: dict[str, Any], cells: list[list[str]], digits: Digits, problems: dict[float, Problem]) -> None:
+def write(
+    out: Path, results: dict[str, Any], cells: list[list[str]], digits: Digits, problems: dict[float, Problem], again: Again
+) -> None:
     """Figures and report.html in `out`; `problems` by level, of the first seed."""
     arrays = {key: _arrays(out, results, *key) for key in ((row["level"], row["method"]) for row in results["summary"])}
     drawn = {
@@ -39,12 +45,15 @@ def write(out: Path, results: dict[str, Any], cells: list[list[str]], digits: Di
     }
     save_all(out, drawn)
     config = results["config"]
-    names = [(COLOURS[row["method"]], row["method"], f"data at t_n = {row['level']:g}") for row in results["summary"]]
+    trained = [f"data at t_n = {row['level']:g}" if row["level"] else "clean data" for row in results["summary"]]
+    names = [
+        (COLOURS[row["method"]], name, data) for row, (name, *_), data in zip(results["summary"], cells[1:], trained, strict=True)
+    ]
     parts = [
         paragraphs(f"A run of `python -m toy mnist figures`, after Figs. 4, 5 and 6 of {PAPER}.", kind="by"),
         paragraphs(
-            f"{len(digits.train):,} digits, each seen once, with noise up to level t_n; for each level one network trained with "
-            "the ambient loss alone and one with consistency as well. 0 stands for a network trained on clean digits."
+            f"{len(digits.train):,} digits under noise of level t_n ({noised(config)}); for each level one network trained with "
+            "the ambient loss alone (ambient-only) and one with consistency as well (ours). The oracle saw clean digits."
         ),
         highlights(findings(results)),
         "<h2>Distance to real digits</h2>",
@@ -52,52 +61,61 @@ def write(out: Path, results: dict[str, Any], cells: list[list[str]], digits: Di
             out,
             "distance",
             "Frechet distance of generated digits to held-out ones (lower is better), against the level of "
-            "the training data, and against the number of sampling steps. Bars: standard error over seeds, if several.",
+            "the training data, and against the number of sampling steps."
+            + (" Bars: standard errors over seeds." if config["seeds"] > 1 else ""),
         ),
-        html_table(cells[0], names, [row[2:] for row in cells[1:]]) if cells else "",
+        html_table([cells[0][0], *cells[0][2:]], names, [row[2:] for row in cells[1:]]),
+        paragraphs(f"FD: Frechet distance. {FOOTNOTE}.", kind="by"),
         "<h2>Unconditional samples</h2>",
-        picture(out, "samples", "Digits made from pure noise. *early stop*: sampling stopped at t_n, then one denoising step."),
+        picture(out, "samples", "Digits made from pure noise. Early-stop: sampling stopped at t_n, then one denoising step."),
         "<h2>Posterior samples</h2>",
         picture(
             out,
             "posterior",
-            "The noisy digit, draws given it with and without consistency, and the digit it was made from, which no method saw.",
+            "The noisy digit, draws given it without consistency and with it, and the digit it was made from, never seen.",
         ),
         "<h2>What this run cannot show</h2>",
-        bullets(LIMITS),
+        bullets([*limits_of_seeds(config["seeds"]), *LIMITS]),
         "<h2>How to go on</h2>",
-        code(
-            "# three seeds, a larger budget\npython -m toy mnist figures --preset full\n"
-            "# pixel noise of standard deviation .6\npython -m toy mnist figures --path ve --levels 0.6"
-        ),
+        code("\n".join(next_commands(config, again))),
         *about_run(out, config),
     ]
     write_page(out, "Digits from noisy digits", parts)
 
 
+def next_commands(config: dict[str, Any], again: Again) -> list[str]:
+    """Commands that go on from this run."""
+    other = "ve" if config["path"] == "sdxl" else "sdxl"
+    words = "pixel noise, without a schedule" if other == "ve" else "the levels of SDXL's schedule"
+    return again.suggest(
+        ("three seeds, a larger budget", {"preset": "full"}),
+        (words, {"path": other, "levels": (), "out": f"runs/figures-{other}"}),
+    )
+
+
 def findings(results: dict[str, Any]) -> list[str]:
     """What the numbers say, at the largest number of steps."""
     number = {(row["level"], row["method"]): row["frechet"][-1] for row in results["summary"]}
-    sentences = [
-        f"The floor is {results['floor']:.2f}, between two halves of the held-out digits; the network trained on clean digits "
-        f"reaches {show(number[0.0, 'oracle'])}."
-    ]
+    clean, floor = number[0.0, "oracle"], results["floor"]
+    sentences = []
+    if clean["mean"] > UNLEARNED * floor:
+        sentences.append(
+            f"**The network trained on clean digits is itself {clean['mean'] / floor:.1f} times as far from real digits as they "
+            "are from each other: it has not learned to draw them.** The budget was too small, and differences between the "
+            "others mean nothing."
+        )
+    sentences.append(
+        f"The floor is a Frechet distance of {floor:.2f}, between two halves of the held-out digits; the oracle, trained on "
+        f"clean digits, is at {show(clean)}."
+    )
+    seed = " (one seed)" if clean["count"] == 1 else ""
     for level in results["config"]["levels"]:
         ours, alone, early = (number[level, name] for name in ("ours", "ambient-only", "early-stop"))
         sentences.append(
-            f"Data at t_n = {level:g}: {show(ours)} with consistency, {show(alone)} without, {show(early)} with early stop; "
-            f"with consistency {_relation(ours, alone)} without, and {_relation(ours, early)} early stop."
+            f"Data at t_n = {level:g}: ours is at {show(ours)}, {WORDS[relation(ours, alone)]} ambient-only at {show(alone)} and "
+            f"{WORDS[relation(ours, early)]} early-stop at {show(early)}{seed}."
         )
     return sentences
-
-
-def _relation(a: dict[str, Any], b: dict[str, Any]) -> str:
-    if a["error"] is None:
-        return "lower than (one seed)" if a["mean"] < b["mean"] else "not lower than (one seed)"
-    gap = b["mean"] - a["mean"]
-    if abs(gap) < 2 * math.hypot(a["error"], b["error"]):
-        return "not told apart from"
-    return "lower than" if gap > 0 else "higher than"
 
 
 def distance(results: dict[str, Any]) -> Figure:
@@ -130,17 +148,16 @@ def distance(results: dict[str, Any]) -> Figure:
 
 
 def _line(axes: Any, x: list[float], numbers: list[dict[str, Any]], method: str) -> None:
-    means, errors = [n["mean"] for n in numbers], [n["error"] or 0.0 for n in numbers]
-    style = "--" if method == "oracle" else "-"
-    axes.errorbar(x, means, yerr=errors, fmt=style, marker="o", markersize=4, color=COLOURS[method], label=method, capsize=2)
+    means, errors = [n["mean"] for n in numbers], [n["error"] for n in numbers]
+    style = {"fmt": "--" if method == "oracle" else "-", "marker": "o", "markersize": 4, "color": COLOURS[method]}
+    axes.errorbar(x, means, yerr=None if None in errors else errors, label=method, capsize=2, **style)
 
 
 def unconditional(arrays: dict[tuple[float, str], dict[str, np.ndarray]], digits: Digits) -> Figure:
     """Fig. 6."""
-    rows = [("real, held out", digits.test[:SHOWN].numpy()), ("trained on clean", arrays[0.0, "oracle"]["samples"][:SHOWN])]
+    rows = [("real, held out", digits.test[:SHOWN].numpy()), ("oracle *", arrays[0.0, "oracle"]["samples"][:SHOWN])]
     for level in sorted({level for level, _ in arrays if level > 0}):
-        for method, word in (("early-stop", "early stop"), ("ambient-only", "ambient only"), ("ours", "with consistency")):
-            rows.append((f"{level:g}: {word}", arrays[level, method]["samples"][:SHOWN]))
+        rows += [(f"{method}\nt_n = {level:g}", arrays[level, method]["samples"][:SHOWN]) for method in METHODS]
     return image_grid(rows)
 
 
@@ -150,11 +167,11 @@ def posterior(arrays: dict[tuple[float, str], dict[str, np.ndarray]], problems: 
     for level, problem in sorted(problems.items()):
         assert problem.clean_test is not None
         noisy = problem.held_out[0][:SHOWN] / problem.path(level).alpha.float()
-        rows += [(f"{level:g}: noisy", noisy.numpy())]
-        rows += [(f"{level:g}: {word}", arrays[level, name]["posterior"]) for name, word in PAIR]
+        rows += [(f"noisy\nt_n = {level:g}", noisy.numpy())]
+        rows += [(name, arrays[level, name]["posterior"]) for name in METHODS if "posterior" in arrays[level, name]]
     clean = next(iter(problems.values())).clean_test
     assert clean is not None
-    return image_grid([*rows, ("clean", clean[:SHOWN].numpy())])
+    return image_grid([*rows, ("real, held out", clean[:SHOWN].numpy())])
 
 
 def _arrays(out: Path, results: dict[str, Any], level: float, method: str) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from toy.problem import Problem
 from toy.table import show, summarise
 
 AT_N = len(BELOW)
-UNDER = "Below the data's noise, where nothing was ever seen, the error of {hero} is {value} times that of the oracle on average."
+UNDER = "Below the data's noise, {where}, the error of {hero} is {value} times that of the oracle on average."
 SAMPLES = "Drawn images: those of {hero} are at a Frechet distance of {value} from real ones."
 
 
@@ -49,11 +49,12 @@ def beyond_start(drawing: Drawing, hero: str) -> str:
     mine, least = at_n(drawing, hero), at_n(drawing, start)
     if mine is None or least is None:
         return ""
-    what = {"mixture": "mixture of Wiener filters, fitted to the noisy images", "wiener": "best linear filter"}[start]
+    data = "these images" if drawing.problem.clean else "the noisy images"
+    what = {"mixture": f"mixture of Wiener filters, fitted to {data}", "wiener": "best linear filter"}[start]
     opening = f"The network of {hero} starts from the {what}, which has" if skip == start else f"The {what} has"
     kind = "over the least possible" if drawing.problem.world is not None else "per pixel, on held-out images"
     verdict = {
-        "better": "from noisy images alone it has learned to do better",
+        "better": f"from {data} alone it has learned to do better",
         "same": "it has not learned to do better, its budget was too small",
         "worse": "it does worse, nothing was learned",
     }[relation(mine, least)]

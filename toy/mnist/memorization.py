@@ -6,37 +6,39 @@
     python -m toy mnist memorization --path ve --sigma-n 0.3 --attack 0.8 1.6
     python -m toy mnist memorization --images 1000 --method ours paper mixture
 
-The same network is trained on a few hundred digits, clean and noisy, long enough to learn clean ones by heart. Training digits
-are noised and restored; so are as many held-out ones. The similarity to the nearest training digit tells who copies. Beside
-them: the perfect memoriser of these digits, and a smooth model of others.
+The same network is trained on a few hundred digits, clean (oracle) and noisy; by default long enough to learn clean ones by
+heart. Training digits are noised and restored; so are as many held-out ones. The similarity to the nearest training digit tells
+who copies. Beside them: the perfect memoriser of these digits, and a smooth model of others.
 """
 
 from __future__ import annotations
 
 import json
+import textwrap
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ambient.config import nearest, option, parse
 from ambient.runs import Run, UserError, write_atomically
-from toy.experiment import FORMAT, Fit, choose, say, share_networks
+from toy.experiment import FORMAT, Fit, choose, finish, say, share_networks
 from toy.mnist import copies, memorization_page
 from toy.mnist.attack import KNOWN, LAST, Attack, Calibration
 from toy.mnist.data import FEWEST, Digits
 from toy.mnist.features import features_of
-from toy.mnist.memorization_findings import findings
-from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
+from toy.mnist.going_on import Again
+from toy.mnist.memorization_findings import headline
+from toy.mnist.source import ADAM, RECIPE, ImageSource, LevelConfig
 from toy.pool import run_all
 from toy.table import aligned
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "full": {"seeds": 3, "draws": 4},
-    "smoke": {"evaluations": 0.002, "images": 100, "attack": (300.0,), "draws": 1, "steps": 10},
+    "smoke": {"evaluations": 0.002, "images": 100, "draws": 1, "steps": 10},
 }
 METHODS = ("ours", "paper", "ambient-only", "sure-denoise", "mixture", "wiener", "naive")  # that denoise at every level
 ATTACKED = {"sdxl": (300.0, 500.0, 700.0), "ve": (0.8, 1.6, 3.3)}  # alike: levels, and their noise
@@ -45,15 +47,17 @@ OTHERS = 500  # digits that the smooth model is fitted to, at least
 
 
 @dataclass(frozen=True)
-class Config(ImageConfig):
+class Config(LevelConfig):
     """What is run."""
+
+    USUAL: ClassVar = {"ve": 0.35, "sdxl": 100}
 
     images: int | None = option(300, "number of training images", metavar="N")
     path: str = option(
         "sdxl", "sdxl: variance preserving with SDXL's 1,000 steps; ve: X_t = X_0 + sigma Z", choices=("ve", "sdxl")
     )
-    sigma_n: float = option(0.35, "standard deviation of the noise on the ve path; pixels lie in [-1, 1]")
-    t_n: int = option(100, "level of the noise on the sdxl path, of 1,000 steps", metavar="STEP")
+    sigma_n: float | None = option(None, "standard deviation of the noise on the ve path, pixels in [-1, 1] (default: 0.35)")
+    t_n: int | None = option(None, "level of the noise on the sdxl path, of 1,000 steps (default: 100)", metavar="STEP")
     method: tuple[str, ...] = option(
         ("paper", "mixture"), "noisy-trained, beside the clean-trained network", choices=METHODS, metavar="NAME"
     )
@@ -66,7 +70,6 @@ class Config(ImageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_level(self.level())
         if self.world != "digits":
             raise ValueError(f"--world {self.world}: what is attacked here are the images themselves; leave it out")
         for name in self.method:
@@ -85,10 +88,6 @@ class Config(ImageConfig):
                     f"--attack {t:g} lies below the level {self.level():g} of the data, where nothing is learned from them"
                 )
 
-    def level(self) -> float:
-        """t_n on the path."""
-        return self.sigma_n if self.path == "ve" else float(self.t_n)
-
     def levels(self) -> tuple[float, ...]:
         """Where to attack: as asked, or the usual levels from the data's own on."""
         return self.attack or tuple(t for t in ATTACKED[self.path] if t >= self.level()) or (self.level(),)
@@ -103,11 +102,13 @@ def main(argv: list[str]) -> None:
     training, held_out = everything.train[: config.images], everything.test[: config.images]
     with closing(Run(out, identity)) as run:
         problem = source(config.seed)
-        for line in config.describe(everything, problem):
-            print(line)
         methods = choose(("oracle", *config.method), problem)
+        levels = ", ".join(f"{t:g}" for t in config.levels())
+        print(config.describe(everything, problem))
+        print(f"{', '.join([*methods, *KNOWN])}, attacked at t = {levels} on {2 * len(training)} digits -> {out}", flush=True)
         attack = Attack(ruler, training, held_out, config.levels(), config.steps)
         models = compute(config, out, methods, attack, source, identity)
+        print("comparing what came out with the digits", flush=True)
         results = {
             "format": FORMAT,
             "config": identity,
@@ -117,11 +118,12 @@ def main(argv: list[str]) -> None:
             "differences": copies.differences(models, config.levels()),
         }
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        memorization_page.write(out, results, models, training)
-        run.finish()
+        memorization_page.write(out, results, models, training, Again("mnist memorization", config, PRESETS))
+        finish(run)
     for kind, table in memorization_page.tables(results).items():
         print(f"\n{kind}\n{aligned(memorization_page.brief(table))}")
-    print(f"\nmore columns: {out / 'table.md'}\n", *findings(results), f"report: {out / 'report.html'}", sep="\n")
+    said = "\n".join(textwrap.fill(sentence.replace("**", ""), 110) for sentence in headline(results))
+    print(f"\n{said}\n\nmore columns: {out / 'table.md'}\nall findings: {out / 'report.html'}")
 
 
 def check_size(config: Config, digits: Digits) -> None:
@@ -147,7 +149,7 @@ def compute(
         name: [Calibration(name, seed, attack, source, config.draws, identity["digest"]) for seed in seeds] for name in KNOWN
     }
     fits = [
-        Fit(group, seed, source, out, budget, config.draws, identity, RECIPE, ADAM, attack)
+        Fit(group, seed, source, out, budget, config.draws, identity, RECIPE, ADAM, attack, attack.effort(config.draws))
         for seed in seeds
         for group in share_networks(methods)
     ]

@@ -9,15 +9,58 @@ from toy.mnist.copies import COPY
 from toy.table import show
 
 WORDS = {"samples": "Posterior samples", "one step": "In one step"}
+LEARNED = 0.01  # share of copies from which the clean-trained network counts as having learned digits by heart
 KNOWS = 0.9  # share of the digits that the memoriser restores in one step where the noise leaves it no choice
 Number = dict[str, Any]
 
 
 def findings(results: dict[str, Any]) -> list[str]:
-    """For each noisy-trained model the verdict and whether it means memory; and whether the rulers are straight."""
-    names = list(dict.fromkeys(row["model"] for row in results["differences"]))
-    sentences = [say(results, name) for name in names for say in (verdict, memory, quality)]
-    return [*sentences, memory(results, "oracle"), memoriser(results), smooth(results)]
+    """Whether there was memory to speak of; if so, for each noisy-trained model the verdict and whether it means memory; and
+    whether the rulers are straight.
+    """
+    told = (verdict, memory, quality) if by_heart(results) else (quality,)
+    sentences = [say(results, name) for name in noisy_trained(results) for say in told]
+    return [clean_trained(results), *sentences, memory(results, "oracle"), memoriser(results), smooth(results)]
+
+
+def headline(results: dict[str, Any]) -> list[str]:
+    """The verdict in a few lines."""
+    rows = {name: _rows(results["summary"], kind="samples", model=name) for name in ("oracle", *noisy_trained(results))}
+    levels = ", ".join(f"{row['t']:g}" for row in rows["oracle"])
+    numbers = "; ".join(f"{name} {', '.join(span(row['memory']) for row in mine)}" for name, mine in rows.items())
+    more = [f"Memory (similarity of training digits less that of held-out ones), samples at t = {levels}: {numbers}."]
+    return [clean_trained(results), *(more if by_heart(results) else [])]
+
+
+def noisy_trained(results: dict[str, Any]) -> list[str]:
+    """The models that are compared with the clean-trained network."""
+    return list(dict.fromkeys(row["model"] for row in results["differences"]))
+
+
+def by_heart(results: dict[str, Any]) -> bool:
+    """Whether the clean-trained network gives back training digits where it does not give back held-out ones."""
+    row = most_copied(results)
+    ours, others = (row[group]["copies"]["mean"] for group in GROUPS)
+    return ours >= LEARNED and ours > others and row["memory"]["interval"][0] > 0
+
+
+def most_copied(results: dict[str, Any]) -> dict[str, Any]:
+    """Where the clean-trained network copies most."""
+    return max(_rows(results["summary"], model="oracle"), key=lambda row: row["training"]["copies"]["mean"])
+
+
+def clean_trained(results: dict[str, Any]) -> str:
+    """Without a network that has learned digits by heart there is nothing to compare with."""
+    row = most_copied(results)
+    ours, others = (f"{row[group]['copies']['mean']:.1%}" for group in GROUPS)
+    where = f"{WORDS[row['kind']].lower()}, t = {row['t']:g}"
+    shares = f"similarity above {COPY:g} for {ours} of training digits, {others} of held-out ones; {where}"
+    if by_heart(results):
+        return f"The clean-trained network (oracle) has learned digits by heart ({shares})."
+    return (
+        f"**The clean-trained network (oracle) has not learned its digits by heart** ({shares}): about memory nothing can be "
+        "concluded from this run. A larger budget, `--evaluations`, or fewer digits, `--images`, would change that."
+    )
 
 
 def verdict(results: dict[str, Any], name: str) -> str:

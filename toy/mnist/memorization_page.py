@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,31 +15,34 @@ from torch import Tensor
 from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
 from ambient.runs import write_atomically
 from toy.figures import save_all
+from toy.findings import limits_of_seeds
 from toy.methods import METHODS
 from toy.mnist.attack import GROUPS, KINDS
 from toy.mnist.copies import CLOSE, COPY, Models, shares_of_bins
+from toy.mnist.going_on import Again
 from toy.mnist.memorization_findings import findings, span
 from toy.mnist.pictures import Row, image_grid
+from toy.mnist.story import noised
 from toy.page import html_table
 from toy.story import PAPER
 from toy.style import COLOURS, FAINT, canvas
 from toy.table import markdown, show
 
-LOOK = COLOURS | {"oracle": "#0072b2", "paper": "#cc79a7", "memoriser": "#000000", "smooth": "#8a8a8a"}
+LOOK = COLOURS | {"memoriser": "#000000", "smooth": "#7b4fa3"}
 TITLES = {
     "oracle": "The same network trained on the clean digits",
     "memoriser": "Knows its training digits by heart, and nothing else",
     "smooth": "A Gaussian mixture fitted to other digits",
 }
-NAMES = {"oracle": "clean-trained"}
 BINS = np.linspace(0.2, 1.0, 33)
 BRIEF = ("model", "t", "similarity", "memory", "itself", "error")  # columns that fit a terminal
 WORDS = {"samples": "posterior samples", "one step": "restored in one step"}
 STORY = """
-{count} digits are all that the networks see: one network sees them clean, the same network sees each once, with noise at
-level t_n = {level:g}. Both are trained for equally long, long enough to learn clean digits by heart. Then training digits are
-noised anew, at levels of the attacker's choice, and restored: in one step, E[X_0 | X_t], and by samples from the law of X_0
-given X_t that the model has learned. Who knows a digit by heart restores it from noise that hides it.
+{count} digits are all that the networks see: one network sees them clean (the *oracle*), the same network sees them with noise
+at level t_n = {level:g} ({noised}). Both are trained for equally long; whether that was long enough to learn clean digits by
+heart is said below. Then training digits are noised anew, at levels of the attacker's choice, and restored: in one step,
+E[X_0 | X_t], and by samples from the law of X_0 given X_t that the model has learned. Who knows a digit by heart restores it
+from noise that hides it.
 
 How near a result is to the nearest training digit is a cosine in the features of a small digit classifier. (The paper takes
 another network's features; above {close:g} it sees close matches, above {copy:g} almost identical ones.) A good result is
@@ -65,6 +67,9 @@ TABLE = """
 nearest digit is the one attacked *itself*. *error*: mean square per pixel from the digit attacked. ± is the standard error
 over seeds.
 """
+BUDGET = """
+{evaluations:g} million images were passed through each network, each of its digits about {uses:,.0f} times. How much is learned
+by heart grows with that, and so may the differences between models; `--evaluations` sets it."""
 LIMITS = [
     "Similarity is measured in features of a small classifier. A grainy or blurred result is less similar to everything: low "
     "similarity alone is no sign of privacy, hence the held-out digits and the error.",
@@ -74,7 +79,7 @@ LIMITS = [
 ]
 
 
-def write(out: Path, results: dict[str, Any], models: Models, training: Tensor) -> None:
+def write(out: Path, results: dict[str, Any], models: Models, training: Tensor, again: Again) -> None:
     """Figures, table.md and report.html in `out`."""
     config, levels = results["config"], results["levels"]
     save_all(out, {"similarity": partial(similarity, results, models), "digits": partial(digits, results, models, training)})
@@ -83,7 +88,8 @@ def write(out: Path, results: dict[str, Any], models: Models, training: Tensor) 
         out / "table.md", "\n".join(f"{WORDS[kind]}\n\n{markdown(table)}\n" for kind, table in found.items()).encode()
     )
     level = config["sigma_n"] if config["path"] == "ve" else config["t_n"]
-    words = {"count": config["images"], "level": level, "close": CLOSE, "copy": COPY}
+    uses = 1e6 * config["evaluations"] / config["images"]
+    words = {"count": config["images"], "level": level, "close": CLOSE, "copy": COPY, "noised": noised(config)}
     parts = [
         paragraphs(f"A run of `python -m toy mnist memorization`, after Figs. 2, 3 and 8 of {PAPER}.", kind="by"),
         paragraphs(STORY.format(**words)),
@@ -102,9 +108,15 @@ def write(out: Path, results: dict[str, Any], models: Models, training: Tensor) 
     parts += [
         paragraphs(TABLE.format(close=CLOSE, copy=COPY), kind="by"),
         "<h2>What this run cannot show</h2>",
-        bullets(LIMITS),
+        bullets(
+            [
+                *limits_of_seeds(config["seeds"], over="digits"),
+                BUDGET.format(evaluations=config["evaluations"], uses=uses),
+                *LIMITS,
+            ]
+        ),
         "<h2>How to go on</h2>",
-        code(next_commands(config)),
+        code("\n".join(next_commands(config, again))),
     ]
     write_page(out, "What a model keeps of its training digits", [*parts, *about_run(out, config)])
 
@@ -114,13 +126,15 @@ def title(model: str) -> str:
     return TITLES.get(model) or METHODS[model].title
 
 
-def next_commands(config: dict[str, Any]) -> str:
+def next_commands(config: dict[str, Any], again: Again) -> list[str]:
     """Commands that go on from this run."""
-    data = f"--data {shlex.quote(config['data'])} --images {config['images']}"
-    return (
-        f"# three seeds\npython -m toy mnist memorization {data} --preset full\n"
-        f"# noise in which so few digits drown\npython -m toy mnist memorization {data} --t-n 500 --out runs/noisier\n"
-        f"# other ways to learn from noise\npython -m toy mnist memorization {data} --method paper mixture --out runs/other"
+    noisier = {"sigma_n": 1.6, "attack": ()} if config["path"] == "ve" else {"t_n": 500, "attack": ()}
+    longer = float(f"{4 * config['evaluations']:g}")
+    return again.suggest(
+        ("four times the budget: more is learned by heart", {"evaluations": longer, "out": "runs/longer"}),
+        ("three seeds", {"preset": "full"}),
+        ("noise in which so few digits drown", {**noisier, "out": "runs/noisier"}),
+        ("other ways to learn from noise", {"method": ("ours", "ambient-only", "mixture"), "out": "runs/other"}),
     )
 
 
@@ -157,6 +171,8 @@ def similarity(results: dict[str, Any], models: Models) -> Figure:
             axes.set_title(f"{WORDS[kind]}, t = {t:g}")
     for axes in grid[-1]:
         axes.set_xlabel("similarity to the nearest training digit")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("share of results")
     grid[0, 0].legend(frameon=False, fontsize=8.5, loc="upper left")
     return figure
 
@@ -164,7 +180,7 @@ def similarity(results: dict[str, Any], models: Models) -> Figure:
 def histogram(axes: Axes, name: str, values: np.ndarray) -> float:
     """Shares by bin with their intervals, of similarities (seeds, draws, digits); the highest of the intervals."""
     share, low, high = shares_of_bins(values, BINS)
-    axes.stairs(share, BINS, color=LOOK[name], linewidth=1.5, label=NAMES.get(name, name))
+    axes.stairs(share, BINS, color=LOOK[name], linewidth=1.5, label=name)
     bottom, top = (np.append(v, v[-1]) for v in (low, high))
     axes.fill_between(BINS, bottom, top, step="post", color=LOOK[name], alpha=0.18, linewidth=0)
     return float(high.max())
@@ -181,7 +197,7 @@ def digits(results: dict[str, Any], models: Models, training: Tensor) -> Figure:
     for name, pictures in shown.items():
         nearest = models[name]["nearest"][0, middle, 0, 0, 1, :count]
         mine = [
-            (f"{NAMES.get(name, name)}\none step", pictures[1]),
+            (f"{name}\none step", pictures[1]),
             ("sample", pictures[2]),
             ("nearest to it", training.numpy()[nearest]),
         ]

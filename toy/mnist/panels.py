@@ -15,6 +15,7 @@ from toy.mnist.findings import AT_N
 from toy.mnist.pictures import Row, image_grid, sheets
 from toy.mnist.scoring import LEVELS, RESTORED
 from toy.problem import Problem
+from toy.table import starred
 
 EXAMPLES = 10  # training images
 TO_TRUTH = "error $E|h - h^*|^2$ / least possible error"
@@ -25,9 +26,16 @@ SHOWN = (0.8, 2.5)  # errors over the oracle's; those beyond are at the border
 
 def data(drawing: Drawing) -> Figure:
     """Training images before and after the noise of nature."""
+    before = "clean" if drawing.problem.clean else "clean:\nput away"
     return image_grid(
-        [("clean:\nput away", clean_images(drawing, EXAMPLES)), ("noisy:\nall there is", noisy_images(drawing.problem, EXAMPLES))]
+        [(before, clean_images(drawing, EXAMPLES)), (data_label(drawing.problem), noisy_images(drawing.problem, EXAMPLES))]
     )
+
+
+def data_label(problem: Problem) -> str:
+    """What the images are that methods see."""
+    assert problem.count is not None
+    return f"data:\n{100 * problem.clean / problem.count:.2g} % clean" if problem.clean else "noisy:\nall there is"
 
 
 def clean_images(drawing: Drawing, count: int) -> np.ndarray:
@@ -39,7 +47,7 @@ def clean_images(drawing: Drawing, count: int) -> np.ndarray:
 
 
 def noisy_images(problem: Problem, count: int) -> np.ndarray:
-    """The first training images as the methods see them, brought to unit signal."""
+    """The first training images as methods see them, brought to unit signal."""
     x_n, t_n = (part[:count] for part in problem.points)
     return (x_n / problem.path(t_n).like(x_n)[0]).numpy()
 
@@ -47,12 +55,12 @@ def noisy_images(problem: Problem, count: int) -> np.ndarray:
 def restored(drawing: Drawing) -> Figure:
     """Held-out images, noised to the data's level, and what each method that can makes of them; once for a shared network."""
     x_0, x_t = probe(drawing)
-    rows: list[Row] = [("clean *", x_0), ("noisy", x_t)]
+    rows: list[Row] = [("real, held out", x_0), ("noisy", x_t)]
     networks = set()
     for row in drawing.summary:
         network, images = METHODS[row["method"]].network or row["method"], drawing.arrays[row["method"]]["restored"][AT_N]
         if network not in networks and np.isfinite(images).all():
-            rows.append((starred(row), images))
+            rows.append((starred(row["method"]), images))
         networks.add(network)
     return image_grid(rows)
 
@@ -72,31 +80,27 @@ def samples(drawing: Drawing) -> Figure:
     """Real images, noisy ones, and what each method draws."""
     problem = drawing.problem
     assert problem.clean_test is not None
-    panels = [("real, held out", problem.clean_test.numpy()), ("noisy:\nall there is", noisy_images(problem, 64))]
+    panels = [("real, held out", problem.clean_test.numpy()), (data_label(problem), noisy_images(problem, 64))]
     for row in drawing.summary:
         distance = row.get("frechet")
-        label = starred(row) if distance is None else f"{starred(row)}\nFD {distance['mean']:.2f}"
+        name = starred(row["method"])
+        label = name if distance is None else f"{name}\nFD {distance['mean']:.2f}"
         panels.append((label, drawing.arrays[row["method"]]["samples"]))
     return sheets(panels)
 
 
-def starred(row: dict) -> str:
-    """The name of a method, with a star if it uses the truth."""
-    return row["method"] + " *" * row["reference"]
-
-
 def errors(drawing: Drawing) -> Figure | None:
     """Errors to the truth where it is known; else over those of the oracle; else as they are."""
+    seen = "clean images alone" if drawing.problem.clean else "never seen"
     if lines := lines_of(drawing.summary, "errors"):
-        return level_lines(lines, LEVELS, TO_TRUTH, shown=(1e-3, 10.0))
+        return level_lines(lines, LEVELS, TO_TRUTH, shown=(1e-3, 10.0), seen=seen)
     if lines := lines_of(drawing.summary, "excess"):
-        figure = level_lines(
-            {name: line + OVER for name, line in lines.items()}, LEVELS, "held-out error, against the oracle's", shown=SHOWN
-        )
+        ratios = {name: line + OVER for name, line in lines.items()}
+        figure = level_lines(ratios, LEVELS, "held-out error, against the oracle's", shown=SHOWN, seen=seen)
         axes = figure.axes[0]
         ticks = {at: word for at, word in TICKS.items() if axes.get_ylim()[0] <= at <= axes.get_ylim()[1]}
         axes.set_yticks(list(ticks), list(ticks.values()))
         axes.set_yticks([], minor=True)
         return figure
     lines = lines_of(drawing.summary, "mse")
-    return level_lines(lines, LEVELS, "held-out error per pixel", shown=(1e-4, 10.0)) if lines else None
+    return level_lines(lines, LEVELS, "held-out error per pixel", shown=(1e-4, 10.0), seen=seen) if lines else None

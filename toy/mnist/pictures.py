@@ -17,6 +17,7 @@ from toy.style import COLOURS, INK, RC, canvas
 GAP = 1  # pixels between images
 INCHES = 0.62  # an image across
 BETWEEN = 0.12  # and from group to group
+MARGIN = 0.25  # left of the longest label, and what the label keeps from the images
 SIZE = 11  # of labels, in points
 SHEET = 6  # images across and down a sheet
 
@@ -30,7 +31,7 @@ def image_grid(rows: Sequence[Row], *, headings: Sequence[str] = (), colours: di
     """
     groups = max(1, len(headings))
     each = len(rows[0][1]) // groups
-    left, top = max(_width(label) for label, _ in rows) + 0.1, 0.3 if headings else 0.04
+    left, top = max(_width(label) for label, _ in rows) + MARGIN, 0.3 if headings else 0.04
     width, height = left + groups * (INCHES * each + BETWEEN), top + 1.06 * INCHES * len(rows)
     figure = Figure(figsize=(width, height))  # laid out here: the usual engines cut labels off
     for down, (label, images) in enumerate(rows, 1):
@@ -48,7 +49,7 @@ def image_grid(rows: Sequence[Row], *, headings: Sequence[str] = (), colours: di
 def sheets(panels: Sequence[Row], *, across: int = 4, colours: dict[str, Any] = COLOURS) -> Figure:
     """A square of images for each label."""
     down = math.ceil(len(panels) / across)
-    figure = canvas(2.1 * across, 2.5 * down)
+    figure = canvas(2.1 * across, 2.65 * down + 0.1)
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for axes, (label, images) in zip(grid, panels, strict=False):
         _show(axes, mosaic(images[: SHEET**2], SHEET))

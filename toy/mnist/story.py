@@ -1,17 +1,32 @@
 """The words of the image reports, in the notation that `page.rich` reads; {numbers} come from the run."""
 
+from __future__ import annotations
+
+from typing import Any
+
 PROBLEM = """
 A diffusion model learns to draw by learning to undo noise. It is shown clean images and noisy copies of them, and learns the
 best guess of the one from the other; from such guesses, made at less and less noise, it then draws images of its own.
 
-**But here nobody has a clean image{but}.** There are {count:,} {what}, {size} x {size} pixels each, between -1 (white) and
+**{opening}** There are {count:,} {what}, {size} x {size} pixels each, between -1 (white) and
 1 (black). {noise} The standard deviation of the noise is {ratio:.2g}, which is {share:.2g} times that of a pixel from one
-clean image to the next. **The methods get the noisy images and the strength of the noise, nothing else.** Can they learn to
+clean image to the next. **The methods get {given}, nothing else.** Can they learn to
 draw clean ones?
 """
 
-NOISE_ONCE = "Each has been covered with Gaussian noise, once, before anything else happened; the clean one was put away."
-NOISE_AFRESH = "Each is covered with Gaussian noise, anew whenever it is drawn; the clean one is never shown."
+ALL_NOISY = {
+    "opening": "But here nobody has a clean image.",
+    "given": "the noisy images and the strength of the noise",
+    "each": "Each",
+}
+SOME_CLEAN = {
+    "opening": "But here only {clean:,} of {count:,} images are clean.",
+    "given": "these images and for each the strength of its noise, 0 for the clean ones",
+    "each": "Each of the others",
+}
+NOISE_ONCE = "{each} has been covered with Gaussian noise, once, before anything else happened; the clean one was put away."
+NOISE_AFRESH = "{each} is covered with Gaussian noise, anew whenever it is drawn; the clean one is never shown."
+NOISED = {False: "noised once", True: "noised anew whenever drawn"}  # by --fresh-noise
 IMAGES = {
     "digits": "real images",
     "smooth": "images of a smooth world (a Gaussian mixture fitted to real ones, so that every best guess is known exactly)",
@@ -35,13 +50,16 @@ one best guess: an average, and blurred. The others go on below n.
 """
 
 BELOW = """
-At levels below n there is not one training image: nobody has seen a digit with so little noise. Nothing in the data says
-directly how to go on. What a method can use is what it learned at n and above, the demand to agree with itself (second idea),
+{data} What a method can use is what it learned at n and above, the demand to agree with itself (second idea),
 and how its network extrapolates. {skip}
 """
 
+BELOW_ALL_NOISY = """At levels below n there is not one training image: nobody has seen a digit with so little noise. Nothing in
+the data says directly how to go on."""
+BELOW_SOME_CLEAN = "At levels below n there are the {clean:,} clean images alone, and a few images are soon learned by heart."
+
 SKIPS = {
-    "mixture": """The networks here start from a *mixture of Wiener filters*, fitted to the noisy images alone, and learn what is
+    "mixture": """The networks here start from a *mixture of Wiener filters*, fitted to {these} alone, and learn what is
 missing; that filter is a method of its own in the table.""",
     "wiener": "The networks here start from the *Wiener filter*, the best linear one, and learn what is missing.",
     "scalar": "The networks here start from a multiple of the noisy image, with no knowledge of digits at all.",
@@ -50,7 +68,7 @@ missing; that filter is a method of its own in the table.""",
 HIDDEN = """
 How much is there to be found? In {visible} of the {dim} directions in which the clean images differ, which hold {share:.1f} %
 of their variance, that variance exceeds s_n^2 sqrt(D / N). In the others the noise of N = {count:,} images varies as much by
-chance alone, and not even the covariance of the clean images can be read off.
+chance alone, and not even the covariance of the clean images can be read off{noisy}.
 """
 
 MEASURE_KNOWN = """
@@ -76,16 +94,22 @@ RESTORED_ONLY = " Noisier2noise is no diffusion model and draws nothing; shown a
 
 CAPTIONS = {
     "data": """
-What there is to learn from. Above: training images before the noise, put away. Below: the same ones as the methods see
-them. In all pictures pixels beyond -1 and 1 are clipped.""",
+What there is to learn from. Above: training images before the noise{away}. Below: the same ones as the methods see them.
+In all pictures pixels beyond -1 and 1 are clipped.""",
     "restored": """
 Held-out images with noise of the data's own strength, and each method's best guess of the clean one. What has a star uses
 clean data or the truth, for reference.""",
     "samples": """
-Images that each method draws from pure noise, the first {sheet} as they come, beside real ones, and noisy ones as they are
-in the data. Look at the strokes (sharp or grey?) and at the ground between them (white or grainy?).""",
+Images that each method draws from pure noise, the first {sheet} as they come, beside real ones, and the data as they are.
+Look at the strokes (sharp or grey?) and at the ground between them (white or grainy?).""",
     "errors": """
-Error against noise level, right of the line at levels that the data reaches, left of it at levels where there is
-none. Where lines coincide, those beneath are drawn wider; shades are standard errors, where there are several seeds.""",
+Error against noise level, right of the line at levels that the data reaches, left of it at levels where there
+{below}. Where lines coincide, those beneath are drawn wider; shades are standard errors, where there are several seeds.""",
     "training": "The loss of each network. Losses are not comparable with each other.",
 }
+
+
+def noised(config: dict[str, Any]) -> str:
+    """How the training images came by their noise."""
+    but = f", but for {100 * config['clean_share']:.2g} % that are clean" if config["clean_share"] else ""
+    return NOISED[config["fresh_noise"]] + but

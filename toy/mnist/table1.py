@@ -23,11 +23,12 @@ import torch
 from ambient.config import nearest, option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
-from toy.experiment import FORMAT, AtLevel, Fit, say
+from toy.experiment import FORMAT, AtLevel, Fit, finish, say
 from toy.method import Fitted
 from toy.mnist import table1_findings, table1_page
+from toy.mnist.going_on import Again
 from toy.mnist.scoring import denoised
-from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
+from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource, tell_held_out
 from toy.pool import run_all
 from toy.problem import Problem
 from toy.table import aligned, markdown
@@ -50,7 +51,7 @@ class Config(ImageConfig):
     levels: tuple[int, ...] = option((100, 500, 800), "levels of the data, steps of the schedule", metavar="T_N")
     method: str = option("ambient-only", "how the models are trained", choices=TRAINED, metavar="NAME")
     evaluations: float = option(0.1, "budget of each network: millions of images passed through it, forward and backward")
-    points: int = option(1_000, "held-out images to restore", metavar="COUNT")
+    points: int = option(1_000, "held-out images to restore, or all if they are fewer", metavar="COUNT")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,10 +110,11 @@ def main(argv: list[str]) -> None:
     config = parse(Config, argv, prog="python -m toy mnist table1", description=__doc__ or "", presets=PRESETS)
     out, digits = Path(config.out or f"runs/mnist-table1-{config.preset}"), config.read()
     identity = config.identity(digits)
+    problem = Source(config, config.levels[0])(config.seed)
     with closing(Run(out, identity)) as run:
-        problem = Source(config, config.levels[0])(config.seed)
         noisy = ", ".join(map(str, config.levels))
         print(f"{digits.name}: {problem.count:,} images, clean and at t_n = {noisy}; {config.method} -> {out}")
+        tell_held_out(config.points, problem)
         rows = compute(config, out, identity)
         summary = summarise(out, config)
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summary, "mean_image": of_mean_image(problem)}
@@ -120,8 +122,10 @@ def main(argv: list[str]) -> None:
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         write_atomically(out / "table.md", (markdown(cells) + "\n").encode())
         write_atomically(out / "table.csv", pd.DataFrame(summary).to_csv(index=False).encode())
-        table1_page.write(out, results, lambda t: _shown(problem, t, config.points), problem)
-        run.finish()
+        table1_page.write(
+            out, results, lambda t: _shown(problem, t, config.points), problem, Again("mnist table1", config, PRESETS)
+        )
+        finish(run)
     found = "\n".join(table1_findings.findings(results)).replace("**", "")
     print(f"\n{aligned(cells)}\n{table1_findings.NOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
 
