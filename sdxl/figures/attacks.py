@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from sdxl.evaluate.copying import COPY
-from sdxl.evaluate.matches import GENERATED, HELD_OUT
-from sdxl.evaluate.shown import said
-from sdxl.figures import drawing
+from sdxl.evaluate.histograms import Line, histograms
+from sdxl.evaluate.matches import GENERATED
+from sdxl.figures import commands, drawing
+from sdxl.figures.compared import apart, controlled, drawn, lines, named, shares, unequal
 from sdxl.figures.found import MASK, MEMORY, NOISE, SAMPLES, Found, Runs
 from sdxl.figures.outcome import Missing, Shown
 
 if TYPE_CHECKING:
     from sdxl.figures import Config
 
-COMPARE = "python -m sdxl evaluate memorization --images {images} --training DATA --held-out OTHERS --out memory"
-SHARES = f"Shares above {COPY:g}, with intervals of 95 %."
+SHARES = f"Shares of images above {COPY:g}, with intervals of 95 %."
 UNKNOWN = "unknown"  # the model behind a folder that is no longer there
-Panels = dict[str, dict[str, list[float]]]
+Panels = dict[str, list[Line]]
 
 
 def masked(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 1."""
-    lora = runs.one("training", "run")
-    command = f"python -m sdxl attack mask --data DATA --captions --lora {lora} --out masked"
-    columns = "Columns: the image, what was hidden, what came back."
-    return _strips(runs, MASK, "masked", 4, columns, Missing("a masking attack", [command]))
+    columns = "In each row the image, what was hidden of it, what came back."
+    return _strips(runs, MASK, "masked", 4, columns, Missing("a masking attack", [_mask(runs)]))
 
 
 def noised(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 2."""
-    command = f"python -m sdxl attack noise --data DATA --lora {runs.one('training', 'run')} --out attacked"
-    columns = "Columns: the image, its latent as RGB, the noisy latent, one step (the MMSE estimate), samples; a row a level."
-    return _strips(runs, NOISE, "noised", 2, columns, Missing("a noise attack", [command]))
+    columns = "The image, its latent as RGB, the noisy latent, one step (the MMSE estimate) and samples; a row for each level."
+    return _strips(runs, NOISE, "noised", 2, columns, Missing("a noise attack", [_noise(runs, _lora(runs))]))
 
 
 def _strips(runs: Runs, kind: str, name: str, count: int, columns: str, missing: Missing) -> Shown | Missing:
     found = [one for one in runs.of(kind) if one.strips()]
     if not found:
         return missing
-    pictures = {f"{name}_{i}": drawing.below(one.strips()[:count]) for i, one in enumerate(found)}
-    which = [f"`{one.label}`, an attack on {runs.model_of(one)}{_levels(one)}" for one in found]
-    return Shown(f"{columns} In the order of the pictures: {'; '.join(which)}. What is a copy is for the eye to judge here; "
-                 "Figs. 3 and 8 to 10 count.", pictures, found)  # fmt: skip
+    pictures = {f"{name}_{i}": drawing.together(one.strips()[:count]) for i, one in enumerate(found)}
+    captions = {f"{name}_{i}": f"`{one.label}`: an attack{_levels(one)} on {runs.model_of(one)}." for i, one in enumerate(found)}
+    told = f"{columns} What is a copy is for the eye to judge here; Figs. 3 and 8 to 10 count."
+    return Shown(told, pictures, found, captions=captions)
 
 
 def _levels(found: Found) -> str:
@@ -51,114 +47,107 @@ def _levels(found: Found) -> str:
     return f" at t = {', '.join(levels)}" if levels else ""
 
 
+def _lora(runs: Runs) -> str:
+    return f" --lora {runs.one('training', 'run')}"
+
+
+def _noise(runs: Runs, more: str, out: str = "attacked") -> str:
+    return f"python -m sdxl attack noise{commands.base(runs)}{more} --data DATA{commands.size(runs)} --out {out}"
+
+
+def _mask(runs: Runs) -> str:
+    asked = f"{commands.base(runs)}{_lora(runs)} --data DATA --captions{commands.size(runs)}"
+    return f"python -m sdxl attack mask{asked} --out masked"
+
+
+def _compare(runs: Runs, images: str, training: str = "DATA") -> str:
+    asked = f"--images {images} --training {training} --held-out OTHERS{commands.eyes(runs)}"
+    return f"python -m sdxl evaluate memorization {asked} --out memory"
+
+
 def attack_and_samples(runs: Runs, config: Config, *, fine_tuned: bool) -> Shown | Missing:
     """Figs. 3 and 10: what plain samples of a model show of its training images, and what an attack on it does."""
     panels, told, used = Panels(), [], []
     for memory in runs.of(MEMORY):
-        behind, lines = runs.behind(memory), _lines(memory)
+        behind = runs.behind(memory)
         models = {name: one.model if one else UNKNOWN for name, one in behind.items()}
         for model in dict.fromkeys(models.values()):
             names = [name for name in models if models[name] == model]
-            kinds = [it for row in memory.about["models"] if (it := (row["model"], row["kind"]))[0] in names and _drawn(it[1])]
-            both = len({kind for _, kind in kinds}) > 1 and GENERATED in {kind for _, kind in kinds}
+            keys = [key for row in memory.about["models"] if (key := (row["model"], row["kind"]))[0] in names and drawn(key[1])]
+            both = len({kind for _, kind in keys}) > 1 and GENERATED in {kind for _, kind in keys}
             if not both or fine_tuned != (model not in (None, UNKNOWN)):
                 continue
             title = runs.model_of(behind[names[0]])
-            panels[f"{title} ({memory.label})"] = _baseline(lines) | {
-                f"{'plain samples' if kind == GENERATED else kind}, {name}": lines[name, kind] for name, kind in kinds
-            }
-            told.append(f"{title[0].upper()}{title[1:]}: {_shares(memory, kinds)}")
+            panels[f"{title} ({memory.label})"] = lines(memory, {key: f"{named(key[1])}, {key[0]}" for key in keys})
+            told.append(f"{title[0].upper()}{title[1:]} (`{memory.label}`): {shares(memory, keys)}{unequal(memory)}")
             used += [memory, *(one for one in behind.values() if one and one.model == model)]
     if not panels:
-        lora = f" --lora {runs.one('training', 'run')}" if fine_tuned else ""
+        lora, base = _lora(runs) if fine_tuned else "", commands.base(runs)
         whose = "one LoRA" if fine_tuned else "the base alone"
         return Missing(f"a comparison of plain samples and of an attack, both of {whose}", [
-            f"python -m sdxl attack noise --data DATA{lora} --out attacked",
-            f"python -m sdxl generate{lora} --prompts CAPTIONS --images 10000 --out samples",
-            COMPARE.format(images="attacked samples"),
+            _noise(runs, lora),
+            f"python -m sdxl generate{base}{lora} --prompts CAPTIONS{commands.size(runs)} --images 10000 --out samples",
+            _compare(runs, "attacked samples"),
         ])  # fmt: skip
     name = "attack_and_samples_tuned" if fine_tuned else "attack_and_samples"
-    return Shown(f"{SHARES} {' '.join(told)}", {name: drawing.histograms(panels)}, _once(used))
+    return Shown(f"{SHARES} {' '.join(told)}", {name: histograms(panels)}, _once(used))
 
 
 def two_models(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 8."""
     panels, told, used = Panels(), [], []
-    for memory in runs.of(MEMORY):
-        behind, lines = runs.behind(memory), _lines(memory)
-        pairs = [row for row in memory.about["differences"] if _drawn(row["kind"])]
+    for memory, pairs in _comparisons(runs):
+        behind = runs.behind(memory)
         for kind in dict.fromkeys(row["kind"] for row in pairs):
-            names = [row["model"] for row in memory.about["models"] if row["kind"] == kind]
-            panels[f"{kind} ({memory.label})"] = _baseline(lines) | {
-                f"{part}: {runs.model_of(behind[name])}" if part == name else part: lines[part, kind]
-                for name in names
-                for part in (name, f"control of {name}")
-                if (part, kind) in lines
-            }
-        told += [apart(row) for row in pairs]
-        used += [memory, *(one for one in behind.values() if one and one.kind == NOISE)] if pairs else []
+            names = dict.fromkeys(name for row in pairs if row["kind"] == kind for name in (row["model"], row["less"]))
+            labels = {(name, kind): f"{name}: {runs.model_of(behind[name])}" for name in names}
+            panels[f"{kind} ({memory.label})"] = lines(memory, labels)
+        told.append(f"In `{memory.label}`: {'; '.join(map(apart, pairs))}.{unequal(memory)}")
+        used += [memory, *(one for one in behind.values() if one and one.kind == NOISE)]
     if not panels:
         return Missing("the same attack, with one seed, on two models, compared image by image", [
-            "python -m sdxl attack noise --data DATA --lora CLEAN_RUN --t 900 --out attacked_clean",
-            f"python -m sdxl attack noise --data DATA --lora {runs.one('training', 'run')} --t 900 --out attacked_noisy",
-            COMPARE.format(images="attacked_clean attacked_noisy"),
+            _noise(runs, " --lora CLEAN_RUN --t 900", "attacked_clean"),
+            _noise(runs, f"{_lora(runs)} --t 900", "attacked_noisy"),
+            _compare(runs, "attacked_clean attacked_noisy"),
         ])  # fmt: skip
-    return Shown(" ".join(told), {"two_models": drawing.histograms(panels)}, _once(used))
+    how = "Differences of mean similarity, image by image, with intervals of 95 %."
+    return Shown(f"{how} {' '.join(told)}", {"two_models": histograms(panels)}, _once(used))
+
+
+def _comparisons(runs: Runs) -> list[tuple[Found, list[dict[str, Any]]]]:
+    """Pairs of models, each comparison of the same images with the same ones once: where it has controls, if it has any."""
+    seen, found = set(), []
+    for memory in sorted(runs.of(MEMORY), key=lambda one: not controlled(one)):
+        identity, kept = memory.about["identity"], []
+        for row in memory.about["differences"]:
+            images = (identity[f"images of {row[part]}"] for part in ("model", "less"))
+            what = (row["kind"], *images, identity["training"], identity["extractor"])
+            if drawn(row["kind"]) and what not in seen:
+                kept.append(row)
+                seen.add(what)
+        found += [(memory, kept)] if kept else []
+    return found
 
 
 def filled(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 9."""
     panels, told, used = Panels(), [], []
     for memory in runs.of(MEMORY):
-        behind, lines = runs.behind(memory), _lines(memory)
-        rows = [row for row in memory.about["models"] if (one := behind[row["model"]]) and one.kind == MASK]
-        if rows:
-            parts = [(row["model"], row["kind"]) for row in rows]
-            parts += [(f"control of {name}", kind) for name, kind in parts if (f"control of {name}", kind) in lines]
-            panels[memory.label] = _baseline(lines) | {f"{name}, {kind}": lines[name, kind] for name, kind in parts}
-            told.append(_shares(memory, [(row["model"], row["kind"]) for row in rows]))
+        behind = runs.behind(memory)
+        keys = [
+            (row["model"], row["kind"]) for row in memory.about["models"] if (one := behind[row["model"]]) and one.kind == MASK
+        ]
+        if keys:
+            panels[memory.label] = lines(memory, {key: f"{key[0]}, {key[1]}" for key in keys})
+            told.append(f"`{memory.label}`: {shares(memory, keys)}{unequal(memory)}")
             used += [memory, *(one for one in behind.values() if one and one.kind == MASK)]
     if not panels:
+        there, where = runs.of(MASK), runs.one(MASK, "masked")
+        made = [] if there else [_mask(runs)]
         return Missing("similarities of what a masking attack has filled in", [
-            f"python -m sdxl attack mask --data DATA --captions --lora {runs.one('training', 'run')} --out masked",
-            COMPARE.format(images=runs.one(MASK, "masked")),
+            *made, _compare(runs, where, f"{where}/originals"),
         ])  # fmt: skip
-    return Shown(f"{SHARES} {' '.join(told)}", {"filled": drawing.histograms(panels)}, _once(used))
-
-
-def _drawn(kind: str) -> bool:
-    """One step understates memory: samples are what is compared."""
-    return not kind.endswith("one step")
-
-
-def _lines(memory: Found) -> dict[tuple[str, str], list[float]]:
-    """{(images, kind): similarities}."""
-    found = defaultdict(list)
-    for row in memory.similarities():
-        found[row["images"], row["kind"]].append(float(row["similarity"]))
-    return found
-
-
-def _baseline(lines: dict[tuple[str, str], list[float]]) -> dict[str, list[float]]:
-    return {HELD_OUT: lines[HELD_OUT, ""]} if (HELD_OUT, "") in lines else {}
-
-
-def _shares(memory: Found, kinds: list[tuple[str, str]]) -> str:
-    found = {(row["model"], row["kind"]): row for row in memory.about["models"]}
-    told = [f"{'plain samples' if kind == GENERATED else kind} {said(found[name, kind]['copies'])}" for name, kind in kinds]
-    baseline = memory.about["baselines"].get(HELD_OUT)
-    told += [f"held-out images {said(baseline['copies'])}"] if baseline else []
-    return "; ".join(told) + "."
-
-
-def apart(row: dict[str, Any]) -> str:
-    """Two models, and whether they are told apart."""
-    low, high = row["similarity"]["interval"]
-    word = "lies further right than" if low > 0 else "lies further left than" if high < 0 else "is not told apart from"
-    return (
-        f"At {row['kind']}: `{row['model']}` {word} `{row['less']}`, mean similarity {row['similarity']['mean']:+.3f} "
-        f"({low:+.3f} to {high:+.3f}, image by image)."
-    )
+    return Shown(f"{SHARES} {' '.join(told)}", {"filled": histograms(panels)}, _once(used))
 
 
 def _once(found: list[Found]) -> list[Found]:

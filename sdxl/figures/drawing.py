@@ -1,4 +1,4 @@
-"""Pictures in labelled rows, and histograms over one another."""
+"""Pictures in labelled rows, and strips of attacks under one another."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ import io
 from pathlib import Path
 from typing import Any
 
-from sdxl.attack.strips import GAP, as_rgb, strip
+from PIL import Image
+
+from sdxl.attack.strips import as_rgb, enlarged, strip
 from sdxl.decode import LARGEST
 from sdxl.evaluate import tables
-from sdxl.evaluate.copying import CLOSE, COPY
 from sdxl.noisy_set import NoisySet
 
-LEAST = 96  # pixels of a picture: smaller ones are enlarged, so that a label fits beside them
-WIDTH, WIDEST = 760, 1600  # of a page, about, and of strips: pixels
-BINS = 40
-ASIDE = {"held out": {"color": "#888888", "linestyle": ":"}, "control": {"color": "#444444", "linestyle": "--"}}
-MARGIN, LETTER = 190, 13  # pixels: room for labels, and their size
+WIDTH, WIDEST, APART = 820, 1600, 12  # of strips: pixels of a row about, and at most, and between two
 
 
 def image(source: Any) -> Any:
     """Square and in colours, of a size to be looked at: from a file, or a picture. Enlarged by whole pixels."""
-    from PIL import Image
-
     if isinstance(source, Path):
         with Image.open(source) as opened:
             source = opened.convert("RGB")
@@ -30,8 +25,7 @@ def image(source: Any) -> Any:
     square = source.convert("RGB").crop((0, 0, side, side))
     if side > LARGEST:
         return square.resize((LARGEST, LARGEST), Image.Resampling.LANCZOS)
-    times = -(-LEAST // side)
-    return square.resize((times * side, times * side), Image.Resampling.NEAREST)
+    return square.resize((enlarged(side), enlarged(side)), Image.Resampling.NEAREST)
 
 
 def noisy(data: NoisySet, row: int) -> Any:
@@ -40,68 +34,26 @@ def noisy(data: NoisySet, row: int) -> Any:
 
 
 def grid(rows: list[tuple[str, list[Any]]]) -> Any:
-    """A label, and pictures beside it; short rows end in white."""
-    from PIL import Image, ImageDraw, ImageFont
-
+    """A label, and pictures beside it."""
     side = max(one.width for _, row in rows for one in row)
-    across = max(len(row) for _, row in rows)
-    blank = Image.new("RGB", (side, side), "white")
     alike = [[one.resize((side, side), Image.Resampling.NEAREST) for one in row] for _, row in rows]
-    body = strip([row + [blank] * (across - len(row)) for row in alike])
-    whole = Image.new("RGB", (MARGIN + body.width, body.height), "white")
-    whole.paste(body, (MARGIN, 0))
-    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(LETTER)
-    for i, (label, _) in enumerate(rows):
-        pen.multiline_text((4, i * (side + GAP) + side // 2), wrapped(label), "black", font, anchor="lm", spacing=3)
-    return whole
+    return strip(alike, sides=[label for label, _ in rows])
 
 
-def wrapped(label: str, width: int = 25) -> str:
-    """In lines that fit into the margin; words are broken only where they must be."""
-    import textwrap
-
-    kept = label.replace(" = ", "\u00a0=\u00a0")  # t_n = 500 stays on one line
-    return "\n".join(textwrap.wrap(kept, width)).replace("\u00a0", " ")
-
-
-def below(files: list[Path]) -> Any:
-    """Strips under one another: narrow ones enlarged by whole pixels, wide ones made smaller."""
-    from PIL import Image
-
+def together(files: list[Path]) -> Any:
+    """Strips in rows of as many as fit; wide ones made smaller."""
     strips = []
     for file in files:
         with Image.open(file) as opened:
             strips.append(opened.convert("RGB"))
-    width = max(one.width for one in strips)
-    whole = Image.new("RGB", (width, sum(one.height + GAP for one in strips) - GAP), "white")
-    top = 0
-    for one in strips:
-        whole.paste(one, (0, top))
-        top += one.height + GAP
-    if width <= WIDEST:
-        times = max(1, WIDTH // width)
-        return whole.resize((times * width, times * whole.height), Image.Resampling.NEAREST)
-    return whole.resize((WIDEST, round(WIDEST / width * whole.height)), Image.Resampling.LANCZOS)
-
-
-def histograms(panels: dict[str, dict[str, list[float]]]) -> Any:
-    """{title: {label: similarities}}: shares of images, one panel a title; baselines and controls in grey and dashed."""
-    low = max(-1.0, min(min(x) for panel in panels.values() for x in panel.values()) - 0.02)
-    with tables.rc_context(tables.LOOK):
-        figure = tables.Figure(figsize=(8.4, 2.6 * len(panels)), layout="constrained")
-        for axes, (title, panel) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
-            colours = iter(tables.COLOURS * 3)
-            for label, x in panel.items():
-                aside = next((look for start, look in ASIDE.items() if label.startswith(start)), None)
-                look: Any = aside or {"color": next(colours)}
-                share = [1 / len(x)] * len(x)
-                axes.hist(x, bins=BINS, range=(low, 1.0), weights=share, histtype="step", linewidth=1.6, label=label, **look)
-            for bound in (CLOSE, COPY):
-                axes.axvline(bound, color="black", linewidth=0.7, linestyle=":")
-            axes.set(title=title, ylabel="share of images", xlim=(low, 1.005))
-            axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
-        figure.supxlabel("similarity to the nearest image (dotted: .9, .95)", fontsize=9)
-    return figure
+    width, height = max(one.width for one in strips) + APART, max(one.height for one in strips) + APART
+    across = max(1, min(len(strips), WIDTH // width))
+    whole = Image.new("RGB", (across * width - APART, -(-len(strips) // across) * height - APART), "white")
+    for i, one in enumerate(strips):
+        whole.paste(one, (i % across * width, i // across * height))
+    if whole.width <= WIDEST:
+        return whole
+    return whole.resize((WIDEST, round(WIDEST / whole.width * whole.height)), Image.Resampling.LANCZOS)
 
 
 def png(drawn: Any) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
+import math
 import shlex
 from collections import Counter
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ambient.config import words
+import yaml
+
 from ambient.runs import UserError, digest
 from sdxl import lora
 from sdxl.evaluate.tables import labels
@@ -22,10 +23,6 @@ from sdxl.noisy_set import NoisySet
 NOISY, TRAINING, SAMPLES, POSTERIOR = "noisy set", "training", "generated images", "posterior samples"
 NOISE, MASK = "noise attack", "masking attack"
 RESTORATION, FID, MEMORY = "restoration", "distances", "memorization"
-MADE_BY = {
-    NOISY: "corrupt", TRAINING: "train", SAMPLES: "generate", POSTERIOR: "generate", NOISE: "attack noise", MASK: "attack mask",
-    RESTORATION: "evaluate restoration", FID: "evaluate fid", MEMORY: "evaluate memorization",
-}  # fmt: skip
 TELLING = {"errors": RESTORATION, "reference_images": FID, "baselines": MEMORY}  # a key of results.json that no other has
 
 
@@ -55,15 +52,6 @@ class Found:
             return digest((self.folder / lora.FILE).read_bytes())
         key = "lora" if self.kind in (SAMPLES, POSTERIOR) else "print of lora content"
         return self.about.get("identity", {}).get(key) if self.config.get("lora") else None
-
-    @property
-    def command(self) -> str:
-        """That made it; of noisy sets and trainings, which do not tell paths, only its name."""
-        name = MADE_BY[self.kind]
-        if self.kind in (NOISY, TRAINING) or not self.config:
-            return f"python -m sdxl {name} ... --out {shlex.quote(str(self.folder))}"
-        asked = words(importlib.import_module(f"sdxl.{name.replace(' ', '.')}").Config, self.config | {"out": str(self.folder)})
-        return f"python -m sdxl {name} {shlex.join(asked)}"
 
     def pictures(self) -> list[tuple[dict[str, Any], Path]]:
         """What the manifest says of each image, and its file."""
@@ -107,7 +95,8 @@ class Runs:
 
     def trained(self, found: Found) -> dict[str, Any]:
         """What the LoRA of a directory says of itself, if its images or its training are among these; else nothing."""
-        known = (one.about if one.kind == TRAINING else one.trained for one in self.found if one.model == found.model)
+        alike = [one for one in self.found if one.model == found.model]
+        known = [one.about for one in alike if one.kind == TRAINING] + [one.trained for one in alike if one.kind != TRAINING]
         return next((about for about in known if about), {}) if found.model else {}
 
     def model_of(self, found: Found | None) -> str:
@@ -119,7 +108,7 @@ class Runs:
         about = self.trained(found)
         if about.get("t_n") is None:
             return f"the LoRA {Path(found.config.get('lora') or found.folder).name}"
-        word = "" if about.get("weight") is None else ", with consistency" if about["weight"] > 0 else ", without consistency"
+        word = "" if about.get("weight") is None else ", with consistency" if paid(about) else ", without consistency"
         return f"a LoRA trained at t_n = {about['t_n']:g}{word}"
 
     def behind(self, memory: Found) -> dict[str, Found | None]:
@@ -135,6 +124,11 @@ class Runs:
         return next((shlex.quote(str(found.folder)) for found in self.of(kind)), otherwise)
 
 
+def paid(about: dict[str, Any]) -> bool:
+    """Whether a LoRA has learned consistency, by what it says of itself; False too where it says nothing."""
+    return (about.get("weight") or 0) > 0
+
+
 def recognised(folder: Path, label: str) -> Found:
     """What a directory is. Raises: UserError."""
     if not folder.is_dir():
@@ -145,7 +139,7 @@ def recognised(folder: Path, label: str) -> Found:
     if (folder / "results.json").is_file() and finished:
         return _of_results(folder, label)
     if (folder / lora.FILE).is_file() and finished:
-        return Found(folder, TRAINING, label, lora.about(folder / lora.FILE))
+        return _of_training(folder, label)
     if (folder / "config.yaml").is_file():
         raise UserError(f"{folder} is not finished; run the same command again, or leave it out")
     raise UserError(
@@ -170,10 +164,23 @@ def _of_manifest(folder: Path, label: str) -> Found:
     return Found(folder, kind, label, about)
 
 
+def _of_training(folder: Path, label: str) -> Found:
+    """Its config has all that the LoRA depends on; data and base by their content."""
+    about = lora.about(folder / lora.FILE)
+    try:
+        asked = yaml.safe_load((folder / "config.yaml").read_text())
+        never = about.get("steps", math.inf) <= asked.get("consistency_from", 0)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise UserError(f"{folder / 'config.yaml'} is missing or damaged; run the same `python -m sdxl train` again") from error
+    return Found(folder, TRAINING, label, about | {"config": asked} | ({"weight": 0.0} if never else {}))
+
+
 def _of_results(folder: Path, label: str) -> Found:
     try:
         about = json.loads((folder / "results.json").read_text())
-        kind = next(kind for key, kind in TELLING.items() if key in about)
-    except (OSError, ValueError, TypeError, StopIteration) as error:
-        raise UserError(f"{folder / 'results.json'} is none of restoration, fid or memorization") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'results.json'} is damaged; run the command that made it again") from error
+    kind = next((kind for key, kind in TELLING.items() if isinstance(about, dict) and key in about), None)
+    if kind is None:
+        raise UserError(f"{folder / 'results.json'} is none of restoration, fid or memorization")
     return Found(folder, kind, label, about)

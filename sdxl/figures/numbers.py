@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sdxl.evaluate.fid import consistency
+from sdxl.evaluate.curves import consistency, curves
 from sdxl.evaluate.table1 import SPACES
+from sdxl.figures import commands
 from sdxl.figures.found import FID, RESTORATION, SAMPLES, TRAINING, Found, Runs
 from sdxl.figures.outcome import Missing, Shown
 
@@ -18,8 +20,9 @@ def restored(runs: Runs, config: Config) -> Shown | Missing:
     """Table 1."""
     found = runs.of(RESTORATION)
     if not found:
-        loras = f" --loras {' '.join(str(one.folder) for one in runs.of(TRAINING)) or 'RUNS'}"
-        return Missing("errors of restoration", [f"python -m sdxl evaluate restoration{loras} --data HELD_OUT --out restoration"])
+        loras = f"{commands.base(runs)} --loras {folders(runs, TRAINING) or 'RUNS'}"
+        command = f"python -m sdxl evaluate restoration{loras} --data HELD_OUT{commands.size(runs)} --out restoration"
+        return Missing("errors of restoration", [command])
     rows, told, head = [], [], ["model"]
     for one in found:
         levels, by = one.about["levels"], {(row["level"], row["model"]): row for row in one.about["rows"]}
@@ -44,7 +47,7 @@ def _spread(found: Found, levels: list[float], by: dict[Any, dict[str, Any]]) ->
     told = []
     for level in levels:
         means = [by[level, name]["latent_mean"] for name in names]
-        told.append(f"{100 * (max(means) / min(means) - 1):.2g} % at t = {level:g}")
+        told.append(f"{100 * (max(means) / min(means) - 1):.1f} % at t = {level:g}")
     count = len(found.about["images"])
     if len(names) < 2:
         return f"`{found.label}`: one model, {count} held-out images; mean square error (standard deviation over images)."
@@ -58,10 +61,15 @@ def distances(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 4."""
     found = runs.of(FID)
     if not found:
-        folders = " ".join(str(one.folder) for one in runs.of(SAMPLES)) or "FOLDERS"
-        return Missing("distances", [f"python -m sdxl evaluate fid --generated {folders} --reference DATA --out fid"])
-    drawn = {f"distances_{i}": (one.folder / "distances.png").read_bytes() for i, one in enumerate(found)}
+        asked = f"--generated {folders(runs, SAMPLES) or 'FOLDERS'} --reference DATA{commands.size(runs)}{commands.eyes(runs)}"
+        return Missing("distances between images and data", [f"python -m sdxl evaluate fid {asked} --out fid"])
+    drawn = {f"distances_{i}": curves(one.config.get("extractor", ""), one.about) for i, one in enumerate(found)}
     return Shown(" ".join(map(_against, found)), drawn, found)
+
+
+def folders(runs: Runs, kind: str) -> str:
+    """In a command."""
+    return shlex.join(str(one.folder) for one in runs.of(kind))
 
 
 def _against(found: Found) -> str:

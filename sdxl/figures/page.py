@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ambient.page import code, folded, highlights, paragraphs, picture, rich, table, write_page
 from ambient.runs import write_atomically
-from sdxl.corrupt import FEWEST
-from sdxl.figures import drawing
-from sdxl.figures.found import FID, MEMORY, NOISY, TRAINING, Found, Runs
+from sdxl.corrupt import FEWEST, several
+from sdxl.figures import commands, drawing
+from sdxl.figures.found import FID, MEMORY, NOISY, RESTORATION, TRAINING, Found, Runs
 from sdxl.figures.outcome import Missing, Shown
 from sdxl.figures.paper import PaperFigure
 
@@ -27,7 +27,7 @@ def write(out: Path, runs: Runs, made: Made) -> None:
             for name, drawn in shown.pictures.items():
                 write_atomically(out / "figures" / f"{name}.png", drawing.png(drawn))
     top = paragraphs(f"The figures of {PAPER}, drawn from runs of this repository by `python -m sdxl figures`.", kind="by")
-    body = [part for figure, shown in made.items() for part in _section(out, figure, shown)]
+    body = [part for figure, shown in made.items() for part in _section(out, runs, figure, shown)]
     parts = [top, highlights(overview(runs, made), "What is here"), *body, *_read(runs)]
     write_page(out, "The paper's figures, from these runs", parts)
 
@@ -41,20 +41,19 @@ def overview(runs: Runs, made: Made) -> list[str]:
         found.append("**Similarities and distances here mean nothing:** what sees the images is a tiny random network.")
     for one in runs.of(NOISY):
         if one.about["images"] < FEWEST:
-            found.append(
-                f"The set `{one.label}` holds {one.about['images']} images; the paper saw training fail on fewer than {FEWEST}."
-            )
+            holds = f"The set `{one.label}` holds {several(one.about['images'], 'image')}"
+            found.append(f"{holds}; the paper saw training fail on fewer than {FEWEST}.")
     return found
 
 
-def _section(out: Path, figure: PaperFigure, shown: Shown | Missing) -> list[str]:
+def _section(out: Path, runs: Runs, figure: PaperFigure, shown: Shown | Missing) -> list[str]:
     head = [f"<h2>{escape(figure.name)}: {escape(figure.title)}</h2>", paragraphs(f"**In the paper.** {figure.paper}")]
     if isinstance(shown, Missing):
-        return [*head, paragraphs(f"Not drawn: among these runs is not {shown.lacks}. What makes it (words in capitals are "
+        return [*head, paragraphs(f"Not drawn: these runs lack {shown.lacks}. What would make the figure (words in capitals are "
                                   "yours to fill in):", kind="remark"), code("\n".join(shown.commands))]  # fmt: skip
-    pictures = [picture(out, name, "", wide=True) for name in shown.pictures]
+    pictures = [picture(out, name, shown.captions.get(name, ""), wide=True) for name in shown.pictures]
     numbers = [table(shown.table[0], [[rich(cell) for cell in row] for row in shown.table[1]])] if shown.table else []
-    made = folded("Made by", code("\n".join(one.command for one in shown.used)))
+    made = folded("Made by", code("\n".join(commands.made(one, runs) for one in shown.used)))
     return [*head, paragraphs(f"**Here.** {shown.here}"), *pictures, *numbers, made]
 
 
@@ -66,10 +65,12 @@ def _read(runs: Runs) -> list[str]:
 def _told(runs: Runs, found: Found) -> str:
     if found.kind == NOISY:
         levels = ", ".join(found.about.get("levels", {}))
-        return f"{found.about['images']} images of {found.about.get('source')}, t_n = {levels}"
+        return f"{several(found.about['images'], 'image')} of {found.about.get('source')}, t_n = {levels}"
     if found.kind == TRAINING or ("images" in found.about and "identity" in found.about and found.config.get("out")):
         return runs.model_of(found)
-    return found.config.get("extractor", "")
+    if found.kind == RESTORATION:
+        return ", ".join(model["name"] for model in found.about["models"])
+    return f"seen by {found.config['extractor']}" if "extractor" in found.config else ""
 
 
 def plan(runs: Runs, made: Made) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdxl.attack.strips import image_of
+from sdxl.corrupt import several
 from sdxl.encode import fit
-from sdxl.figures import drawing
-from sdxl.figures.found import NOISY, POSTERIOR, SAMPLES, TRAINING, Found, Runs
+from sdxl.figures import commands, drawing
+from sdxl.figures.found import NOISY, POSTERIOR, SAMPLES, TRAINING, Found, Runs, paid
 from sdxl.figures.outcome import Missing, Shown
 from sdxl.noisy_set import NoisySet
 from sdxl.sources import Columns, pictures
@@ -34,9 +35,9 @@ def behind_noise(runs: Runs, config: Config) -> Shown | Missing:
             used += [noisy, one]
     if not rows:
         noisy, lora = runs.one(NOISY, "noisy"), runs.one(TRAINING, "run")
-        made = [] if runs.of(NOISY) else ["python -m sdxl corrupt --data DATA --t-n 500 --out noisy"]
-        return Missing("a noisy set, and posterior samples of it", [
-            *made, f"python -m sdxl generate --lora {lora} --posterior {noisy} --images {config.columns} --out posterior",
+        asked = f"{commands.base(runs)} --lora {lora} --posterior {noisy} --images {config.columns}"
+        return Missing("a noisy set with posterior samples of it", [
+            *_corrupt(runs), f"python -m sdxl generate{asked} --out posterior",
         ])  # fmt: skip
     here = "The first three channels of noisy latents as colours, and below each what a model thinks may be behind it."
     return Shown(here, {"behind_noise": drawing.grid(rows)}, list({one.folder: one for one in used}.values()))
@@ -46,9 +47,7 @@ def by_level(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 6: folders of one prompt, or of none."""
     found = sorted((one for one in runs.of(SAMPLES) if len(_prompts(one)) == 1), key=lambda one: _order(runs, one))
     if not found:
-        return Missing("generated images without a caption, or all with the same", [
-            f"python -m sdxl generate --lora {runs.one(TRAINING, 'run')} --null-caption --images {config.columns} --out samples",
-        ])  # fmt: skip
+        return Missing("generated images without a caption, or all with the same", [_generate(runs, config)])
     rows = [_row(runs, one, config) for one in found]
     here = "A row for each folder; a column starts from one noise where the commands have one --seed and one --resolution."
     return Shown(here, {"by_level": drawing.grid(rows)}, found)
@@ -59,7 +58,7 @@ def prompts(runs: Runs, config: Config) -> Shown | Missing:
     found = sorted((one for one in runs.of(SAMPLES) if len(_prompts(one)) > 1), key=lambda one: _order(runs, one))
     if not found:
         return Missing("images of several prompts", [
-            f"python -m sdxl generate --lora {runs.one(TRAINING, 'run')} --prompts PROMPTS.txt --images 4 --out prompts",
+            f"python -m sdxl generate{_model(runs)} --prompts PROMPTS.txt{commands.size(runs)} --images 4 --out prompts",
         ])  # fmt: skip
     rows = []
     for one in found:
@@ -79,23 +78,25 @@ def other_data(runs: Runs, config: Config) -> Shown | Missing:
         after = sorted((one for one in plain if runs.trained(one).get("data") == data.digest), key=lambda one: _order(runs, one))
         if not after:
             continue
-        several = len(_prompts(after[0])) > 1  # prompts are shown beside prompts
+        many = len(_prompts(after[0])) > 1  # prompts are shown beside prompts
         base, after = (
-            [one for one in some if (len(_prompts(one)) > 1) == several]
+            [one for one in some if (len(_prompts(one)) > 1) == many]
             for some in ([one for one in plain if one.model is None], after)
         )
         latents = [drawing.noisy(data, i) for i in range(min(len(data), config.columns))]
         rows = _data(config, noisy, data) + [_row(runs, one, config) for one in base[:1]]
         rows += [(f"noisy data as latents, {_levels(data)}", latents), *(_row(runs, one, config) for one in after)]
         drawn[f"other_data_{number}"] = drawing.grid(rows)
-        told.append(f"`{noisy.label}`: {noisy.about['images']} images.{_not_given(runs, config, base, after)}")
+        shown = "; ".join(label for label, _ in rows)
+        told.append(f"`{noisy.label}`, {several(noisy.about['images'], 'image')}. From top to bottom: {shown}."
+                    f"{_not_given(runs, config, base, after)}")  # fmt: skip
         used += [noisy, *base[:1], *after]
     return Shown(" ".join(told), drawn, list({one.folder: one for one in used}.values())) if drawn else _to_make(runs, config)
 
 
 def _not_given(runs: Runs, config: Config, base: list[Found], after: list[Found]) -> str:
     """The rows of the paper's figure that are not here."""
-    kinds = {(runs.trained(one).get("weight") or 0) > 0 for one in after}
+    kinds = {paid(runs.trained(one)) for one in after}
     there = {
         "the data itself (--data)": bool(config.data), "samples of the base": bool(base),
         "samples after training without consistency": False in kinds, "samples after training with it": True in kinds,
@@ -105,11 +106,23 @@ def _not_given(runs: Runs, config: Config, base: list[Found], after: list[Found]
 
 
 def _to_make(runs: Runs, config: Config) -> Missing:
-    commands = [] if runs.of(NOISY) else ["python -m sdxl corrupt --data DATA --t-n 500 --out noisy"]
-    commands += [] if runs.of(TRAINING) else [f"python -m sdxl train --data {runs.one(NOISY, 'noisy')} --out run"]
-    lora = runs.one(TRAINING, "run")
-    commands.append(f"python -m sdxl generate --lora {lora} --null-caption --images {config.columns} --out samples")
-    return Missing("a noisy set together with images of a LoRA that was trained on it", commands)
+    train = f"python -m sdxl train{commands.base(runs)} --data {runs.one(NOISY, 'noisy')} --out run"
+    made = [*_corrupt(runs), *([] if runs.of(TRAINING) else [train]), _generate(runs, config)]
+    return Missing("a noisy set together with images of a LoRA that was trained on it", made)
+
+
+def _model(runs: Runs) -> str:
+    return f"{commands.base(runs)} --lora {runs.one(TRAINING, 'run')}"
+
+
+def _corrupt(runs: Runs) -> list[str]:
+    """The command for a noisy set, where there is none."""
+    asked = f"{commands.base(runs)} --data DATA --t-n 500{commands.size(runs)}"
+    return [] if runs.of(NOISY) else [f"python -m sdxl corrupt{asked} --out noisy"]
+
+
+def _generate(runs: Runs, config: Config) -> str:
+    return f"python -m sdxl generate{_model(runs)} --null-caption{commands.size(runs)} --images {config.columns} --out samples"
 
 
 def _data(config: Config, noisy: Found, data: NoisySet) -> list[tuple[str, list[Any]]]:

@@ -14,46 +14,46 @@ import pytest
 from PIL import Image
 
 from ambient.config import parse
-from sdxl import generate
+from sdxl import generate, lora
 from sdxl.__main__ import main
-from sdxl.figures import attacks, drawing
+from sdxl.attack.strips import GAP
+from sdxl.evaluate import shown
+from sdxl.figures import commands, compared, drawing
 from sdxl.figures.found import Runs, recognised
-from sdxl.rehearse import COMMANDS, Config, stages
+from sdxl.noisy_set import NoisySet
+from sdxl.rehearse import COMMANDS, Config, prepare, stages
 from tests.sdxl.launch import refusal
 
 NAMES = ["Fig. 1", "Fig. 2", "Fig. 3", "Fig. 4", "Table 1", *(f"Fig. {i}" for i in range(5, 12))]
 SHOWN = ("noisy", "plain", "consistent", "posterior", "restoration", "fid", "masked", "memory", "memory_masked")
 SHOWN += ("samples_base", "samples_plain", "samples_consistent", "prompts_plain", "attack_plain", "attack_consistent")
+MADE = {*SHOWN, "control_plain", "control_consistent", "masked_control"}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
+def runs(tiny_base, tmp_path_factory) -> Path:
     """The rehearsal's commands, made smaller."""
     out = tmp_path_factory.mktemp("runs")
-    (out / "prompts.txt").write_text("a cat\nthe moon")
-    smaller = {"128": "64", "10": "2"}
-    less = {"train": ["--validate-every", "0"], "attack": ["--images", "6"], "corrupt": ["--images", "6"]}
-    less |= {"restoration": ["--levels", "900", "500", "--images", "3"]}
+    smaller = {"128": "64", "10": "2", "6": "5"}
+    less = {"train": ["--validate-every", "0"], "corrupt": ["--images", "6"]}
+    less |= {"noise": ["--t", "900"], "restoration": ["--levels", "900", "--images", "2"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EXACT_AMBIENT_CACHE", str(out / "cache"))
-        for words in stages(Config(out=str(out), steps=2, images=5)):
+        shutil.copytree(tiny_base.folder, out / "tiny")
+        prepare(out)
+        (out / "prompts.txt").write_text("a cat\nthe moon")
+        for words in stages(Config(out=str(out), steps=1, images=5)):
             name = Path(words[-1]).name
-            if words[0] in ("tiny", "figures") or name in SHOWN:
-                if words[0] == "figures":
-                    continue
+            if name in MADE:
                 words = [smaller.get(word, word) for word in words] + less.get(words[0], []) + less.get(words[1], [])
-                if name == "memory":
-                    words = memory(out)
-                if name == "memory_masked":
-                    words = ["evaluate", "memorization", "--images", f"{out}/masked", "--training", f"{out}/masked/originals",
-                             "--extractor", "tiny", "--out", f"{out}/{name}"]  # fmt: skip
-                main(words)
+                main(memory(out) if name == "memory" else words)
     return out
 
 
 def memory(out: Path) -> list[str]:
+    """Samples beside attacks on one LoRA, without controls: Figs. 8 and 10 at once."""
     images = [f"{out}/{name}" for name in ("attack_plain", "attack_consistent", "samples_plain")]
-    others = ["--training", "photographs", "--held-out", "photographs", "--held-out-split", "held_out", "--extractor", "tiny"]
+    others = ["--training", f"{out}/attacked", "--held-out", "photographs", "--held-out-split", "held_out", "--extractor", "tiny"]
     return ["evaluate", "memorization", "--images", *images, *others, "--out", f"{out}/memory"]
 
 
@@ -90,11 +90,12 @@ def test_its_numbers_are_those_of_the_results(runs, tmp_path):
     for row in results["rows"]:
         assert f"{row['latent_mean']:.4f} ({row['latent_std']:.4f})" in sections["Table 1"]
     [first, second] = [[row["latent_mean"] for row in results["rows"] if row["level"] == 900 and row["t_n"]][i] for i in (0, 1)]
-    assert f"{100 * (max(first, second) / min(first, second) - 1):.2g} % at t = 900" in sections["Table 1"]
+    assert f"{100 * (max(first, second) / min(first, second) - 1):.1f} % at t = 900" in sections["Table 1"]
     pairs = [row for row in json.loads((runs / "memory/results.json").read_text())["differences"] if "samples" in row["kind"]]
-    assert len(pairs) == 2
-    for pair in pairs:
-        assert f"mean similarity {pair['similarity']['mean']:+.3f}" in sections["Fig. 8"]
+    [pair] = pairs
+    assert f"{pair['less']}, {compared.signed(pair['similarity']['mean'])} (" in sections["Fig. 8"]
+    [row] = json.loads((runs / "memory_masked/results.json").read_text())["models"]
+    assert f"masked {shown.said(row['copies'])}; its control {shown.said(row['control']['copies'])}" in sections["Fig. 9"]
     assert "not told apart" not in sections["Fig. 10"]
     assert "Not given: the data itself (--data)." in sections["Fig. 11"]
     assert "6 images of photographs, tn = 500" in sections["What was read"]
@@ -117,7 +118,7 @@ def test_commands_of_the_page_make_the_same_again(runs, tmp_path):
 def test_whatever_it_shows_comes_again_from_its_own_record(runs, tmp_path, name):
     """The options that results or a manifest hold, in another folder: the same numbers and pictures, to the bit."""
     found = recognised(runs / name, name)
-    [_, _, _, *words] = shlex.split(replace(found, folder=tmp_path / name).command)
+    [_, _, _, *words] = shlex.split(commands.made(replace(found, folder=tmp_path / name), Runs([])))
     main(words)
     again = recognised(tmp_path / name, name)
     if name == "restoration":
@@ -131,10 +132,10 @@ def test_rows_of_samples_stand_in_the_order_of_the_paper(runs, tmp_path):
     main(figures(runs, tmp_path, "samples_consistent", "consistent", "samples_base", "samples_plain"))
     with Image.open(tmp_path / "figures/by_level.png") as found:
         for row, name in enumerate(("samples_base", "samples_plain", "samples_consistent")):
-            shown = drawing.image(runs / name / "images/000001.png")
-            step = shown.width + drawing.GAP
-            tile = found.crop((drawing.MARGIN + step, row * step, drawing.MARGIN + step + shown.width, row * step + shown.width))
-            assert tile.tobytes() == shown.tobytes()
+            second = drawing.image(runs / name / "images/000001.png")
+            step = second.width + GAP
+            left, top = found.width + GAP - 4 * step, row * step  # of five
+            assert found.crop((left, top, left + second.width, top + second.width)).tobytes() == second.tobytes()
 
 
 def test_what_is_missing_is_said_with_the_command_that_makes_it(runs, tmp_path):
@@ -142,9 +143,11 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(runs, tmp_path):
     sections, count = page(tmp_path)
     assert count == 0
     assert all("Not drawn" in sections[name] for name in NAMES)
-    wanted = f"python -m sdxl generate --lora {runs / 'plain'} --posterior {runs / 'noisy'} --images 6 --out posterior"
-    assert wanted in sections["Fig. 5"]
-    main([*wanted.split()[3:-1], str(tmp_path / "posterior"), "--base", str(runs / "tiny"), "--steps", "2"])
+    wanted = f"python -m sdxl generate --base BASE --lora {runs / 'plain'} --posterior {runs / 'noisy'} --images 6"
+    assert f"{wanted} --out posterior" in sections["Fig. 5"]
+    assert "these runs lack generated images without a caption" in sections["Fig. 6"]
+    asked = wanted.replace("BASE", str(runs / "tiny")).split()
+    main([*asked[3:], "--out", str(tmp_path / "posterior"), "--steps", "2"])
     main(["figures", "--runs", str(runs / "noisy"), str(tmp_path / "posterior"), "--out", str(tmp_path)])
     assert page(tmp_path)[1] == 1  # and pictures of the earlier page do not stay
     assert [file.name for file in (tmp_path / "figures").iterdir()] == ["behind_noise.png"]
@@ -160,7 +163,8 @@ def test_the_word_for_two_models_follows_from_the_interval(low, high, word):
         "less": "b",
         "similarity": {"mean": (low + high) / 2, "interval": [low, high]},
     }
-    assert word in attacks.apart(row)
+    assert word in compared.apart(row)
+    assert "-0" not in compared.apart(row)  # signs are minus signs
 
 
 def test_two_runs_of_one_name_are_told_apart(runs, tmp_path):
@@ -193,15 +197,74 @@ def test_mistakes(runs, tmp_path):
     for name, file in (("plain", "DONE"), ("fid", "DONE"), ("samples_base", "manifest.json"), ("noisy", "manifest.json")):
         (shutil.copytree(runs / name, tmp_path / name) / file).unlink()
         assert "is not finished" in refusal("figures", "--runs", tmp_path / name, "--out", out)
-    for name, file in (("posterior", "manifest.json"), ("memory", "results.json")):
-        (shutil.copytree(runs / name, tmp_path / name) / file).write_text("{")
-        assert f"{name}/{file}" in refusal("figures", "--runs", tmp_path / name, "--out", out)
+    for name, file, word in (
+        ("posterior", "manifest.json", "cannot be read"),
+        ("memory", "results.json", "damaged"),
+        ("plain", "config.yaml", "damaged"),
+    ):
+        copy = shutil.copytree(runs / name, tmp_path / "damaged" / name)
+        (copy / file).write_text("{")
+        message = refusal("figures", "--runs", copy, "--out", out)
+        assert f"{name}/{file}" in message
+        assert word in message
+    (copy := shutil.copytree(runs / "fid", tmp_path / "other"))
+    (copy / "results.json").write_text("{}")
+    assert "none of restoration, fid or memorization" in refusal("figures", "--runs", copy, "--out", out)
     next((shutil.copytree(runs / "attack_plain", tmp_path / "attack_plain") / "images").iterdir()).unlink()
     assert "does not match its manifest.json" in refusal("figures", "--runs", tmp_path / "attack_plain", "--out", out)
     (shutil.copytree(runs / "memory", tmp_path / "no lines") / "similarities.csv").unlink()
     assert "similarities.csv cannot be read" in refusal("figures", "--runs", tmp_path / "no lines", "--out", out)
     assert "holds no report of figures" in refusal(*figures(runs, runs / "noisy"))
     assert not out.exists()
+
+
+def test_consistency_that_no_step_paid_for_is_none(runs, tmp_path):
+    """As the config of the run has it, also of the images that its LoRA made."""
+    run = shutil.copytree(runs / "consistent", tmp_path / "late")
+    asked = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(asked.replace("consistency_from: 0", "consistency_from: 2"))
+    for folders, word in ((("consistent",), "with"), ((run,), "without")):
+        found = Runs.read((str(runs / "samples_consistent"), *(str(runs / folder) for folder in folders)))
+        assert [found.model_of(one) for one in found.found] == [f"a LoRA trained at t_n = 500, {word} consistency"] * 2
+
+
+def compare(runs: Path, out: Path, *images: str, control: tuple[str, ...] = (), training: str | Path = "photographs") -> Path:
+    control = ("--control", *(str(runs / name) for name in control)) if control else ()
+    main(["evaluate", "memorization", "--images", *(str(runs / name) for name in images), *control, "--training", str(training),
+          "--held-out", "photographs", "--held-out-split", "held_out", "--extractor", "tiny", "--out", str(out)])  # fmt: skip
+    return out
+
+
+def test_controls_among_fewer_images_are_said_and_a_comparison_is_shown_once(runs, tmp_path):
+    pair, both = ("attack_plain", "attack_consistent"), ("control_plain", "control_consistent")
+    unequal = compare(runs, tmp_path / "unequal", *pair, control=both)
+    again = compare(runs, tmp_path / "again", *pair)
+    folders = [str(folder) for folder in (again, unequal, runs / "memory", *(runs / name for name in pair))]
+    main(["figures", "--runs", *folders, "--out", str(tmp_path / "out")])
+    told = page(tmp_path / "out")[0]["Fig. 8"]
+    assert told.count("Mind that attacks are compared with 24 images here and their controls with 6") == 1
+    assert "In unequal: " in told
+    assert "In memory: " in told  # among other images
+    assert "In again: " not in told  # the same as in unequal, and without controls
+    assert "Mind" not in page(tmp_path / "out")[0]["Fig. 9"]
+
+
+def test_commands_are_complete_where_the_directories_say_it(runs, tmp_path):
+    """A noisy set and a training come again from the lines of the page; what is missing is asked for with the base in use."""
+    found = Runs.read(tuple(str(runs / name) for name in ("noisy", "consistent", "samples_base")))
+    lines = [commands.made(replace(one, folder=tmp_path / one.label), found) for one in found.found]
+    assert not any("..." in line for line in lines)
+    assert "# not recorded: columns, captions" in lines[0]
+    for line, options in zip(lines[:2], ([], ["--validate-every", "0", "--tracker", "none"]), strict=True):
+        main([*shlex.split(line, comments=True)[3:], *options])
+    assert NoisySet(tmp_path / "noisy").digest == NoisySet(runs / "noisy").digest
+    again, once = (lora.read(folder / "consistent" / lora.FILE) for folder in (tmp_path, runs))
+    assert all(bool((again[name] == once[name]).all()) for name in once)
+    assert commands.base(found) == f" --base {runs / 'tiny'}"
+    assert commands.size(found) == " --resolution 64"
+    two = [replace(found.found[2], about={"config": {"base": "another"}}), *found.found]
+    assert commands.base(Runs(two)) == " --base BASE"
+    assert (commands.base(Runs([])), commands.size(Runs([])), commands.eyes(Runs([]))) == ("", "", "")
 
 
 def test_a_dry_run_writes_nothing(runs, tmp_path, capsys):

@@ -1,0 +1,80 @@
+"""What comparisons with training images say: lines of histograms, and words."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from sdxl.evaluate.histograms import Line
+from sdxl.evaluate.matches import GENERATED, HELD_OUT, OTHERS
+from sdxl.evaluate.shown import said
+from sdxl.figures.found import Found
+
+Key = tuple[str, str]  # images and kind
+
+
+def drawn(kind: str) -> bool:
+    """One step understates memory: samples are what is compared."""
+    return not kind.endswith("one step")
+
+
+def named(kind: str) -> str:
+    return "plain samples" if kind == GENERATED else kind
+
+
+def lines(memory: Found, labels: dict[Key, str]) -> list[Line]:
+    """The held-out images, and each of these with its control."""
+    found: dict[Key, list[float]] = defaultdict(list)
+    for row in memory.similarities():
+        found[row["images"], row["kind"]].append(float(row["similarity"]))
+    shown = [Line(HELD_OUT, found[HELD_OUT, ""])] if (HELD_OUT, "") in found else []
+    for (name, kind), label in labels.items():
+        shown.append(Line(label, found[name, kind], of=label))
+        if (f"control of {name}", kind) in found:
+            shown.append(Line(f"control of {name}", found[f"control of {name}", kind], of=label, control=True))
+    return shown
+
+
+def shares(memory: Found, keys: list[Key]) -> str:
+    rows = {(row["model"], row["kind"]): row for row in memory.about["models"]}
+    told = []
+    for name, kind in keys:
+        row = rows[name, kind]
+        told.append(f"{named(kind)} of `{name}` {said(row['copies'])}")
+        told += [f"its control {said(row['control']['copies'])}"] if "control" in row else []
+    baseline = memory.about["baselines"].get(HELD_OUT)
+    told += [f"held-out images {said(baseline['copies'])}"] if baseline else []
+    return "; ".join(told) + "."
+
+
+def controlled(memory: Found) -> bool:
+    return any("control" in row for row in memory.about["models"])
+
+
+def unequal(memory: Found) -> str:
+    """A warning where attacks and their controls were compared with sets of different sizes."""
+    if not controlled(memory):
+        return ""
+    count, others = (memory.about["baselines"][name]["images"] for name in (OTHERS, HELD_OUT))
+    if count == others:
+        return ""
+    return (
+        f" **Mind that attacks are compared with {count:,} images here and their controls with {others:,}:** among more images "
+        "the nearest one is nearer, by chance alone."
+    )
+
+
+def apart(row: dict[str, Any]) -> str:
+    """Two models, and whether they are told apart."""
+    low, high = row["similarity"]["interval"]
+    word = "lies further right than" if low > 0 else "lies further left than" if high < 0 else "is not told apart from"
+    return (
+        f"at {row['kind']} `{row['model']}` {word} `{row['less']}`, {signed(row['similarity']['mean'])} "
+        f"({signed(low)} to {signed(high)})"
+    )
+
+
+def signed(x: float) -> str:
+    """+0.012, 0.000, or with a minus sign."""
+    shown = f"{x:+.3f}"
+    return shown.replace("-", "\u2212") if float(shown) else "0.000"
