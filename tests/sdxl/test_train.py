@@ -120,14 +120,14 @@ def test_a_v_predicting_base_trains(tmp_path):
     tiny.write(tmp_path / "v", prediction="v_prediction")
     base = Base(tmp_path / "v")
     data = write_set(tmp_path / "set", base)
-    train(config(base, data, tmp_path / "run", steps=2), Group())
+    train(config(base, data, tmp_path / "run", steps=2, consistency_from=0), Group())
     assert (tmp_path / "run/DONE").exists()
 
 
 def test_a_second_stage_starts_from_the_first(tiny_base, small_set, tmp_path):
     """With a learning rate of almost nothing it ends where the first ended; alone it does not."""
     train(config(tiny_base, small_set, tmp_path / "first"), Group())
-    still = {"learning_rate": 1e-30, "steps": 1, "weight_decay": 0.0}
+    still = {"learning_rate": 1e-30, "steps": 1, "consistency_from": 0, "weight_decay": 0.0}
     train(config(tiny_base, small_set, tmp_path / "second", start_from=str(tmp_path / "first"), **still), Group())
     train(config(tiny_base, small_set, tmp_path / "alone", **still), Group())
     first, second, alone = (lora.read(tmp_path / name / lora.FILE) for name in ("first", "second", "alone"))
@@ -189,12 +189,26 @@ def test_a_time_limit_saves(tiny_base, small_set, tmp_path):
 
     with pytest.raises(Interrupted, match="saved at step 1"):
         main(words(tiny_base, small_set, tmp_path / "run", "--time-limit", 1e-9, "--batch", 2, "--steps", 50))
-    assert (tmp_path / "run" / lora.FILE).is_file()
+    assert lora.about(tmp_path / "run" / lora.FILE)["weight"] == Config.weight
+
+
+def test_a_lora_has_no_consistency_before_a_step_has_paid(tiny_base, small_set, tmp_path):
+    train(config(tiny_base, small_set, tmp_path / "run"), Group(), after(2))
+    assert [lora.about(tmp_path / "run" / lora.FILE)[name] for name in ("steps", "weight")] == [2, 0.0]
+    train(config(tiny_base, small_set, tmp_path / "run"), Group(), after(1))
+    assert [lora.about(tmp_path / "run" / lora.FILE)[name] for name in ("steps", "weight")] == [3, 0.01]
 
 
 def test_validation_images_show_what_is_learned(tiny_base, small_set, tmp_path):
     """With the same noise each time; no training makes no difference, training does."""
-    changes = {"steps": 2, "validate_every": 1, "validation_images": 2, "validation_steps": 2, "learning_rate": 0.1}
+    changes = {
+        "steps": 2,
+        "consistency_from": 0,
+        "validate_every": 1,
+        "validation_images": 2,
+        "validation_steps": 2,
+        "learning_rate": 0.1,
+    }
     train(config(tiny_base, small_set, tmp_path / "run", **changes), Group())
     train(config(tiny_base, small_set, tmp_path / "still", **(changes | {"learning_rate": 1e-30})), Group())
     names = [f"step_{step:09d}_{i}.png" for step in (1, 2) for i in (0, 1)]
