@@ -44,7 +44,9 @@ def histograms(panels: dict[str, list[Line]]) -> Any:
                 axes.axvline(bound, color="black", linewidth=0.7, linestyle=":", zorder=0)
             axes.set_title(mathtext(title), loc="left", fontsize=9.5)
             axes.set(xlim=(low, 1.005))
-            shown = [look | {"linestyle": "--"} if line.control else look for line, look in zip(panel, looks, strict=True)]
+            shown: list[Any] = [
+                {**look, **({"linestyle": "--"} if line.control else {})} for line, look in zip(panel, looks, strict=True)
+            ]
             named = [Line2D([], [], label=mathtext(line.label), **look) for line, look in zip(panel, shown, strict=True)]
             axes.legend(handles=named, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.05), handlelength=3)
         figure.supylabel("share of images", fontsize=9)
