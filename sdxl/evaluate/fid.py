@@ -25,6 +25,7 @@ from ambient.runs import UserError, stop_requests
 from sdxl import extract
 from sdxl.base import quiet
 from sdxl.evaluate import tables
+from sdxl.evaluate.curves import consistency, curves
 from sdxl.evaluate.distances import Floor, floor, frechet, kernel, needed
 from sdxl.features import features
 from sdxl.folder import Images, opened
@@ -140,7 +141,7 @@ def report(config: Config, identity: dict[str, Any], real: torch.Tensor, fake: l
         "reference_images": len(real), "rows": rows, "floors": [found._asdict() for found in dict.fromkeys(floors) if found],
     }  # fmt: skip
     tables.write(Path(config.out), results, told(config, results), rows)
-    tables.save(figure(config, results), Path(config.out) / "distances.png")
+    tables.save(curves(config.extractor, results), Path(config.out) / "distances.png")
 
 
 def told(config: Config, results: dict[str, Any]) -> str:
@@ -175,35 +176,3 @@ def _floor_told(it: Floor, width: int) -> dict[str, str]:
         "images": f"{it.images:,}", "Frechet distance": f"{it.frechet:.4g} ({it.frechet_std:.2g}){star}",
         "KID x 1000": f"{1000 * it.kid:.4g}",
     }  # fmt: skip
-
-
-def consistency(row: dict[str, Any]) -> str:
-    """Whether the LoRA was trained with it, where it is known."""
-    return "" if row["weight"] is None else "with" if row["weight"] > 0 else "without"
-
-
-def figure(config: Config, results: dict[str, Any]) -> Any:
-    """Both distances against t_n, with and without consistency; sets of which no t_n is known, and floors, as level lines.
-
-    Paper: Fig. 4.
-    """
-    rows = results["rows"]
-    with tables.rc_context(tables.LOOK):
-        whole = tables.Figure(figsize=(10, 3.6), layout="constrained")
-        pair = whole.subplots(1, 2)
-        for axes, (key, title) in zip(pair, {"frechet": "Frechet distance", "kid": "KID"}.items(), strict=True):
-            for colour, kind in zip(tables.COLOURS, ("with", "without"), strict=False):
-                line = sorted((row["t_n"], row[key]) for row in rows if row["t_n"] is not None and consistency(row) == kind)
-                if line:
-                    axes.plot(*zip(*line, strict=True), "o-", color=colour, label=f"{kind} consistency")
-            for colour, row in zip(tables.COLOURS[2:], (row for row in rows if row["t_n"] is None), strict=False):
-                axes.axhline(row[key], color=colour, linestyle="--", label=row["name"])
-            for of in results["floors"]:
-                axes.axhline(of[key], color="#999999", linestyle=":", label=f"floor of {of['images']:,}")
-            axes.set(title=f"{title} ({config.extractor})", xlabel="$t_n$ of the training images")
-            if not any(row["t_n"] is not None for row in rows):
-                axes.set(xticks=[], xlabel="no $t_n$ is known of these sets")
-            values = [row[key] for row in [*rows, *results["floors"]]]
-            axes.set_ylim(1.1 * min(0, *values), 1.1 * max(0, *values) or None)
-        whole.legend(*pair[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-    return whole
