@@ -191,7 +191,6 @@ def fails_with(error):
         (fails_with(Interrupted("saved at step 3")), 130, "stopped: saved at step 3; the same command goes on from there\n"),
         (fails_with(KeyboardInterrupt()), 130, "stopped: nothing was lost; the same command goes on from there\n"),
     ],
-    ids=str,
 )
 def test_exit_codes(main, code, words, capsys):
     with pytest.raises(SystemExit) as caught:
