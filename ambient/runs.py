@@ -53,7 +53,7 @@ class Run:
         self.checkpoints = self.directory / "checkpoints"
         self._refuse_foreign_folder()
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.directory / ".lock", "w")  # noqa: SIM115 - held for the life of the run
         except OSError as error:
             raise UserError(f"cannot write to {self.directory}: {error.strerror}; choose another folder with --out") from error
@@ -68,8 +68,8 @@ class Run:
 
     def _refuse_foreign_folder(self) -> None:
         if self.directory.is_dir() and not (self.directory / "config.yaml").exists():
-            own = {"checkpoints", "environment.json"}  # of a run that was killed before it had begun
-            foreign = sorted(p.name for p in self.directory.iterdir() if p.name not in own and not p.name.startswith("."))
+            own = "environment.json"  # of a run that was killed before it had begun
+            foreign = sorted(p.name for p in self.directory.iterdir() if p.name != own and not p.name.startswith("."))
             if foreign:
                 raise UserError(f"{self.directory} is not empty and holds no run ({foreign[0]}, ...); take another folder")
 
@@ -122,6 +122,7 @@ class Run:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint of tensors, numbers and containers of them; drop all but the newest `keep`."""
         payload = pack(state)
+        self.checkpoints.mkdir(exist_ok=True)
         write_atomically(self.checkpoints / f"step_{step:09d}-{digest(payload)}.safetensors", payload)
         for old in sorted(self.checkpoints.glob("step_*"))[: -self.keep]:
             old.unlink()

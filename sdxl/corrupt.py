@@ -101,7 +101,6 @@ def main(argv: list[str]) -> None:
         finally:
             if run is not None:
                 run.close()
-                run.checkpoints.rmdir()  # a set has none
         group.say("\n".join(summary(config, shards)))
 
 

@@ -114,17 +114,8 @@ class Group:
 
     @contextmanager
     def results(self, out: str, identity: dict[str, Any]) -> Iterator[None]:
-        """The folder of results, ours alone, DONE at the end. They are what is gone on from: there are no checkpoints.
-
-        Raises: as `Run`, in all processes.
-        """
-
-        def opened() -> Run:
-            run = Run(out, identity)
-            run.checkpoints.rmdir()
-            return run
-
-        run = self.on_main(opened)
+        """The folder of results, ours alone, DONE at the end. Raises: as `Run`, in all processes."""
+        run = self.on_main(lambda: Run(out, identity))
         try:
             yield
             if run is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import math
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ambient.runs import Interrupted, Run, UserError, write_atomically
+from ambient.runs import Interrupted, UserError, write_atomically
 from toy.method import watched
 from toy.methods import METHODS, ours
 from toy.methods.consistent import Recipe
@@ -134,13 +133,6 @@ def share_networks(methods: list[str]) -> list[tuple[str, ...]]:
         groups.setdefault(METHODS[name].network or name, []).append(name)
     order = ("ours", "paper", "ambient-only", "sure-denoise")
     return sorted(map(tuple, groups.values()), key=lambda group: order.index(group[0]) if group[0] in order else len(order))
-
-
-def finish(run: Run) -> None:
-    """Mark a run as done. Networks keep their checkpoints in folders of their own: the empty one goes."""
-    with contextlib.suppress(OSError):
-        run.checkpoints.rmdir()
-    run.finish()
 
 
 def say(row: dict[str, Any], quality: str, value: float | None) -> None:

@@ -26,7 +26,7 @@ from ambient.paths import VarianceExploding
 from ambient.runs import Run, write_atomically
 from toy import figures, table
 from toy import report as report_page
-from toy.experiment import FORMAT, Fit, choose, finish, say, share_networks
+from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.methods import METHODS, ours
 from toy.mixtures import MIXTURES
 from toy.points import LARGEST_NOISE, digest_of_file, load_points
@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
             write_samples(config, out, methods)
         figures.draw_all(out, results, problem)
         report_page.write(out, results, problem)
-        finish(run)
+        run.finish()
     print(f"\n{table.as_text(summary)}\n\nreport: {out / 'report.html'}")
 
 

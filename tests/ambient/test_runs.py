@@ -121,6 +121,7 @@ def damage(path, how):
 
 @pytest.mark.parametrize("payload", [b"\x80\x02 a pickle", save_safetensors({"x": torch.zeros(2)})])
 def test_a_checkpoint_of_another_format_is_told(run, payload):
+    run.checkpoints.mkdir()
     (run.checkpoints / f"step_000000003-{digest(payload)}.pt").write_bytes(payload)
     with pytest.raises(UserError, match="is of another version of this code"):
         run.load()

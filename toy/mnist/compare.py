@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from ambient.config import nearest, option, parse
 from ambient.runs import Run, write_atomically
 from toy import table
-from toy.experiment import FORMAT, Fit, choose, finish, say, share_networks
+from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.methods import METHODS
 from toy.mnist import features, report
 from toy.mnist.data import Digits
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         write_atomically(out / "table.md", (table.as_markdown(summary, report.columns(summary)) + "\n").encode())
         report.write_comparison(out, results, digits, problem, Again("mnist", config, PRESETS))
-        finish(run)
+        run.finish()
     print(f"\n{table.as_text(summary, report.columns(summary))}\n\nreport: {out / 'report.html'}")
 
 

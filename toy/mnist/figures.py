@@ -24,7 +24,7 @@ from ambient.config import option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
 from toy.evaluation import generate
-from toy.experiment import FORMAT, AtLevel, Fit, finish, say
+from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.levels import FINEST
 from toy.method import Fitted
 from toy.mnist import figures_page
@@ -116,7 +116,7 @@ def main(argv: list[str]) -> None:
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         write_atomically(out / "table.md", (markdown(cells(results)) + "\n").encode())
         figures_page.write(out, results, cells(results), digits, problems, Again("mnist figures", config, PRESETS))
-        finish(run)
+        run.finish()
     found = "\n".join(textwrap.fill(sentence.replace("**", ""), 110) for sentence in figures_page.findings(results))
     print(f"\n{aligned(cells(results))}\n{FOOTNOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from ambient.config import nearest, option, parse
 from ambient.runs import Run, UserError, write_atomically
-from toy.experiment import FORMAT, Fit, choose, finish, say, share_networks
+from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.mnist import copies, memorization_page
 from toy.mnist.attack import KNOWN, LAST, Attack, Calibration
 from toy.mnist.data import FEWEST, Digits
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> None:
         }
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         memorization_page.write(out, results, models, training, Again("mnist memorization", config, PRESETS))
-        finish(run)
+        run.finish()
     for kind, table in memorization_page.tables(results).items():
         print(f"\n{kind}\n{aligned(memorization_page.brief(table))}")
     said = "\n".join(textwrap.fill(sentence.replace("**", ""), 110) for sentence in headline(results))

@@ -23,7 +23,7 @@ import torch
 from ambient.config import nearest, option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
-from toy.experiment import FORMAT, AtLevel, Fit, finish, say
+from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.method import Fitted
 from toy.mnist import table1_findings, table1_page
 from toy.mnist.going_on import Again
@@ -125,7 +125,7 @@ def main(argv: list[str]) -> None:
         table1_page.write(
             out, results, lambda t: _shown(problem, t, config.points), problem, Again("mnist table1", config, PRESETS)
         )
-        finish(run)
+        run.finish()
     found = "\n".join(table1_findings.findings(results)).replace("**", "")
     print(f"\n{aligned(cells)}\n{table1_findings.NOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
 
