@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ambient.denoisers import NetworkDenoiser
 from ambient.paths import Discrete
-from ambient.runs import UserError
+from ambient.runs import UserError, digest
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -98,7 +98,7 @@ class Base:
 
     def schedule_digest(self) -> str:
         """Sixteen digits of the levels."""
-        return hashlib.sha256(self.path().alphas_cumprod.numpy().tobytes()).hexdigest()[:16]
+        return digest(self.path().alphas_cumprod.numpy().tobytes())
 
     def path(self) -> Discrete:
         """The schedule's levels. Paper: Sec. 4.2 (sigma = 0.325, 0.850, 0.981 at t = 100, 500, 800)."""

@@ -27,7 +27,7 @@ from sdxl.encode import CROPS, PARTS, shapes
 from sdxl.group import Group
 from sdxl.shards import Shards
 from sdxl.sources import Columns, Picture, pictures
-from sdxl.survey import few, survey, usable
+from sdxl.survey import few, several, survey, usable
 
 T_N = 500
 FEWEST = 100  # images; the paper reports that it did not work on fewer
@@ -148,11 +148,6 @@ def plan(config: Config, shards: Shards) -> list[str]:
         f"writes: {several(shards.count, 'shard')}, {shards.bytes / 1e9:.3g} GB",
         f"processes: {many} on {shards.group.device.type}{f'; {idle} will have nothing to do: lower --shard' if idle else ''}",
     ]
-
-
-def several(count: int, what: str) -> str:
-    """1 shard, 2 shards."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def levels(pictures: list[Picture]) -> str:

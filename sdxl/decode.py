@@ -43,11 +43,15 @@ def to_bytes(pixels: Tensor) -> Tensor:
     return (255 * (pixels / 2 + 0.5).clamp(0, 1)).round().to(torch.uint8)
 
 
-def save(image: Any, file: Path) -> None:
-    """As PNG, whole or not at all."""
+def png(image: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG")
-    write_atomically(file, stream.getvalue())
+    return stream.getvalue()
+
+
+def save(image: Any, file: Path) -> None:
+    """As PNG, whole or not at all."""
+    write_atomically(file, png(image))
 
 
 def sheet(files: list[Path]) -> Any:

@@ -98,3 +98,8 @@ def ahead(work: Callable[[A], B], items: Iterable[A], count: int) -> Iterator[B]
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def several(count: int, what: str) -> str:
+    """1 shard, 2 shards."""
+    return f"{count:,} {what}{'s' * (count != 1)}"

@@ -82,7 +82,7 @@ def _metadata(file: Path, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(key, columns) of each row: the key is the file's place under `root`."""
     try:
         with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream)) if file.suffix == ".csv" else _json_lines(stream)
+            rows = list(csv.DictReader(stream)) if file.suffix == ".csv" else [row for _, row in json_lines(stream)]
     except (ValueError, csv.Error) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
     for row in rows:
@@ -95,12 +95,12 @@ def _metadata(file: Path, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield key, row
 
 
-def _json_lines(stream: Iterable[str]) -> list[Any]:
-    """Raises: ValueError that names the line."""
+def json_lines(lines: Iterable[str]) -> list[tuple[int, Any]]:
+    """(number from 1, what it holds) of each line that is not empty. Raises: ValueError that names the line."""
     rows = []
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(lines, 1):
         try:
-            rows += [json.loads(line)] if line.strip() else []
+            rows += [(number, json.loads(line))] if line.strip() else []
         except json.JSONDecodeError as error:
             raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
     return rows

@@ -33,10 +33,13 @@ class Statement:
     def holds(self, error: float, tolerance: float) -> None:
         """Record one draw and require error <= tolerance; an error that is not a number fails."""
         error, tolerance = float(error), float(tolerance)
-        ratio = 0.0 if error == 0 else error / tolerance if tolerance > 0 else math.inf
-        self.draws += 1
-        self.worst_ratio = math.nan if math.isnan(ratio + self.worst_ratio) else max(self.worst_ratio, ratio)
+        self.seen(1, 0.0 if error == 0 else error / tolerance if tolerance > 0 else math.inf)
         assert error <= tolerance, f"{self.id} does not hold ({self.title}): error {error:.3g}, tolerance {tolerance:.3g}"
+
+    def seen(self, draws: int, ratio: float) -> None:
+        """Count draws, the worst of which has this ratio of error to tolerance."""
+        self.draws += draws
+        self.worst_ratio = math.nan if math.isnan(ratio + self.worst_ratio) else max(self.worst_ratio, ratio)
 
     def rejects(self, mutant: str, error: float, tolerance: float) -> None:
         """Require that the named mutant's error exceeds the tolerance; one that is not a number shows nothing and fails."""
@@ -76,8 +79,7 @@ def add(shared: Iterable[tuple[Any, ...]]) -> None:
     """Add what another process found: its draws and mutants beside ours, the worse of the ratios."""
     for id, title, draws, ratio, mutants in shared:
         known = STATEMENTS.get(id) or Statement(id, title)
-        known.draws += draws
-        known.worst_ratio = math.nan if math.isnan(ratio + known.worst_ratio) else max(ratio, known.worst_ratio)
+        known.seen(draws, ratio)
         known.mutants |= mutants
 
 

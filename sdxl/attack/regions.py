@@ -24,6 +24,7 @@ from ambient.config import nearest
 from ambient.runs import UserError, digest
 from sdxl.base import fetch, fingerprint, frozen, load, within_memory
 from sdxl.encode import scaled
+from sdxl.tables import json_lines
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 WORDS = ("faces", "boxes", "detr", "center")
@@ -180,9 +181,10 @@ def _rows(text: str, ending: str) -> list[tuple[str, str, Any]]:
         return [(f"line {table.line_num}", str(row.get("key")), _numbers(row)) for row in table]
     if ending != ".jsonl":
         raise ValueError("boxes are read from .csv, .jsonl or .json")
-    lines = [(f"line {i}", line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
-    parsed = [(where, json.loads(line)) for where, line in lines]
-    return [(where, str(row.get("key")), _numbers(row)) if isinstance(row, dict) else (where, "", row) for where, row in parsed]
+    return [
+        (f"line {i}", str(row.get("key")), _numbers(row)) if isinstance(row, dict) else (f"line {i}", "", row)
+        for i, row in json_lines(text.splitlines())
+    ]
 
 
 def _numbers(row: dict[str, Any]) -> list[Any]:

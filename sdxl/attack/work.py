@@ -16,11 +16,11 @@ from ambient.runs import UserError, digest, stop_requests, write_atomically
 from sdxl import encode, lora, sampling, survey
 from sdxl.attack.options import Common
 from sdxl.base import dtype_of, find_with_vae, within_memory
-from sdxl.corrupt import several
 from sdxl.decode import save, sheet
 from sdxl.group import Group
 from sdxl.painter import refuse_missing, whole
 from sdxl.sources import Columns, pictures
+from sdxl.survey import several
 
 NOT_IDENTITY = ("out", "dry_run")
 ADVICE = "take --dtype bfloat16, or a lower --resolution"  # where memory runs out

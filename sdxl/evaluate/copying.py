@@ -77,7 +77,7 @@ def paired(one: Tensor, other: Tensor, *, seed: int) -> dict[str, Any]:
     values = statistics(one) - statistics(other)
     draws = resampled(values, seed=seed, stream="images")
     found = {name: {"mean": float(values[:, i].mean()), "interval": _interval(draws[:, i])} for i, name in enumerate(NAMES)}
-    rare = 1 - TAIL ** (1 / len(values))
+    rare = 1 - _edge(len(values))
     for i, name in enumerate(NAMES):
         if i and bool((values[:, i] == 0).all()):  # no image of N on which the two differ: of either kind there may be so many
             found[name]["interval"] = [-rare, rare]
@@ -115,7 +115,12 @@ def _interval(draws: Tensor) -> list[float]:
 
 def _surely(shares: Tensor) -> list[float] | None:
     """Where no image or every image is above: the bootstrap would be certain of it. The exact interval of so many trials."""
-    edge = TAIL ** (1 / len(shares))
+    edge = _edge(len(shares))
     if bool((shares == 0).all()):
         return [0.0, 1 - edge]
     return [edge, 1.0] if bool((shares == 1).all()) else None
+
+
+def _edge(count: int) -> float:
+    """The least share of which so many trials all succeed with a probability of TAIL."""
+    return TAIL ** (1 / count)

@@ -62,23 +62,22 @@ class Sets:
     def _regions(self) -> list[str]:
         """Filled regions are compared with regions."""
         for images in self.models.values():
-            files = {row["original"] for row in images.manifest.get("images", []) if "original" in row}
-            shown = {digest((Path(images.source) / file).read_bytes()) for file in files}
-            if files and not shown & set(self.training.digests):
+            shown = originals(images)
+            if shown and not set(shown.values()) & set(self.training.digests):
                 return [f"{images.source} holds filled regions, and no image of --training is one of them: give "
                         f"--training {images.source}/originals"]  # fmt: skip
         return []
 
     def _all_known(self) -> list[str]:
         """Held-out images that are not."""
-        known, others = set(self.training.digests), self.held_out.digests if self.held_out else []
-        if others and all(found in known for found in others):
+        if self.held_out is not None and self.shared() == len(self.held_out):
             return [f"all images of --held-out {self.config.held_out} are among those of --training; take others"]
         return []
 
     def shared(self) -> int:
         """How many held-out images are training images too, to the byte."""
-        return sum(found in set(self.training.digests) for found in self.held_out.digests) if self.held_out else 0
+        known = set(self.training.digests)
+        return sum(found in known for found in self.held_out.digests) if self.held_out is not None else 0
 
     def _faults(self, attack: Images, control: Images) -> list[str]:
         """Why a control is none of this attack."""
@@ -91,10 +90,9 @@ class Sets:
         if other or not all("kind" in row for i in (attack, control) for row in i.manifest.get("images") or [{}]):
             why = f"they differ in {', '.join(other)}" if other else "one of them is no folder of `python -m sdxl attack`"
             return [f"{control.source} is another attack than {attack.source}: {why}"]
-        known, where = set(self.held_out.digests if self.held_out else []), Path(control.source)
+        known, regions = set(self.held_out.digests if self.held_out else []), originals(control)
         rows = control.manifest["images"]  # of the masking attack, the regions that were hidden are among the held-out images
-        seen = [digest((where / row["original"]).read_bytes()) if "original" in row else row.get("digest") for row in rows]
-        strange = [row["key"] for row, found in zip(rows, seen, strict=True) if found not in known]
+        strange = [row["key"] for row in rows if regions.get(row.get("original"), row.get("digest")) not in known]
         return [f"{control.source} attacked {strange[0]}, which is none of the --held-out images"] if strange else []
 
     def about(self) -> dict[str, Any]:
@@ -104,6 +102,12 @@ class Sets:
         return found | {"training": self.training.fingerprint} | (
             {"held out": self.held_out.fingerprint} if self.held_out else {}
         )  # fmt: skip
+
+
+def originals(images: Images) -> dict[str | None, str]:
+    """Of a masking attack: the files of what was hidden, as the manifest names them, by their content."""
+    files = {row["original"] for row in images.manifest.get("images", []) if "original" in row}
+    return {file: digest((Path(images.source) / file).read_bytes()) for file in files}
 
 
 def kinds(images: Images) -> dict[str, dict[str, list[int]]]:

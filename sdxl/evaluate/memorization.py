@@ -25,7 +25,7 @@ from ambient.runs import stop_requests
 from sdxl.base import quiet
 from sdxl.evaluate import tables
 from sdxl.evaluate.matches import Found, Sets, measure
-from sdxl.evaluate.shown import draw, table
+from sdxl.evaluate.shown import draw, table, unequal
 from sdxl.extract import find
 from sdxl.group import Group
 
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> None:
 def write(config: Config, identity: dict[str, Any], found: Found, sets: Sets) -> None:
     """Numbers, table, pictures."""
     results, out = found.results(config.seed), Path(config.out)
-    shown = table(results) + shared(sets) + unequal(sets)
+    shown = table(results) + shared(sets) + warning(results)
     about = {"config": tables.asked(config), "identity": identity}
     tables.write(out, about | results, shown, found.lines(sets), csv="similarities.csv")
     draw(found, sets, out, config.top)
@@ -95,12 +95,12 @@ def shared(sets: Sets) -> str:
     return f"\n{count:,} of the held-out images are among the training images, to the byte.\n" if count else ""
 
 
-def unequal(sets: Sets) -> str:
+def warning(results: dict[str, Any]) -> str:
     """A line where an attack and its control are compared with sets of different sizes."""
-    count, others = len(sets.training), len(sets.held_out or [])
-    if not sets.controls or count == others:
+    counts = unequal(results)
+    if counts is None:
         return ""
     return (
-        f"\nAttacks are compared with {count:,} images and their controls with {others:,}: among more images the nearest one is "
-        "nearer, by chance alone. Take as many of both.\n"
+        f"\nAttacks are compared with {counts[0]:,} images and their controls with {counts[1]:,}: among more images the nearest "
+        "one is nearer, by chance alone. Take as many of both.\n"
     )

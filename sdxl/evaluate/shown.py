@@ -9,15 +9,15 @@ from sdxl.attack.strips import GAP, LETTER, Words
 from sdxl.decode import save
 from sdxl.evaluate import copying, tables
 from sdxl.evaluate.histograms import Line, histograms
-from sdxl.evaluate.matches import GENERATED, Found, Sets, by_key
+from sdxl.evaluate.matches import GENERATED, HELD_OUT, OTHERS, Found, Sets, by_key
 
 NARROWEST = 230  # pixels of a pair, for the words below it
 
 
 def table(results: dict[str, Any]) -> str:
     """Markdown: shares with their intervals; below an attack its control."""
-    controlled = any("control" in row for row in results["models"])
-    heads = ["images", "count", "similarity", "above .9", "above .95", "memorised", *["memorised, by the control"] * controlled]
+    heads = ["images", "count", "similarity", "above .9", "above .95", "memorised"]
+    heads += ["memorised, by the control"] * controlled(results)
     lines = [heads, ["---"] * len(heads)]
 
     def line(name: str, row: dict[str, Any], count: str = "") -> None:
@@ -33,6 +33,18 @@ def table(results: dict[str, Any]) -> str:
     for row in results["differences"]:
         line(f"{row['model']} less {row['less']}, {row['kind']}", row, "paired")
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def controlled(results: dict[str, Any]) -> bool:
+    return any("control" in row for row in results["models"])
+
+
+def unequal(results: dict[str, Any]) -> tuple[int, int] | None:
+    """With how many images attacks and their controls are compared, where that is not the same."""
+    if not controlled(results):
+        return None
+    count, others = (results["baselines"][name]["images"] for name in (OTHERS, HELD_OUT))
+    return None if count == others else (count, others)
 
 
 def said(value: dict[str, Any]) -> str:

@@ -52,9 +52,14 @@ def write(out: Path, results: dict[str, Any], shown: str, rows: list[dict[str, A
     write_atomically(out / "table.md", shown.encode())
 
 
-def save(figure: Figure, file: Path) -> None:
-    """As PNG, whole or not at all, without a date."""
+def png(figure: Figure) -> bytes:
+    """Without a date."""
     stream = io.BytesIO()
     with rc_context(LOOK):
         figure.savefig(stream, format="png", metadata={"Software": None})
-    write_atomically(file, stream.getvalue())
+    return stream.getvalue()
+
+
+def save(figure: Figure, file: Path) -> None:
+    """As PNG, whole or not at all."""
+    write_atomically(file, png(figure))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from sdxl.evaluate.copying import COPY
 from sdxl.evaluate.histograms import Line, histograms
 from sdxl.evaluate.matches import GENERATED
+from sdxl.evaluate.shown import controlled
 from sdxl.figures import commands, drawing
-from sdxl.figures.compared import apart, controlled, drawn, lines, named, shares, unequal
+from sdxl.figures.compared import apart, drawn, lines, named, shares, warning
 from sdxl.figures.found import MASK, MEMORY, NOISE, SAMPLES, Found, Runs
 from sdxl.figures.outcome import Missing, Shown
 
@@ -79,7 +80,7 @@ def attack_and_samples(runs: Runs, config: Config, *, fine_tuned: bool) -> Shown
                 continue
             title = runs.model_of(behind[names[0]])
             panels[f"{title} ({memory.label})"] = lines(memory, {key: f"{named(key[1])}, {key[0]}" for key in keys})
-            told.append(f"{title[0].upper()}{title[1:]} (`{memory.label}`): {shares(memory, keys)}{unequal(memory)}")
+            told.append(f"{title[0].upper()}{title[1:]} (`{memory.label}`): {shares(memory, keys)}{warning(memory)}")
             used += [memory, *(one for one in behind.values() if one and one.model == model)]
     if not panels:
         lora, base = _lora(runs) if fine_tuned else "", commands.base(runs)
@@ -102,7 +103,7 @@ def two_models(runs: Runs, config: Config) -> Shown | Missing:
             names = dict.fromkeys(name for row in pairs if row["kind"] == kind for name in (row["model"], row["less"]))
             labels = {(name, kind): f"{name}: {runs.model_of(behind[name])}" for name in names}
             panels[f"{kind} ({memory.label})"] = lines(memory, labels)
-        told.append(f"In `{memory.label}`: {'; '.join(map(apart, pairs))}.{unequal(memory)}")
+        told.append(f"In `{memory.label}`: {'; '.join(map(apart, pairs))}.{warning(memory)}")
         used += [memory, *(one for one in behind.values() if one and one.kind == NOISE)]
     if not panels:
         return Missing("the same attack, with one seed, on two models, compared image by image", [
@@ -117,7 +118,7 @@ def two_models(runs: Runs, config: Config) -> Shown | Missing:
 def _comparisons(runs: Runs) -> list[tuple[Found, list[dict[str, Any]]]]:
     """Pairs of models, each comparison of the same images with the same ones once: where it has controls, if it has any."""
     seen, found = set(), []
-    for memory in sorted(runs.of(MEMORY), key=lambda one: not controlled(one)):
+    for memory in sorted(runs.of(MEMORY), key=lambda one: not controlled(one.about)):
         identity, kept = memory.about["identity"], []
         for row in memory.about["differences"]:
             images = (identity[f"images of {row[part]}"] for part in ("model", "less"))
@@ -139,7 +140,7 @@ def filled(runs: Runs, config: Config) -> Shown | Missing:
         ]
         if keys:
             panels[memory.label] = lines(memory, {key: f"{key[0]}, {key[1]}" for key in keys})
-            told.append(f"`{memory.label}`: {shares(memory, keys)}{unequal(memory)}")
+            told.append(f"`{memory.label}`: {shares(memory, keys)}{warning(memory)}")
             used += [memory, *(one for one in behind.values() if one and one.kind == MASK)]
     if not panels:
         there, where = runs.of(MASK), runs.one(MASK, "masked")

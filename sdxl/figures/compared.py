@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import Any
 
 from sdxl.evaluate.histograms import Line
-from sdxl.evaluate.matches import GENERATED, HELD_OUT, OTHERS
-from sdxl.evaluate.shown import said
+from sdxl.evaluate.matches import GENERATED, HELD_OUT
+from sdxl.evaluate.shown import said, unequal
 from sdxl.figures.found import Found
 
 Key = tuple[str, str]  # images and kind
@@ -47,20 +47,14 @@ def shares(memory: Found, keys: list[Key]) -> str:
     return "; ".join(told) + "."
 
 
-def controlled(memory: Found) -> bool:
-    return any("control" in row for row in memory.about["models"])
-
-
-def unequal(memory: Found) -> str:
-    """A warning where attacks and their controls were compared with sets of different sizes."""
-    if not controlled(memory):
-        return ""
-    count, others = (memory.about["baselines"][name]["images"] for name in (OTHERS, HELD_OUT))
-    if count == others:
+def warning(memory: Found) -> str:
+    """Where attacks and their controls were compared with sets of different sizes."""
+    counts = unequal(memory.about)
+    if counts is None:
         return ""
     return (
-        f" **Mind that attacks are compared with {count:,} images here and their controls with {others:,}:** among more images "
-        "the nearest one is nearer, by chance alone."
+        f" **Mind that attacks are compared with {counts[0]:,} images here and their controls with {counts[1]:,}:** among more "
+        "images the nearest one is nearer, by chance alone."
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from sdxl import decode
 from sdxl.attack.strips import as_rgb, enlarged, strip
-from sdxl.decode import LARGEST
 from sdxl.evaluate import tables
 from sdxl.noisy_set import NoisySet
 
@@ -23,8 +22,8 @@ def image(source: Any) -> Any:
             source = opened.convert("RGB")
     side = min(source.size)
     square = source.convert("RGB").crop((0, 0, side, side))
-    if side > LARGEST:
-        return square.resize((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    if side > decode.LARGEST:
+        return square.resize((decode.LARGEST, decode.LARGEST), Image.Resampling.LANCZOS)
     return square.resize((enlarged(side), enlarged(side)), Image.Resampling.NEAREST)
 
 
@@ -57,13 +56,7 @@ def together(files: list[Path]) -> Any:
 
 
 def png(drawn: Any) -> bytes:
-    """Of a picture, or of a matplotlib figure."""
-    stream = io.BytesIO()
+    """Of a picture, of a matplotlib figure, or of a file as it is."""
     if isinstance(drawn, bytes):
         return drawn
-    if isinstance(drawn, tables.Figure):
-        with tables.rc_context(tables.LOOK):
-            drawn.savefig(stream, format="png", metadata={"Software": None})
-    else:
-        drawn.save(stream, "PNG")
-    return stream.getvalue()
+    return tables.png(drawn) if isinstance(drawn, tables.Figure) else decode.png(drawn)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ambient.page import code, folded, highlights, paragraphs, picture, rich, table, write_page
 from ambient.runs import write_atomically
-from sdxl.corrupt import FEWEST, several
+from sdxl.corrupt import FEWEST
 from sdxl.figures import commands, drawing
 from sdxl.figures.found import FID, MEMORY, NOISY, RESTORATION, TRAINING, Found, Runs
 from sdxl.figures.outcome import Missing, Shown
 from sdxl.figures.paper import PaperFigure
+from sdxl.survey import several
 
 PAPER = "*Consistent Diffusion Meets Tweedie* (Daras, Dimakis, Daskalakis 2024)"
 Made = dict[PaperFigure, Shown | Missing]

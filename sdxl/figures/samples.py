@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdxl.attack.strips import image_of
-from sdxl.corrupt import several
 from sdxl.encode import fit
 from sdxl.figures import commands, drawing
 from sdxl.figures.found import NOISY, POSTERIOR, SAMPLES, TRAINING, Found, Runs, paid
 from sdxl.figures.outcome import Missing, Shown
 from sdxl.noisy_set import NoisySet
 from sdxl.sources import Columns, pictures
-from sdxl.survey import decode
+from sdxl.survey import decode, several
 
 if TYPE_CHECKING:
     from sdxl.figures import Config
