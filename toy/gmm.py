@@ -96,9 +96,7 @@ class Config:
             raise ValueError("--noise-column goes with --data")
         if self.data is not None and self.points is not None:
             raise ValueError("--points goes with a built-in world, not with --data")
-        ours.RECIPE.changed(self.recipe)
-        if self.recipe and "ours" not in self.method:
-            raise ValueError("--recipe changes the method ours, which is not among those of --method")
+        ours.RECIPE.check(self.recipe, self.method)
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 from toy.evaluation import LEVELS
@@ -91,6 +92,11 @@ def as_text(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str
 def starred(method: str) -> str:
     """The name of a method, with a star if it uses the truth."""
     return method + " *" * METHODS[method].reference
+
+
+def wrapped(sentences: list[str]) -> str:
+    """For a terminal: in short lines, and nothing set in bold."""
+    return "\n".join(textwrap.fill(sentence.replace("**", ""), 110) for sentence in sentences)
 
 
 def aligned(table: list[list[str]]) -> str:

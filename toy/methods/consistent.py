@@ -68,6 +68,12 @@ class Recipe:
                 raise ValueError(f"recipe {key} takes a value like {known[key]}; got {value!r}") from error
         return replace(self, **changes)
 
+    def check(self, words: tuple[str, ...], methods: tuple[str, ...]) -> None:
+        """Raises: ValueError as `changed`, and for changes that none of these methods would take."""
+        self.changed(words)
+        if words and "ours" not in methods:
+            raise ValueError("--recipe changes the method ours, which is not among those of --method")
+
     def loss(self, problem: Problem, denoiser: Counted, draw: Draw) -> Tensor:
         """The ambient term, and after `start` the weighted consistency term."""
         term = ambient_only.ambient_term if self.antithetic else plain_ambient_term

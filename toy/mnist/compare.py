@@ -70,9 +70,7 @@ class Config(LevelConfig):
             raise ValueError("--method needs at least one name")
         if self.points < 100 or self.samples < 100 or self.steps < 2:
             raise ValueError("--points and --samples must be at least 100, --steps at least 2")
-        RECIPE.changed(self.recipe)
-        if self.recipe and "ours" not in self.method:
-            raise ValueError("--recipe changes the method ours, which is not among those of --method")
+        RECIPE.check(self.recipe, self.method)
 
 
 def main(argv: list[str]) -> None:

@@ -10,7 +10,6 @@ early stop. Beside them: the network trained on clean digits, and the distance o
 from __future__ import annotations
 
 import json
-import textwrap
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from toy.mnist.scoring import chunked
 from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
 from toy.pool import run_all
 from toy.problem import Problem
-from toy.table import FOOTNOTE, aligned, markdown, over_seeds, show, starred
+from toy.table import FOOTNOTE, aligned, markdown, over_seeds, show, starred, wrapped
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -105,7 +104,7 @@ def main(argv: list[str]) -> None:
     config = parse(Config, argv, prog="python -m toy mnist figures", description=__doc__ or "", presets=PRESETS)
     out, digits = Path(config.out or f"runs/mnist-figures-{config.preset}"), config.read()
     ruler, identity = features_of(digits), config.identity(digits)
-    problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}
+    ImageSource(config, config.levels[0])(config.seed)  # refuses what cannot be before there is a folder
     with closing(Run(out, identity)) as run:
         print(f"{digits.name}: {len(digits.train):,} digits at t_n = {', '.join(f'{t:g}' for t in config.levels)} -> {out}")
         rows = compute(config, out, SampleScore(ruler, config.samples, config.steps), identity)
@@ -115,9 +114,10 @@ def main(argv: list[str]) -> None:
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         write_atomically(out / "table.md", (markdown(cells(results)) + "\n").encode())
+        problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}  # fitted meanwhile, side by side
         figures_page.write(out, results, cells(results), digits, problems, Again("mnist figures", config, PRESETS))
         run.finish()
-    found = "\n".join(textwrap.fill(sentence.replace("**", ""), 110) for sentence in figures_page.findings(results))
+    found = wrapped(figures_page.findings(results))
     print(f"\n{aligned(cells(results))}\n{FOOTNOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
 
 

@@ -14,7 +14,6 @@ who copies. Beside them: the perfect memoriser of these digits, and a smooth mod
 from __future__ import annotations
 
 import json
-import textwrap
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ from toy.mnist.going_on import Again
 from toy.mnist.memorization_findings import headline
 from toy.mnist.source import ADAM, RECIPE, ImageSource, LevelConfig
 from toy.pool import run_all
-from toy.table import aligned
+from toy.table import aligned, wrapped
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -122,7 +121,7 @@ def main(argv: list[str]) -> None:
         run.finish()
     for kind, table in memorization_page.tables(results).items():
         print(f"\n{kind}\n{aligned(memorization_page.brief(table))}")
-    said = "\n".join(textwrap.fill(sentence.replace("**", ""), 110) for sentence in headline(results))
+    said = wrapped(headline(results))
     print(f"\n{said}\n\nmore columns: {out / 'table.md'}\nall findings: {out / 'report.html'}")
 
 
