@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ class Group:
     def __init__(self) -> None:
         from accelerate import PartialState
 
+        if torch.distributed.is_available():
+            # before there is a group: as defaults its functions keep the one they find, whose threads then abort as Python ends
+            importlib.import_module("torch.distributed.nn")
         patience = timedelta(days=7)  # one may wait for hours for another that reads or fetches; a dead one ends all at once
         self.state = PartialState(cpu=not torch.cuda.is_available(), timeout=patience)
 

@@ -11,6 +11,7 @@ from sdxl.base import find, quiet
 from sdxl.group import Group
 from sdxl.loop import Loop
 from sdxl.train import Config, checked
+from tests.sdxl.in_turn import leave
 
 
 def train(config: Config, group: Group, stopping: Callable[[], bool] = lambda: False) -> None:
@@ -41,4 +42,4 @@ if __name__ == "__main__":
     train(Config(out=f"{out}/whole", **options), group)
     train(Config(out=f"{out}/parts", **options), group, after(3))
     train(Config(out=f"{out}/parts", **options), group)
-    group.close()
+    leave(group)
