@@ -84,6 +84,10 @@ class TextEncoder:
         empty = self("")
         return {name: torch.zeros_like(value) for name, value in empty.items()} if zeros_for_no_caption(self.base) else empty
 
+    def of_image(self, caption: str) -> dict[str, Tensor]:
+        """The condition of an image: one without a caption ("") has none, as when captions are dropped in training."""
+        return self(caption) if caption else self.null()
+
     def cut(self, captions: list[str]) -> list[str]:
         """Those that are longer than the encoders can read."""
         words, most = self.tokenizers[0], self.tokenizers[0].model_max_length
@@ -111,7 +115,7 @@ class Corruptor:
         t_n = torch.tensor([picture.t_n], dtype=torch.float64)
         x_n = self.path(t_n).apply(x_0, lasting_noise(seed, key, tuple(x_0.shape)))
         return {"x_n": self._stored(x_n), "t_n": t_n, "time_ids": time_ids[None]} | {
-            name: self._stored(value) for name, value in self.text(picture.caption).items()
+            name: self._stored(value) for name, value in self.text.of_image(picture.caption).items()
         }
 
     def null(self) -> dict[str, Tensor]:

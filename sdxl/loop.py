@@ -55,8 +55,10 @@ class Loop:
         """To the end, or until asked to stop. Raises: Interrupted, once all is saved; UserError where training has failed."""
         config, group = self.config, self.group
         done = self.resume()
-        if done >= config.steps:
+        if group.by_main(lambda: self.run is not None and self.run.done):
             return group.say(f"{config.out} is finished, after {done:,} steps")
+        if done:
+            self.validate(done)  # as it may have been asked to stop, or killed, before
         begun = time.monotonic()
         with Journal(config, group, self.run, done) as journal:
             while done < config.steps:
@@ -67,8 +69,7 @@ class Loop:
                 self.window = journal.write(done, [*self.window, row])
                 if done % config.save_every == 0 or done == config.steps or stop:
                     self.save(done)
-                if config.validate_every and done % config.validate_every == 0:
-                    self.validate(done)
+                self.validate(done)
                 if stop and done < config.steps:
                     self.leave(done)
         if self.run is not None:
@@ -82,7 +83,9 @@ class Loop:
         raise SystemExit(130)
 
     def validate(self, done: int) -> None:
-        """Images to look at."""
+        """Images to look at, where they are due."""
+        if not self.config.validate_every or done % self.config.validate_every:
+            return
         given = (self.config, self.base, self.vae, self.data, self.group)
         self.group.together(lambda: validate(self.denoiser, *given, done=done))
 
@@ -167,7 +170,7 @@ class Loop:
         return f"the last good checkpoint is {saved}" if saved else "nothing was saved before"
 
     def resume(self) -> int:
-        """Load the newest checkpoint, if there is one; steps done."""
+        """Load the newest checkpoint, if there is one, and export it again: a kill may have come in between; steps done."""
         saved = self.group.by_main(lambda: self.run.load() if self.run is not None else None)
         if saved is None:
             return 0
@@ -178,6 +181,7 @@ class Loop:
         for mean, value in zip(self.average, state["average"], strict=True):
             mean.copy_(value)
         self.watch, self.window = Watch(self.config.collapse, state["watch"]), state["window"]
+        self.group.on_main(lambda: self.export(done))
         return done
 
     def save(self, done: int) -> None:
@@ -186,13 +190,17 @@ class Loop:
 
     def _save(self, done: int) -> None:
         assert self.run is not None
-        weights = lora.weights(self.unet)
-        state = {"lora": weights, "optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
+        state = {"lora": lora.weights(self.unet), "optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
         state |= {"average": self.average, "watch": self.watch.state(), "window": self.window}
         self.run.save(done, state)
+        self.export(done)
+
+    def export(self, done: int) -> None:
+        """The LoRA, and its average, as pipelines load them."""
+        assert self.run is not None
         paid = done > self.config.consistency_from  # else the LoRA was trained without consistency so far
         about = self.about | {"steps": done} | ({} if paid else {"weight": 0.0})
-        lora.save(self.run.directory, self.unet, weights, about)
+        lora.save(self.run.directory, self.unet, lora.weights(self.unet), about)
         if self.average:
             with _swapped(self.parameters, self.average):
                 lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), about)

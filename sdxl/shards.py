@@ -23,7 +23,7 @@ from sdxl.survey import ahead, decode
 if TYPE_CHECKING:
     from sdxl.corrupt import Config
 
-RECIPE = 2  # counts changes of the code that change what is written
+RECIPE = 3  # counts changes of the code that change what is written
 
 
 class Shards:

@@ -15,10 +15,12 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from ambient.config import nearest, option, parse
-from ambient.runs import Run, UserError, stop_requests
+from ambient.runs import Run, UserError, digest, stop_requests
 from sdxl import cost, lora
-from sdxl.base import DTYPES, SDXL, Base, find, quiet, within_memory
+from sdxl.base import DTYPES, SDXL, Base, dtype_of, find, quiet, within_memory
 from sdxl.group import Group
 from sdxl.noisy_set import NoisySet
 from sdxl.objective import SPACES, STEPS, Objective
@@ -108,9 +110,12 @@ class Config:
         pairs = {"kernel": self.kernel, "largest_step": self.largest_step, "antithetic": self.antithetic, "below": self.below}
         return Objective(base.path(), **units, **pairs)
 
-    def identity(self, data: NoisySet, base: Base) -> dict[str, Any]:
-        """What the result depends on; data and base by their content."""
+    def identity(self, data: NoisySet, base: Base, device: torch.device) -> dict[str, Any]:
+        """What the result depends on; data, base and a LoRA that it starts from by their content."""
         own = {key: value for key, value in asdict(self).items() if key not in NOT_IDENTITY}
+        own["dtype"] = str(dtype_of(self.dtype, device)).removeprefix("torch.")
+        if self.start_from:
+            own["start_from"] = digest(lora.find(self.start_from).read_bytes())
         return own | {"data": data.digest, "base": base.fingerprint("unet"), "schedule": base.schedule_digest()}
 
 
@@ -130,7 +135,7 @@ def main(argv: list[str]) -> None:
         group.together(lambda: data.verify(rank=group.rank, size=group.size))
         from sdxl.loop import Loop
 
-        run = group.on_main(lambda: Run(config.out, config.identity(data, base), keep=config.keep))
+        run = group.on_main(lambda: Run(config.out, config.identity(data, base, group.device), keep=config.keep))
         advice = "take --micro-batch 1 and --checkpointing, or a set of a lower resolution"
         try:
             with within_memory(f"{advice}; the same command goes on from the newest checkpoint"), stop_requests() as stopping:
@@ -149,7 +154,7 @@ def checked(config: Config, base: Base, vae: Base, group: Group) -> NoisySet:
     data = NoisySet(config.data)
     if data.manifest["schedule"] != base.schedule_digest():
         raise UserError(f"{config.data} was made with another noise schedule than that of {config.base}; corrupt again with it")
-    if (vae.folder / "vae").is_dir() and data.manifest["vae"] != vae.fingerprint("vae"):
+    if (config.vae or (vae.folder / "vae").is_dir()) and data.manifest["vae"] != vae.fingerprint("vae"):
         raise UserError(f"{config.data} was made with another VAE than that of {config.vae or config.base}; name it with --vae")
     for part, fingerprint in data.manifest.get("identity", {}).get("text", {}).items():
         if (base.folder / part).is_dir() and base.fingerprint(part) != fingerprint:
@@ -182,4 +187,9 @@ def plan(config: Config, base: Base, data: NoisySet, group: Group) -> list[str]:
         f"epochs: {config.steps * config.batch / len(data):.1f}",
         f"predicts: {base.prediction()}",
     ]
+    if config.weight:
+        own = config.batch // group.size
+        paying = config.fraction * own
+        rare = f", all at once in one step of {1 / paying:.3g}" if paying < 1 else ""
+        lines += [f"consistency: {paying:.3g} of the {own} images of each process pay in a step{rare}"]
     return lines + cost.plan(config, base, data)

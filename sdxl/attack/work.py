@@ -136,7 +136,7 @@ class Attacker(ABC):
         """Pixels (3, R, R) in [-1, 1], and the condition of one sample."""
         one = plan.pictures[image]
         square, time_ids = encode.fit(survey.decode(one.read()), plan.resolution, "center", 0, one.key)
-        text = self.text(one.caption) if plan.config.captions else self.text.null()
+        text = self.text.of_image(one.caption if plan.config.captions else "")
         return square, {name: value.to(self.device) for name, value in (text | {"time_ids": time_ids[None]}).items()}
 
 

@@ -126,7 +126,7 @@ class Restorer:
     def _restored(self, x_0: Tensor, key: str, caption: str, time_ids: Tensor) -> Tensor:
         job, count = self.job, len(self.job.levels)
         z = noise([key] * count, job.levels, x_0.shape[1:], seed=job.config.seed).to(self.device)
-        condition = (self.text.null() if job.config.null_caption else self.text(caption)) | {"time_ids": time_ids[None]}
+        condition = self.text.of_image(caption) | {"time_ids": time_ids[None]}
         rows = {name: value.expand(count, *value.shape[1:]).to(self.device) for name, value in condition.items()}
         t = torch.tensor(job.levels, dtype=torch.float64, device=self.device)
         return restored(self.denoiser, x_0.to(self.device).expand_as(z), z, path=job.path, t=t, condition=rows).cpu()

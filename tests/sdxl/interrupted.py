@@ -18,7 +18,7 @@ def train(config: Config, group: Group, stopping: Callable[[], bool] = lambda: F
     """As `python -m sdxl train`, but for the signal to stop."""
     base = find(config.base, parts=())
     data = checked(config, base, base, group)
-    run = group.on_main(lambda: Run(config.out, config.identity(data, base), keep=config.keep))
+    run = group.on_main(lambda: Run(config.out, config.identity(data, base, group.device), keep=config.keep))
     try:
         Loop(config, base, base, data, group, run).train(stopping)
     except (Interrupted, SystemExit):

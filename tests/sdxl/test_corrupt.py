@@ -137,6 +137,14 @@ def test_no_caption_is_what_the_pipeline_guides_away_from(tiny_base, tmp_path, p
     assert bool((states == 0).all()) == zeros
 
 
+def test_an_image_without_a_caption_has_the_condition_of_dropped_ones(tiny_base, photos, tmp_path, corrupt):
+    data = NoisySet(corrupt(photos, tmp_path / "set", "--caption-column", "", "--caption", ""))
+    null, row = data.null(), data.rows([0, 1])
+    assert all(torch.equal(row[name], null[name].expand_as(row[name])) for name in null)
+    text = encode.TextEncoder(tiny_base, torch.device("cpu"))
+    assert not torch.equal(text("")["prompt_embeds"], null["prompt_embeds"])  # which is zeros, as for SDXL
+
+
 def test_an_image_is_resized_by_its_shorter_side_and_cut_in_the_middle():
     """Of 200 x 100 at 50: 100 x 50, of which columns 25 to 75 stay."""
     image = pixels(0, 200, 100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from ambient.states import unpack
 from sdxl import lora
@@ -22,9 +24,10 @@ from sdxl.__main__ import main
 from sdxl.base import denoiser
 from sdxl.group import Group
 from sdxl.journal import PATIENCE, Watch
+from sdxl.loop import Loop
 from sdxl.noisy_set import CONDITION, NoisySet
 from sdxl.objective import Objective
-from sdxl.train import Config
+from sdxl.train import Config, plan
 from tests.sdxl.conftest import rows_of, write_set
 from tests.sdxl.interrupted import after, train
 from tests.sdxl.launch import ROOT, on_two, refusal
@@ -233,6 +236,61 @@ def test_a_finished_run_says_so(tiny_base, small_set, tmp_path, capsys):
     assert "is finished, after 1 steps" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["export", "validate"])
+def test_what_a_kill_cuts_off_after_a_checkpoint_is_made_by_the_same_command(tiny_base, small_set, tmp_path, monkeypatch, name):
+    """Of the last step, after which no other one mends it."""
+
+    def killed(self, done):
+        if done == 4:
+            raise KeyboardInterrupt
+        return right(self, done)
+
+    changes = {"steps": 4, "save_every": 2, "validate_every": 2, "validation_images": 1, "validation_steps": 2}
+    asked, run, right = config(tiny_base, small_set, tmp_path / "run", **changes), tmp_path / "run", getattr(Loop, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(asked, Group())
+    assert max((run / "checkpoints").iterdir()).name[5:14] == "000000004"
+    assert not (run / "validation/step_000000004_0.png").exists()
+    train(asked, Group())
+    assert (run / "DONE").exists()
+    assert (run / "validation/step_000000004_0.png").exists()
+    assert lora.about(run / lora.FILE)["steps"] == 4
+    assert same(lora.read(run / lora.FILE), newest(run)["lora"])
+
+
+def test_a_run_knows_its_type_and_its_start_by_what_they_are(tiny_base, small_set, tmp_path):
+    one = config(tiny_base, small_set, tmp_path / "start", steps=1, consistency_from=0)
+    train(one, Group())
+    data, cpu = NoisySet(small_set), torch.device("cpu")
+    first = config(tiny_base, small_set, tmp_path / "run", start_from=str(tmp_path / "start")).identity(data, tiny_base, cpu)
+    (tmp_path / "start").rename(tmp_path / "moved")
+    moved = config(tiny_base, small_set, tmp_path / "run", start_from=str(tmp_path / "moved"))
+    assert moved.identity(data, tiny_base, cpu) == first
+    assert first["dtype"] == "float32"
+    assert moved.identity(data, tiny_base, torch.device("cuda"))["dtype"] == "bfloat16"
+    train(config(tiny_base, small_set, tmp_path / "other", steps=2, consistency_from=0), Group())
+    other = config(tiny_base, small_set, tmp_path / "run", start_from=str(tmp_path / "other"))
+    assert other.identity(data, tiny_base, cpu) != first
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch": 16, "fraction": 0.25}, "consistency: 4 of the 16 images of each process pay in a step"),
+        (
+            {"batch": 2, "fraction": 0.25},
+            "consistency: 0.5 of the 2 images of each process pay in a step, all at once in one step of 2",
+        ),
+        ({"weight": 0.0}, None),
+    ],
+)
+def test_the_plan_says_how_many_images_pay(tiny_base, small_set, options, said):
+    lines = plan(config(tiny_base, small_set, "run", **options), tiny_base, NoisySet(small_set), Group())
+    assert [line for line in lines if line.startswith("consistency: ")] == ([said] if said else [])
+
+
 def test_another_config_in_the_same_folder_is_refused(tiny_base, small_set, tmp_path):
     main(words(tiny_base, small_set, tmp_path / "run", "--steps", 1, "--batch", 1))
     assert "-rank: 4\n+rank: 8" in refusal(
@@ -280,6 +338,17 @@ def test_mistakes_in_the_set(tiny_base, small_set, tmp_path):
     assert "cannot be read" in refusal(*words(tiny_base, small_set, tmp_path / "run"))
     (small_set / "manifest.json").unlink()
     assert "is not finished" in refusal(*words(tiny_base, small_set, tmp_path / "run"))
+
+
+def test_a_vae_alone_is_compared_with_that_of_the_set(tiny_base, tmp_path):
+    """As sdxl-vae-fp16-fix comes: a folder that holds the model and nothing else."""
+    data = write_set(tmp_path / "set", tiny_base)
+    vae = Path(shutil.copytree(tiny_base.folder / "vae", tmp_path / "vae"))
+    main(words(tiny_base, data, tmp_path / "run", "--vae", vae, "--dry-run"))
+    file = next(vae.glob("*.safetensors"))
+    weights = load_file(file)
+    save_file({name: value + 1 for name, value in weights.items()}, file)
+    assert "another VAE" in refusal(*words(tiny_base, data, tmp_path / "run", "--vae", vae))
 
 
 def test_mistakes_in_the_base(tiny_base, small_set, tmp_path):
