@@ -163,11 +163,18 @@ def _convert(value: Any, key: Any, path: Path, fields: Mapping[str, Any], types:
             return value
         if typing.get_origin(kind) is tuple:
             entries: list[Any] = value if isinstance(value, list) else [value]
-            return tuple(element(entry) for entry in entries)
-        return element(str(value))
+            return tuple(element(_scalar(entry)) for entry in entries)
+        return element(str(_scalar(value)))
     except ValueError as error:
         wanted = kind if typing.get_origin(kind) else kind.__name__
         raise UserError(f"{key} in {path} must be of type {wanted}; got {value!r}") from error
+
+
+def _scalar(value: Any) -> Any:
+    """Raises: ValueError for nothing, which YAML makes of an empty value, and for lists and mappings."""
+    if value is None or isinstance(value, (list, dict)):
+        raise ValueError
+    return value
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -65,6 +65,13 @@ def _variance_terms(*, at_t: Level, at_s: Level) -> tuple[Tensor, Tensor]:
     return at_s.sigma**2 * share, (at_s.alpha * share) ** 2
 
 
+def _with_signal(*, at_t: Level) -> Level:
+    """Raises: ValueError where none is left, since Cov(X_0 | X_t) then does not follow from h."""
+    if torch.any(at_t.alpha == 0):
+        raise ValueError("this step cannot start where no signal is left (alpha_t = 0); take the ancestral step there")
+    return at_t
+
+
 def ancestral(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
     """The posterior step of DDPM: X_s given X_t and X_0 = h(x_t, t).
 
@@ -81,9 +88,7 @@ def euler_maruyama(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: 
     Paper: one step of (2.2), (2.3). Checked by: theory_checks/test_reverse_sde.py
     Raises: ValueError where no signal is left at t (alpha_t = 0).
     """
-    at_t = path(t)
-    if torch.any(at_t.alpha == 0):
-        raise ValueError("Euler-Maruyama cannot start where no signal is left (alpha_t = 0); take the ancestral step there")
+    at_t = _with_signal(at_t=path(t))
     x_0_hat = denoiser(x_t, t, condition)
     return _gaussian_step(x_t, x_0_hat, at_t=at_t, at_s=path(s), posterior_variance=(at_t.sigma / at_t.alpha) ** 2)
 
@@ -93,8 +98,9 @@ def matched(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, 
 
     No gradient flows through the covariance; directions that h says have negative variance are given none.
     Checked by: theory_checks/test_reverse_sde.py
+    Raises: ValueError where no signal is left at t (alpha_t = 0).
     """
-    at_t, at_s = path(t), path(s)
+    at_t, at_s = _with_signal(at_t=path(t)), path(s)
     x_0_hat, jacobian = tweedie.jacobian(lambda x: denoiser(x, t, condition), x_t, create_graph=False)
     with torch.no_grad():
         posterior = tweedie.posterior_covariance_from_jacobian((jacobian + jacobian.mT) / 2, at_t=at_t)
@@ -111,8 +117,9 @@ def matched_trace(
 
     With a `probe` Z (as x_t, mean 0, covariance I) the trace of dh/dx is estimated by Z . (dh/dx) Z, one Jacobian product;
     without, it is exact, D products. No gradient flows through the variance. Checked by: theory_checks/test_reverse_sde.py
+    Raises: ValueError where no signal is left at t (alpha_t = 0).
     """
-    at_t, at_s = path(t), path(s)
+    at_t, at_s = _with_signal(at_t=path(t)), path(s)
 
     def h(x: Tensor) -> Tensor:
         return denoiser(x, t, condition)

@@ -244,5 +244,6 @@ def repeat(value: Any, times: int) -> Any:
     if isinstance(value, dict):
         return {key: repeat(entry, times) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(repeat(entry, times) for entry in value)
+        entries = [repeat(entry, times) for entry in value]
+        return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)  # a named tuple takes them one by one
     return value

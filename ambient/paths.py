@@ -114,14 +114,14 @@ class Path(ABC):
         alpha, sigma = self(t)
         return 2 * (alpha.log() - sigma.log())
 
-    def ratio(self, t: Times) -> Tensor:
+    def noise_to_signal(self, t: Times) -> Tensor:
         """The noise-to-signal ratio sigma_t / alpha_t, increasing in t: the time of the VE path with the same log-SNR."""
         alpha, sigma = self(t)
         return sigma / alpha
 
-    def t_from_ratio(self, ratio: Times) -> Tensor:
-        """The inverse of `ratio`; float64, shape as given. Checked by: theory_checks/test_transition.py"""
-        return self.t_from_log_snr(-2 * torch.as_tensor(ratio, dtype=torch.float64).log())
+    def t_from_noise_to_signal(self, noise_to_signal: Times) -> Tensor:
+        """The inverse, beyond t_max if it lies there; float64, shape as given. Checked by: theory_checks/test_transition.py"""
+        return self.t_from_log_snr(-2 * torch.as_tensor(noise_to_signal, dtype=torch.float64).log())
 
 
 class VarianceExploding(Path):
@@ -197,9 +197,11 @@ class Discrete(Path):
         return Level(alpha_squared.sqrt(), (1 - alpha_squared).sqrt())
 
     def t_from_log_snr(self, log_snr: Times) -> Tensor:
-        """The grid time whose log-SNR is nearest; float64."""
+        """The grid time whose log-SNR is nearest; float64. Raises: ValueError for NaN."""
         wanted = torch.as_tensor(log_snr, dtype=torch.float64)
+        if bool(wanted.isnan().any()):
+            raise ValueError("a log-SNR is not a number")
         noisy = self.alphas_cumprod[1:]
         grid = (noisy / (1 - noisy)).log().to(wanted.device)
         nearest = 1 + (wanted.unsqueeze(-1) - grid).abs().argmin(-1).to(torch.float64)
-        return torch.where(wanted.isposinf(), 0.0, nearest)
+        return torch.where(wanted.isposinf(), 0.0, torch.where(wanted.isneginf(), self.t_max, nearest))

@@ -30,7 +30,8 @@ def log_snr_grid(path: Path, *, start: float, stop: float, steps: int, last: flo
     """`steps` + 1 falling times from `start` to `stop`, evenly spaced in log-SNR; on a discrete path without repeats.
 
     With stop = 0, which has no log-SNR, the grid is even down to `last` (needed then) and its final step goes to 0.
-    Raises: ValueError unless start is noisier than what follows and steps >= 1 (>= 2 with stop = 0).
+    Raises: ValueError unless start is noisier than what follows, with some signal left (alpha > 0), and steps >= 1 (>= 2 with
+    stop = 0).
     """
     end = last if stop == 0 else stop
     even = steps - 1 if stop == 0 else steps
@@ -39,6 +40,8 @@ def log_snr_grid(path: Path, *, start: float, stop: float, steps: int, last: flo
             f"a grid needs start > {'last > 0' if stop == 0 else 'stop'} and enough steps; got {start}, {end}, {steps}"
         )
     ends = path.log_snr(torch.tensor([start, end], dtype=torch.float64))
+    if not bool(ends.isfinite().all()):
+        raise ValueError(f"no signal is left at {start}, which has no log-SNR; start a grid below it")
     inner = path.t_from_log_snr(torch.linspace(float(ends[0]), float(ends[1]), even + 1, dtype=torch.float64)).tolist()
     times = [float(start), *inner[1:-1], float(end)] + ([0.0] if stop == 0 else [])
     return list(dict.fromkeys(times))

@@ -140,7 +140,7 @@ class Empirical(World):
     so memory does not grow with it; in float32 where rounding moves no exponent by more than 0.01, else in float64. At
     sigma = 0: the nearest point. Checked by: theory_checks/test_empirical.py
 
-    Args: points (N, ...), finite, N >= 1; weights (N,), positive, of any sum; all alike by default.
+    Args: points (N, ...), finite, of a floating type, N >= 1; weights (N,), positive, of any sum; all alike by default.
     """
 
     CHUNK = 2048
@@ -153,10 +153,13 @@ class Empirical(World):
         if self.weights.shape != (count,) or not bool((self.weights > 0).all()):
             raise ValueError(f"weights must be positive, one for each of the {count} points")
         chunks = self.points.split(self.CHUNK)
-        if self.points.ndim < 2 or count == 0 or not all(bool(chunk.isfinite().all()) for chunk in chunks):
-            raise ValueError(f"need one or more finite points, (N, ...); got shape {tuple(self.points.shape)}")
+        floating = self.points.is_floating_point()
+        if self.points.ndim < 2 or count == 0 or not floating or not all(bool(chunk.isfinite().all()) for chunk in chunks):
+            got = f"{tuple(self.points.shape)}, {self.points.dtype}"
+            raise ValueError(f"need one or more finite points of a floating type, (N, ...); got {got}")
         self.centre = self.points.flatten(1).mean(0)
         self.largest_square = max(float((chunk.flatten(1) - self.centre).square().sum(1).max()) for chunk in chunks)
+        self.smallest_sigma = 1e-6 * max(self.largest_square, 1e-300) ** 0.5  # smaller ones, 0 too, count as this one
 
     def _keys(self, dtype: torch.dtype) -> Iterator[Tensor]:
         """Centred points, their squared norms and log-weights, in chunks; from the points anew, so that no rounding is kept."""
@@ -174,7 +177,7 @@ class Empirical(World):
         if x_t.shape[1:] != self.points.shape[1:]:
             raise ValueError(f"this data set holds points {tuple(self.points.shape[1:])}; got {tuple(x_t.shape[1:])}")
         alpha, sigma = at_t.like(x_t.flatten(1).double())
-        sigma = sigma.clamp_min(1e-6 * max(self.largest_square, 1e-300) ** 0.5)
+        sigma = sigma.clamp_min(self.smallest_sigma)
         x = x_t.flatten(1).double() - alpha * self.centre
         per_norm = (-(alpha**2) / (2 * sigma**2)).expand(len(x), 1)
         query = torch.cat([alpha / sigma**2 * x, per_norm, torch.ones_like(per_norm)], 1)  # one entry per coordinate of a key
@@ -198,7 +201,7 @@ class Empirical(World):
 
     def log_prob(self, x_t: Tensor, at_t: Level) -> Tensor:
         _, log_sum = self._attend(x_t, at_t)
-        normaliser = self.centre.numel() / 2 * (2 * at_t.sigma.log() + math.log(2 * math.pi))
+        normaliser = self.centre.numel() / 2 * (2 * at_t.sigma.clamp_min(self.smallest_sigma).log() + math.log(2 * math.pi))
         return (log_sum - normaliser).to(x_t.dtype)
 
     def denoise(self, x_t: Tensor, at_t: Level) -> Tensor:

@@ -130,7 +130,7 @@ class Objective:
         """What ||h - h'||^2 at t is multiplied by."""
         if self.space == "x_n":
             return torch.ones(())
-        return self.path.ratio(t) ** -2 * self._capped(t)
+        return self.path.noise_to_signal(t) ** -2 * self._capped(t)
 
 
 def _known(h: Tensor) -> Denoiser:

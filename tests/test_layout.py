@@ -24,6 +24,7 @@ MODULES = [f"ambient.{path.stem}" for path in sorted((ROOT / "ambient").glob("*.
 COMMANDS = ["toy.gmm", "toy.mnist.compare", "toy.mnist.table1", "toy.mnist.figures", "toy.mnist.memorization"]
 COMMANDS += ["sdxl.corrupt", "sdxl.train", "sdxl.generate", "sdxl.rehearse", "sdxl.tiny"]
 COMMANDS += ["sdxl.evaluate.restoration", "sdxl.evaluate.fid", "sdxl.evaluate.memorization", "sdxl.figures"]
+COMMANDS += ["sdxl.attack.noise", "sdxl.attack.mask"]
 CHECKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "theory_checks").glob("test_*.py"))
 MAP = (ROOT / "docs" / "paper-map.md").read_text()
 
@@ -81,11 +82,37 @@ def options_read(sources: dict[str, str]) -> set[str]:
     return found
 
 
+def reached(module: str, root: Path = ROOT) -> dict[str, str]:
+    """The sources of a module and of all that it imports, anywhere in them, of its own package: {name: text}."""
+    found: dict[str, str] = {}
+    waiting, package = [module], module.split(".")[0]
+    while waiting:
+        name = waiting.pop()
+        stem = root / name.replace(".", "/")
+        path = next((p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.exists()), None)
+        if path is None or name in found or not name.startswith(package + "."):
+            continue
+        found[name] = path.read_text()
+        for node in ast.walk(ast.parse(found[name])):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
 @pytest.mark.parametrize("module", COMMANDS)
-def test_every_option_is_read_somewhere(module):
-    sources = {str(path): path.read_text() for path in (ROOT / module.split(".")[0]).rglob("*.py")}
+def test_every_option_is_read_by_its_command(module):
     config = importlib.import_module(module).Config
-    assert {field.name for field in dataclasses.fields(config)} - options_read(sources) == set()
+    assert {field.name for field in dataclasses.fields(config)} - options_read(reached(module)) == set()
+
+
+def test_only_what_a_command_imports_is_searched_for_its_options(tmp_path):
+    (tmp_path / "house").mkdir()
+    (tmp_path / "house/one.py").write_text("def f():\n    from house import two\n")
+    (tmp_path / "house/two.py").write_text("import math\nfrom house.one import f\n")
+    (tmp_path / "house/three.py").write_text("from house.one import f\n")
+    assert reached("house.one", tmp_path).keys() == {"house.one", "house.two"}
+    assert "sdxl.evaluate.matches" not in reached("sdxl.train")
+    assert "sdxl.loop" in reached("sdxl.train")
 
 
 def test_options_that_are_only_declared_or_checked_are_found():

@@ -27,8 +27,14 @@ LEFT_OUT = Statement("EM, variances left out", "are those of X_0 along the axes 
 SILENCE = Statement("EM, noise alone", "the variances found have a mean square of at most 2 v^2 / (N / 5 - 1)")
 
 Fit = Callable[..., SubspaceMixture]
-LIMIT = float(stats.norm.isf(FALSE_ALARM / ASSERTIONS / 2))
+LIMIT = float(stats.norm.isf(FALSE_ALARM / ASSERTIONS / 2))  # standard errors, where they are known
+
 VE, VP = VarianceExploding(), VariancePreserving()
+
+
+def limit(draws: int) -> float:
+    """The same where the standard error is estimated from so many draws: Student's t."""
+    return float(stats.t.isf(FALSE_ALARM / ASSERTIONS / 2, draws - 1))
 
 
 def tensor(*values: float) -> Tensor:
@@ -166,7 +172,7 @@ def left_out(fit: Fit) -> tuple[float, float]:
         axis = torch.linalg.eigh(fresh.T.cov()).eigenvectors[:, -1]
         one.append(fits_of(fit, x_0, step)[-1] - (axis * scale).square().sum())
         all_of_them.append(fits_of(fit, 3 * torch.randn(50, 20, generator=g, dtype=torch.float64), step).mean() - 9)
-    return max(in_standard_errors(one), in_standard_errors(all_of_them)), LIMIT
+    return max(in_standard_errors(one), in_standard_errors(all_of_them)), limit(DRAWS)
 
 
 LEFT_OUT_MUTANTS: dict[str, Fit] = {
@@ -191,12 +197,12 @@ def silence(fit: Fit) -> tuple[float, float]:
 
     Along given axes a fold's scatter has the variance 2 v^2 / (n - 1), n = N / 5; means over folds have no larger one, and
     making a sequence monotone never lengthens it. The floor adds FLOOR^2. Eigenvalues of the points themselves have
-    v^2 (D + 1) / N. LIMIT standard errors of 15 draws are allowed besides.
+    v^2 (D + 1) / N. The limit of 15 draws is allowed besides.
     """
     nothing = torch.zeros(400, 40, dtype=torch.float64)
     squares = torch.stack([fits_of(fit, nothing, step).square().mean() for step in range(15)])
     allowed = 2 / (400 / noisy_mixture.FOLDS - 1) + noisy_mixture.FLOOR**2
-    return float(squares.mean()), allowed + LIMIT * float(squares.std()) / 15**0.5
+    return float(squares.mean()), allowed + limit(15) * float(squares.std()) / 15**0.5
 
 
 SILENCE_MUTANTS: dict[str, Fit] = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from ambient import noisy_mixture
 from ambient.randomness import generator
 from theory_checks.scorecard import Statement, worst
-from theory_checks.test_noisy_mixture import LIMIT, tensor
+from theory_checks.test_noisy_mixture import limit, tensor
 
 PULL = Statement("EM, pull to the mean", "an entry's mean square error is e^2 tau^2 / (tau^2 + e^2), up to 1 / K of e^2")
 
@@ -43,15 +43,15 @@ def estimates(spread: float) -> tuple[Tensor, Tensor]:
 def pull(claim: Callable[[Tensor, Tensor], Tensor], spread: float) -> tuple[float, float]:
     """Mean square error over e^2, of 400 components and 6 entries in 40 draws, against tau^2 / (tau^2 + e^2).
 
-    Estimating tau^2 and the mean from K components costs at most 2 / K of e^2 each, as in Efron and Morris 1973, and LIMIT
-    standard errors of the draws. The prior and the chance both are Gaussian up to 1 / sqrt(N), below 2 % here, of themselves.
+    Estimating tau^2 and the mean from K components costs at most 2 / K of e^2 each, as in Efron and Morris 1973; besides, the
+    limit of so many draws. The prior and the chance both are Gaussian up to 1 / sqrt(N), below 2 % here, of themselves.
     """
     true, scatter = estimates(spread)
     e2 = gaussian_chance(BASE, DEGREES)
     risk = torch.stack([((claim(s, DEGREES) - c) ** 2 / e2).mean() for s, c in zip(scatter, true, strict=True)])
     tau2 = spread**2 * e2[0]
     expected = float((tau2 / (tau2 + e2)).mean())
-    allowed = 4 / len(DEGREES) + 0.02 * expected + LIMIT * float(risk.std()) / len(risk) ** 0.5
+    allowed = 4 / len(DEGREES) + 0.02 * expected + limit(len(risk)) * float(risk.std()) / len(risk) ** 0.5
     return abs(float(risk.mean()) - expected), allowed
 
 

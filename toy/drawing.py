@@ -100,7 +100,7 @@ class View:
     def level(self, multiple: float) -> Level:
         """The level of the path at a multiple of the data's noise."""
         path = self.problem.path
-        return path(path.t_from_ratio(multiple * path.ratio(self.problem.t_n)) if multiple else 0.0)
+        return path(path.t_from_noise_to_signal(multiple * path.noise_to_signal(self.problem.t_n)) if multiple else 0.0)
 
     def noisy(self, count: int) -> np.ndarray:
         """Some of the noisy data, brought to unit signal."""

@@ -31,14 +31,16 @@ def probes(
     The same points for every method and seed.
     """
     for number, multiple in enumerate(levels):
-        t = float(problem.path.t_from_ratio(multiple * problem.path.ratio(problem.t_n)))
+        t, path = problem.t_n, problem.path
+        if multiple != 1:  # where there and back would end a hair beside t_n
+            t = float(path.t_from_noise_to_signal(multiple * path.noise_to_signal(t)))
         elsewhere = fitted.only_at is not None and abs(t - fitted.only_at) > 1e-6 * t
         if elsewhere or t < fitted.stop:
             yield None
             continue
         source = generator(0, "evaluation", number)
         x_0 = clean(source)
-        yield x_0, problem.path(t).apply(x_0, torch.randn(x_0.shape, dtype=x_0.dtype, generator=source)), t
+        yield x_0, path(t).apply(x_0, torch.randn(x_0.shape, dtype=x_0.dtype, generator=source)), t
 
 
 @torch.no_grad()
@@ -58,10 +60,10 @@ def normalised_errors(fitted: Fitted, problem: Problem, *, count: int, levels: t
     return errors
 
 
-def sub_n_mean(errors: list[float | None]) -> float | None:
-    """The mean of nE over the levels below the data's noise."""
-    below = [error for error in errors[: len(BELOW)] if error is not None]
-    return sum(below) / len(BELOW) if len(below) == len(BELOW) else None
+def sub_n_mean(errors: list[float | None], below: tuple[float, ...] = BELOW) -> float | None:
+    """The mean over the first levels, those `below` the data's noise."""
+    found = [error for error in errors[: len(below)] if error is not None]
+    return sum(found) / len(below) if len(found) == len(below) else None
 
 
 def generate(
@@ -80,7 +82,7 @@ def generate(
     alpha, sigma = path(start)
     spread = math.sqrt(float(alpha) ** 2 * problem.data_std**2 + float(sigma) ** 2)
     x_t = float(alpha) * problem.data_mean + spread * torch.randn(count, problem.dim, generator=source)
-    last = float(path.t_from_ratio(FINEST * path.ratio(problem.t_n)))
+    last = float(path.t_from_noise_to_signal(FINEST * path.noise_to_signal(problem.t_n)))
     times = samplers.log_snr_grid(path, start=start, stop=fitted.stop, steps=steps, last=last)
     x = samplers.sample(
         fitted.denoiser,

@@ -55,7 +55,7 @@ class Fit:
         trainer = Trainer(problem, networks, self.config, self.seed, self.evaluations, report, stop, self.optimiser)
         start = time.process_time()
         fitted = method.fit(problem, trainer)
-        seconds = time.process_time() - start
+        seconds = trainer.earlier + time.process_time() - start
         seen = interruptible(f"score {name}", self.effort, report, stop)
         found = self.score(watched(fitted, seen), problem, count=self.samples, seed=self.seed)
         arrays = found.pop("arrays")

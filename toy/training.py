@@ -95,6 +95,7 @@ class Trainer:
     stop_requested: Callable[[], bool]
     optimiser: Optimiser = Optimiser()  # where a method does not bring its own
     evaluations: int = 0
+    earlier: float = 0.0  # CPU seconds that other processes, or other methods, spent on the networks
 
     def network(self) -> Preconditioned:
         """A fresh preconditioned network, the same for every method of a seed."""
@@ -120,9 +121,15 @@ class Trainer:
 
     def _loop(self, run: Run, stage: str, loss: Loss, budget: float, optimiser: Optimiser) -> _State:
         state = _State(self.network(), optimiser)
-        saved = run.load()
+        saved, begun = run.load(), time.process_time()
         if saved:
             state.load(*saved)
+            self.earlier += saved[1]["seconds"]
+            begun -= saved[1]["seconds"]
+
+        def save() -> None:
+            run.save(state.step, state.to_save() | {"seconds": time.process_time() - begun})
+
         rows, last_save, last_report = [], time.monotonic(), 0.0
         while state.denoiser.evaluations < budget:
             progress = state.denoiser.evaluations / budget
@@ -140,12 +147,12 @@ class Trainer:
                 last_report = now
             stop = self.stop_requested()
             if stop or now - last_save > CHECKPOINT_SECONDS:
-                run.save(state.step, state.to_save())
+                save()
                 last_save = now
             if stop:
                 raise Interrupted(f"{stage} is saved at step {state.step}")
         if not run.done:
-            run.save(state.step, state.to_save())
+            save()
             run.finish()
         return state
 

@@ -44,7 +44,7 @@ def held_out_risk(fitted: Fitted, problem: Problem, multiple: float, *, seed: in
     Averaged over probes; a clean point counts as if its noise were a tenth of the data's standard deviation.
     """
     (x_n, t_n), path = problem.held_out, problem.path
-    t = path.t_from_ratio(multiple * path.ratio(t_n).clamp_min(0.1 * problem.data_std)).maximum(t_n.double())
+    t = path.t_from_noise_to_signal(multiple * path.noise_to_signal(t_n).clamp_min(0.1 * problem.data_std)).maximum(t_n.double())
     probes = [torch.randn(x_n.shape, generator=generator(seed, "held-out risk", i)) for i in range(PROBES)]
     risks = [losses.antithetic_ambient(fitted.denoiser, x_n, z, path=path, t_n=t_n, t=t) for z in probes]
     return torch.stack(risks).mean(0) / (problem.dim * problem.data_std**2)
@@ -55,7 +55,7 @@ def held_out_inconsistency(fitted: Fitted, problem: Problem, *, seed: int) -> Te
     """The consistency loss from half to a quarter of the noise, per noisy held-out point."""
     x_n, t_n = (v[problem.held_out[1] > 0] for v in problem.held_out)
     path, source = problem.path, generator(seed, "held-out inconsistency")
-    half, quarter = (path.t_from_ratio(part * path.ratio(t_n)) for part in (0.5, 0.25))
+    half, quarter = (path.t_from_noise_to_signal(part * path.noise_to_signal(t_n)) for part in (0.5, 0.25))
     x_t = euler_maruyama(fitted.denoiser, x_n, path=path, t=t_n, s=half).draw(torch.randn(x_n.shape, generator=source))
     noise = torch.randn(16, *x_n.shape, generator=source)
     options: dict[str, Any] = {"kernel": euler_maruyama, "antithetic": True}

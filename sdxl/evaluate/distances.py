@@ -15,7 +15,7 @@ CHUNK = 4096  # rows at a time
 SPLITS = 3  # in two parts, for a floor
 
 
-class Kernel(NamedTuple):
+class Kid(NamedTuple):
     """KID: the mean over subsets, and its standard deviation over them, as it is usually reported. It is no standard error."""
 
     mean: float
@@ -67,7 +67,7 @@ def frechet(x: Tensor, y: Tensor) -> float:
         return float(metric.compute())
 
 
-def kernel(x: Tensor, y: Tensor, *, subsets: int, size: int, seed: int) -> Kernel:
+def kid(x: Tensor, y: Tensor, *, subsets: int, size: int, seed: int) -> Kid:
     """The kernel distance (KID): the unbiased MMD^2 of the kernel (a . b / F + 1)^3, over random subsets of equal size.
 
     It may be negative. It holds for few images as well. Source: Binkowski et al. 2018. Raises: UserError for fewer than two rows.
@@ -85,7 +85,7 @@ def kernel(x: Tensor, y: Tensor, *, subsets: int, size: int, seed: int) -> Kerne
         some, others = (rows[torch.randperm(len(rows), generator=draw)[:size]].double() for rows in (x, y))
         found.append(poly_mmd(some, others))
     values = torch.stack(found)
-    return Kernel(float(values.mean()), float(values.std(correction=0)), subsets, size)
+    return Kid(float(values.mean()), float(values.std(correction=0)), subsets, size)
 
 
 def floor(x: Tensor, count: int, *, subsets: int, size: int, seed: int) -> Floor | None:
@@ -100,6 +100,6 @@ def floor(x: Tensor, count: int, *, subsets: int, size: int, seed: int) -> Floor
     for i in range(SPLITS):
         order = torch.randperm(len(x), generator=generator(seed, "splits of the reference", i))
         some, others = x[order[:count]], x[order[count:]]
-        found.append((frechet(others, some), kernel(others, some, subsets=subsets, size=size, seed=seed).mean))
+        found.append((frechet(others, some), kid(others, some, subsets=subsets, size=size, seed=seed).mean))
     values = torch.tensor(found, dtype=torch.float64)
     return Floor(count, len(x) - count, float(values[:, 0].mean()), float(values[:, 0].std()), float(values[:, 1].mean()))

@@ -26,7 +26,7 @@ from sdxl import extract
 from sdxl.base import quiet
 from sdxl.evaluate import tables
 from sdxl.evaluate.curves import consistency, curves
-from sdxl.evaluate.distances import Floor, floor, frechet, kernel, needed
+from sdxl.evaluate.distances import Floor, floor, frechet, kid, needed
 from sdxl.features import features
 from sdxl.folder import Images, opened
 from sdxl.group import Group
@@ -129,7 +129,7 @@ def report(config: Config, identity: dict[str, Any], real: torch.Tensor, fake: l
     rows: list[dict[str, Any]] = []
     subsets: Any = {"subsets": config.kid_subsets, "size": config.kid_size, "seed": config.seed}
     for name, found in zip(names(sets), fake, strict=True):
-        k = kernel(real, found, **subsets)
+        k = kid(real, found, **subsets)
         few = min(len(real), len(found)) < needed(real.shape[1])
         rows.append(name | {
             "images": len(found), "frechet": frechet(real, found), "too_few_for_frechet": few, "kid": k.mean, "kid_std": k.std,

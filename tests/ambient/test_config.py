@@ -19,6 +19,7 @@ class Config:
     name: str | None = option(None, "of the run")
     levels: tuple[float, ...] = option((), "to look at")
     kinds: tuple[str, ...] = option(("a",), "of things", choices=("a", "b"))
+    title: str = option("", "what it is called")
     fast: bool = option(False, "hurry")
     limit: int | None = option(5, "at most")
 
@@ -121,6 +122,12 @@ def test_mistakes_on_the_command_line(argv, words):
         ("1: 1", "unknown key 1 in {file}"),
         ("rate: fast", "rate in {file} must be of type float; got 'fast'"),
         ("rate: null", "rate in {file} must be of type float; got None"),
+        ("name: [a, b]", "name in {file} must be of type str | None; got ['a', 'b']"),
+        ("title:", "title in {file} must be of type str; got None"),
+        ("levels: [1, [2]]", "levels in {file} must be of type tuple[float, ...]; got [1, [2]]"),
+        ("kinds: [{a: b}]", "kinds in {file} must be of type tuple[str, ...]; got [{{'a': 'b'}}]"),
+        ("kinds: [a, null]", "kinds in {file} must be of type tuple[str, ...]; got ['a', None]"),
+        ("kinds:", "kinds in {file} must be of type tuple[str, ...]; got None"),
         ("rate: true", "rate in {file} must be of type float; got True"),
         ("rate: [1]", "rate in {file} must be of type float; got [1]"),
         ("num_steps: 1.5", "num_steps in {file} must be of type int; got 1.5"),

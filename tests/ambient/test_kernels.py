@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from ambient.kernels import KERNELS, Step, euler_maruyama, matched, matched_trace
+from ambient.kernels import KERNELS, Step, matched, matched_trace
 from ambient.losses import consistency
 from ambient.paths import RectifiedFlow, VarianceExploding
 from tests.ambient.doubles import DISCRETE, PATHS, Recorder, normal
@@ -158,9 +158,10 @@ def test_negative_variances_are_taken_as_none():
     assert torch.allclose(covariance @ covariance.mT, bare**2 * torch.eye(3, dtype=torch.float64), rtol=1e-13, atol=1e-16)
 
 
-def test_euler_maruyama_needs_a_signal():
-    with pytest.raises(ValueError, match="no signal is left"):
-        euler_maruyama(Recorder(), normal(5, 3), path=RectifiedFlow(), t=1.0, s=0.5)
+def test_covariances_need_a_signal():
+    for name in ("euler-maruyama", "matched", "matched-trace"):
+        with pytest.raises(ValueError, match="no signal is left"):
+            KERNELS[name](Recorder(), normal(5, 3), path=RectifiedFlow(), t=1.0, s=0.5)
     for name in ("ancestral", "ddim"):
         step = KERNELS[name](Recorder(), normal(5, 3), path=RectifiedFlow(), t=1.0, s=0.5)
         assert bool(step.mean.isfinite().all())

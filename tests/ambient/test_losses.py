@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
 
@@ -121,11 +123,19 @@ def test_gradients_reach_a_step_too(name):
     assert at(0.7)[1] == pytest.approx(slope, rel=1e-6, abs=1e-6)  # e^2 times a third derivative of at most 1e3
 
 
+class Named(NamedTuple):
+    """A condition of two parts."""
+
+    first: torch.Tensor
+    second: torch.Tensor
+
+
 @EVERY_LOSS
 def test_conditions_go_with_their_samples(name):
     """What the denoiser is given has one entry for every sample it is given, also inside lists, and scalars stay scalars."""
     denoiser = Recorder()
     condition = {"shift": normal(5), "size": [torch.arange(5), "wide", torch.tensor(3.0)], "pair": (torch.arange(5), None)}
+    condition["named"] = Named(torch.arange(5), torch.arange(5))
     evaluate(name, normal(5, 3), denoiser=denoiser, condition=condition)
     for x_t, t, given in denoiser.calls:
         copies = len(x_t) // 5
@@ -133,6 +143,8 @@ def test_conditions_go_with_their_samples(name):
         assert torch.equal(given["shift"], condition["shift"].repeat(copies))
         assert torch.equal(given["size"][0], torch.arange(5).repeat(copies))
         assert given["size"][1:] == ["wide", torch.tensor(3.0)]
+        assert isinstance(given["named"], Named)
+        assert torch.equal(given["named"].second, torch.arange(5).repeat(copies))
         assert isinstance(given["pair"], tuple)
         assert torch.equal(given["pair"][0], torch.arange(5).repeat(copies))
         assert given["pair"][1] is None

@@ -59,7 +59,7 @@ def test_times_beyond_the_end_are_refused(path):
 @EVERY_PATH
 def test_a_negative_ratio_has_no_time(path):
     with pytest.raises(ValueError, match="must be finite"):
-        path(VarianceExploding().t_from_ratio(-1.0))
+        path(VarianceExploding().t_from_noise_to_signal(-1.0))
 
 
 @pytest.mark.parametrize("t", [0.5, 1e-3, 998.9999, torch.tensor([1.0, 2.5])], ids=str)
@@ -120,13 +120,13 @@ def test_inverses_have_the_shape_of_what_they_are_given(path, shape):
     back = path.t_from_log_snr(path.log_snr(times))
     assert back.shape == shape
     assert torch.allclose(back, times, rtol=1e-9, atol=0)
-    assert torch.allclose(path.t_from_ratio(path.ratio(times)), times, rtol=1e-9, atol=0)
+    assert torch.allclose(path.t_from_noise_to_signal(path.noise_to_signal(times)), times, rtol=1e-9, atol=0)
 
 
 @EVERY_PATH
 def test_infinite_log_snr_is_clean_data(path):
     assert float(path.t_from_log_snr(math.inf)) == 0.0
-    assert float(path.t_from_ratio(0.0)) == 0.0
+    assert float(path.t_from_noise_to_signal(0.0)) == 0.0
     assert float(path.log_snr(0.0)) == math.inf
 
 
@@ -173,6 +173,15 @@ def test_less_noise_than_nature_gave_is_refused_for_any_sample(path):
     assert torch.equal(transition(at_n=path(t_n), at_t=path(t_n)).sigma, torch.zeros(4, dtype=torch.float64))
     with pytest.raises(ValueError, match="t is less noisy than t_n"):
         transition(at_n=path(t_n), at_t=path(less))
+
+
+def test_no_signal_is_the_last_of_whole_times():
+    for table, last in ((torch.linspace(1, 0, 5), 4), (torch.linspace(1, 0.1, 5), 4)):
+        path = Discrete(table)
+        assert path.t_from_log_snr(torch.tensor([-math.inf, -1e9, math.inf])).tolist() == [last, 3 if table[-1] == 0 else 4, 0]
+        assert path.t_from_noise_to_signal(math.inf) == last
+        with pytest.raises(ValueError, match="not a number"):
+            path.t_from_log_snr(torch.tensor([0.0, math.nan]))
 
 
 def test_pure_noise_teaches_nothing():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ambient.kernels import ancestral, ddim
-from ambient.paths import VarianceExploding
+from ambient.paths import Discrete, RectifiedFlow, VarianceExploding
 from ambient.samplers import log_snr_grid, reverse_process, sample
 from tests.ambient.doubles import DISCRETE, PATHS, Recorder, normal
 
@@ -56,6 +56,12 @@ def test_a_grid_on_whole_times_repeats_none():
 def test_grids_that_are_none_are_refused(asked):
     with pytest.raises(ValueError, match=r"a grid needs start > .* and enough steps; got"):
         log_snr_grid(VE, **asked)
+
+
+@pytest.mark.parametrize(("path", "last"), [(RectifiedFlow(), 0.01), (Discrete(torch.linspace(1, 0, 1000)), 10.0)])
+def test_a_grid_needs_a_signal_where_it_starts(path, last):
+    with pytest.raises(ValueError, match="no signal is left"):
+        log_snr_grid(path, start=path.t_max, stop=0.0, last=last, steps=25)
 
 
 def test_one_state_a_step_with_the_noise_of_its_number():

@@ -192,11 +192,12 @@ def test_weights_may_be_zero_and_rounded():
 @pytest.mark.parametrize(
     ("points", "weights", "message"),
     [
-        (torch.zeros(0, 2), None, r"one or more finite points, \(N, ...\); got shape \(0, 2\)"),
-        (torch.zeros(5), None, r"finite points, \(N, ...\); got shape \(5,\)"),
+        (torch.zeros(0, 2), None, r"one or more finite points .*, \(N, ...\); got \(0, 2\)"),
+        (torch.zeros(5), None, r"finite points .*, \(N, ...\); got \(5,\)"),
         (torch.tensor([[0.0], [math.nan]]), None, "finite points"),
         (torch.tensor([[0.0], [math.inf]]), None, "finite points"),
         (torch.zeros(3, 2), torch.ones(2), "weights must be positive, one for each of the 3 points"),
+        (torch.zeros(3, 2, dtype=torch.uint8), None, "of a floating type"),
         (torch.zeros(3, 2), torch.ones(3, 1), "one for each of the 3 points"),
         (torch.zeros(3, 2), torch.tensor([1.0, 0.0, 1.0]), "must be positive"),
         (torch.zeros(3, 2), torch.tensor([1.0, -1.0, 1.0]), "must be positive"),
@@ -243,6 +244,16 @@ def test_float32_is_used_where_it_rounds_no_exponent_by_a_hundredth(sigma, preci
     double = Watched(torch.tensor([[-3.0], [3.0]], dtype=torch.float64))
     double.denoise(torch.tensor([[3.0], [0.1]]), VE(1.0))
     assert double.worked_in == torch.float64
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1e-9, 1e-6, 1e-5])
+def test_a_density_below_the_smallest_noise_is_that_of_the_smallest(sigma):
+    """Two points 2 apart: at one of them half the height of a Gaussian of that noise."""
+    world = Empirical(torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=torch.float64))
+    height = -math.log(2) - math.log(2 * math.pi * max(sigma, 1e-6) ** 2)
+    assert float(world.log_prob(torch.tensor([[1.0, 0.0]], dtype=torch.float64), VE(sigma))) == pytest.approx(
+        height, abs=1e-3
+    )  # exponents of 1e12 cancel
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])

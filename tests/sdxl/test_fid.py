@@ -127,15 +127,15 @@ def test_kid_is_the_unbiased_estimate_and_follows_from_the_seed():
 
     off = ~torch.eye(30, dtype=torch.bool)
     expected = float(k(x, x)[off].mean() + k(y, y)[off].mean() - 2 * k(x, y).mean())
-    whole = distances.kernel(x, y, subsets=100, size=1000, seed=0)
+    whole = distances.kid(x, y, subsets=100, size=1000, seed=0)
     assert whole == (pytest.approx(expected), 0, 1, 30)
-    some = distances.kernel(x, y, subsets=50, size=10, seed=0)
+    some = distances.kid(x, y, subsets=50, size=10, seed=0)
     torch.manual_seed(3)
-    assert distances.kernel(x, y, subsets=50, size=10, seed=0) == some
-    assert distances.kernel(x, y, subsets=50, size=10, seed=1) != some
+    assert distances.kid(x, y, subsets=50, size=10, seed=0) == some
+    assert distances.kid(x, y, subsets=50, size=10, seed=1) != some
     assert some.mean == pytest.approx(expected, abs=4 * some.std / 50**0.5)
     with pytest.raises(UserError, match="at least 2"):
-        distances.kernel(x[:1], y, subsets=5, size=10, seed=0)
+        distances.kid(x[:1], y, subsets=5, size=10, seed=0)
 
 
 def test_kid_of_few_images_has_no_bias_where_frechets_distance_has():
@@ -144,7 +144,7 @@ def test_kid_of_few_images_has_no_bias_where_frechets_distance_has():
     for i in range(40):
         draw = generator(i, "pairs")
         x, y = torch.randn(10, 6, generator=draw), torch.randn(10, 6, generator=draw)
-        kids.append(distances.kernel(x, y, subsets=1, size=10, seed=0).mean)
+        kids.append(distances.kid(x, y, subsets=1, size=10, seed=0).mean)
         frechets.append(distances.frechet(x, y))
     error = np.std(kids) / len(kids) ** 0.5
     assert abs(np.mean(kids)) < 4.5 * error

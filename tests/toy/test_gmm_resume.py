@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,6 +60,20 @@ def compare(out, uninterrupted):
         del row["cpu_seconds"]
     assert first == second
     assert (out / "DONE").exists()
+
+
+def test_the_time_of_a_network_is_counted_by_whoever_loads_it(tmp_path, uninterrupted):
+    """Its scores are gone, as after a kill before they were written."""
+    out = Path(shutil.copytree(uninterrupted, tmp_path / "run"))
+    shutil.rmtree(out / "methods")
+    (out / "DONE").unlink()
+    complete(out, uninterrupted)
+    times = [json.loads((out / "methods" / name / "seed_0/result.json").read_text())["cpu_seconds"] for name in NETWORKS]
+    before = [
+        json.loads((uninterrupted / "methods" / name / "seed_0/result.json").read_text())["cpu_seconds"] for name in NETWORKS
+    ]
+    assert times == pytest.approx(before, abs=1.5)
+    assert min(before) > 3
 
 
 def test_bits_are_compared():

@@ -28,7 +28,7 @@ def test_the_spread_is_right_however_few_the_points(path, t, count):
     """
     x_n, levels, variances = noisy(path, t, count, 100)
     _, covariance = moments_of_clean(x_n, levels, path)
-    noise = float(path.ratio(t)) ** 2
+    noise = float(path.noise_to_signal(t)) ** 2
     chance = 5 * float((2 * (variances + noise).square().sum() / count).sqrt())
     assert float(covariance.trace()) == pytest.approx(float(variances.sum()), abs=chance + 100 * (1e-3 * noise + 1e-6))
 
@@ -38,7 +38,7 @@ def test_few_points_are_shrunk():
     path = sdxl_path()
     x_n, levels, variances = noisy(path, 500.0, 300, 100)
     _, covariance = moments_of_clean(x_n, levels, path)
-    plain = torch.cov((x_n / path(levels).like(x_n).alpha).T) - path.ratio(levels)[0] ** 2 * torch.eye(100)
+    plain = torch.cov((x_n / path(levels).like(x_n).alpha).T) - path.noise_to_signal(levels)[0] ** 2 * torch.eye(100)
     assert float((covariance - variances.diag()).norm()) < min(float((plain - variances.diag()).norm()), float(variances.norm()))
 
 

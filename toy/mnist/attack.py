@@ -89,7 +89,7 @@ class Attack:
         self, fitted: Fitted, path: Path, x_t: Tensor, t: float, draws: int, source: torch.Generator
     ) -> tuple[Tensor, ...]:
         """Draws from the model's law of X_0 given X_t, each as x_t: sampled down to LAST, then denoised."""
-        last = float(path.t_from_ratio(LAST))
+        last = float(path.t_from_noise_to_signal(LAST))
         times = samplers.log_snr_grid(path, start=t, stop=last, steps=self.steps)
         x = samplers.sample(
             chunked(fitted).denoiser,

@@ -4,7 +4,7 @@
     python -m toy mnist figures --levels 100 500 800 --preset full
 
 At each level a network is trained with the ambient loss alone, another with consistency too; the first is also sampled with
-early stop. Beside them: the network trained on clean digits, and the distance of the training digits themselves.
+early stop. Beside them: the network trained on clean digits, and the distance of training digits from held-out ones.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class SampleScore:
 def posterior_samples(fitted: Fitted, problem: Problem, x_n: Tensor, *, seed: int) -> Tensor:
     """Draws from the model's law of X_0 given X_n."""
     path, source = problem.path, generator(seed, "posterior sampling")
-    last = float(path.t_from_ratio(FINEST * path.ratio(problem.t_n)))
+    last = float(path.t_from_noise_to_signal(FINEST * path.noise_to_signal(problem.t_n)))
     times = samplers.log_snr_grid(path, start=problem.t_n, stop=0.0, steps=POSTERIOR_STEPS, last=last)
     options: dict[str, Any] = {"path": path, "kernel": kernels.euler_maruyama}
     return samplers.sample(fitted.denoiser, x_n, times, noise=lambda _: torch.randn(x_n.shape, generator=source), **options)
@@ -108,9 +108,8 @@ def main(argv: list[str]) -> None:
     with closing(Run(out, identity)) as run:
         print(f"{digits.name}: {len(digits.train):,} digits at t_n = {', '.join(f'{t:g}' for t in config.levels)} -> {out}")
         rows = compute(config, out, SampleScore(ruler, config.samples, config.steps), identity)
-        half = len(digits.test) // 2
-        count = min(config.samples, half)
-        floor = frechet(ruler(digits.test[:count]), ruler(digits.test[half : half + count]))
+        count = min(config.samples, len(digits.test), len(digits.train))
+        floor = frechet(ruler(digits.train[:count]), ruler(digits.test[:count]))
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         write_atomically(out / "table.md", (markdown(cells(results)) + "\n").encode())

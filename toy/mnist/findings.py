@@ -6,8 +6,9 @@ import torch
 
 from toy import findings
 from toy.drawing import Drawing
+from toy.evaluation import sub_n_mean
 from toy.findings import at_the_noise, compared, effect_of_consistency, hero_of, relation
-from toy.mnist.scoring import BELOW, LEVELS, mean_below
+from toy.mnist.scoring import BELOW, LEVELS
 from toy.problem import Problem
 from toy.table import show, summarise
 
@@ -23,7 +24,7 @@ def with_ratios(drawing: Drawing) -> Drawing:
     rows = []
     for row in drawing.results["rows"]:
         ratios = [None if excess is None else 1 + excess for excess in row["excess"]]
-        rows.append(row | {"at_n": ratios[AT_N], "sub_n": mean_below(ratios)})
+        rows.append(row | {"at_n": ratios[AT_N], "sub_n": sub_n_mean(ratios, BELOW)})
     return Drawing(drawing.out, {**drawing.results, "summary": summarise(rows)}, drawing.problem)
 
 
@@ -95,7 +96,7 @@ def visible_directions(problem: Problem) -> tuple[int, float]:
     assert problem.clean_test is not None
     assert problem.count is not None
     variances = torch.linalg.eigvalsh(torch.cov(problem.clean_test.double().T))
-    least = float(problem.path.ratio(problem.t_n)) ** 2 * (problem.dim / problem.count) ** 0.5
+    least = float(problem.path.noise_to_signal(problem.t_n)) ** 2 * (problem.dim / problem.count) ** 0.5
     seen = variances[variances > least]
     return len(seen), float(seen.sum() / variances.sum())
 

@@ -27,7 +27,7 @@ class SecondOrder:
         x_0_hat = middle = denoiser(x_t, t, condition)
         if self.latest is not None and self.latest[1] == t and s > 0:
             u, _, before = self.latest
-            at_u, at_t, at_s = (float(path.ratio(time).log()) for time in (u, t, s))
+            at_u, at_t, at_s = (float(path.noise_to_signal(time).log()) for time in (u, t, s))
             middle = x_0_hat + (at_t - at_s) / (2 * (at_u - at_t)) * (x_0_hat - before)
         self.latest = (t, s, x_0_hat)
         return ddim(lambda x_t, t, condition=None: middle, x_t, path=path, t=t, s=s)._replace(x_0_hat=x_0_hat)

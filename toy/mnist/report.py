@@ -37,7 +37,7 @@ def write_comparison(out: Path, results: dict[str, Any], digits: Digits, problem
 def problem_part(drawing: Drawing) -> list[str]:
     """What is given, what was found, the two ideas."""
     out, problem, config = drawing.out, drawing.problem, drawing.results["config"]
-    ratio = float(problem.path.ratio(problem.t_n))
+    ratio = float(problem.path.noise_to_signal(problem.t_n))
     words = {
         "count": problem.count,
         "size": digits_across(problem),

@@ -11,13 +11,13 @@ from torch import Tensor
 from ambient.losses import squared_norm
 from ambient.paths import Times
 from ambient.worlds import Empirical
-from toy.evaluation import generate, probes
+from toy.evaluation import generate, probes, sub_n_mean
 from toy.method import Fitted
 from toy.mnist.features import Features, frechet
 from toy.mnist.multistep import SecondOrder
 from toy.problem import Problem
 
-BELOW = (0.1, 0.2, 0.3, 0.5, 0.7, 0.85)  # of the data's noise; their mean is the sub-n mean
+BELOW = (0.1, 0.2, 0.3, 0.5, 0.7, 0.85)  # of the data's noise; their mean is the sub-n mean of images
 LEVELS = (*BELOW, 1.0, 1.5, 3.0)
 CHUNK = 500
 SHOWN = 64  # samples kept for the figures
@@ -54,18 +54,12 @@ class ImageScore:
             excess.append(normalised)
         row: dict[str, Any] = {"mse": mse}
         if world is not None:
-            row |= {"errors": excess, "sub_n": mean_below(excess), "at_n": excess[len(BELOW)]}
+            row |= {"errors": excess, "sub_n": sub_n_mean(excess, BELOW), "at_n": excess[len(BELOW)]}
         samples = generate(chunked(fitted), problem, self.samples, seed=seed, steps=self.steps, kernel=SecondOrder())
         if self.features is not None:
             row["frechet"] = frechet(self.features(samples), self.features(problem.clean_test[: self.samples]))
         arrays = {"samples": samples[:SHOWN].numpy(), "restored": restored.numpy()}
         return {**row, "arrays": arrays}
-
-
-def mean_below(values: list[float | None]) -> float | None:
-    """The mean over the levels below the data's noise."""
-    below = [value for value in values[: len(BELOW)] if value is not None]
-    return sum(below) / len(BELOW) if len(below) == len(BELOW) else None
 
 
 @torch.no_grad()

@@ -85,7 +85,7 @@ class ImageConfig:
 
     def describe(self, digits: Digits, problem: Problem) -> str:
         """What is about to be run, for the terminal."""
-        ratio = float(problem.path.ratio(problem.t_n))
+        ratio = float(problem.path.noise_to_signal(problem.t_n))
         noise = f"noise sigma / alpha = {ratio:.3g} where pixels span -1 .. 1, {ratio / problem.data_std:.2g} of their own spread"
         what = {"digits": "real images", "smooth": "images of a smooth world", "empirical": "draws from the images"}[self.world]
         clean = f", {problem.clean:,} of them clean" if problem.clean else ""

@@ -73,7 +73,7 @@ class Source(ImageSource):
 
     def __call__(self, seed: int) -> Problem:
         problem = super().__call__(seed)
-        return replace(problem, noisiest=float(problem.path.ratio(float(EVALUATED[0]))) / problem.data_std)
+        return replace(problem, noisiest=float(problem.path.noise_to_signal(float(EVALUATED[0]))) / problem.data_std)
 
 
 @dataclass(frozen=True)
