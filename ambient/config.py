@@ -179,7 +179,7 @@ def _scalar(value: Any) -> Any:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the known one that is nearest, or all of them."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {match[0]}?" if match else f"; known: {', '.join(known)}"
 
 

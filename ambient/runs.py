@@ -71,7 +71,9 @@ class Run:
             own = "environment.json"  # of a run that was killed before it had begun
             foreign = sorted(p.name for p in self.directory.iterdir() if p.name != own and not p.name.startswith("."))
             if foreign:
-                raise UserError(f"{self.directory} is not empty and holds no run ({foreign[0]}, ...); take another folder")
+                raise UserError(
+                    f"{self.directory} is not empty and holds no run ({foreign[0]}, ...); take another folder with --out"
+                )
 
     def _take_lock(self, patience: float) -> None:
         deadline = time.monotonic() + patience
@@ -81,7 +83,7 @@ class Run:
             except OSError as error:
                 if time.monotonic() >= deadline:
                     raise UserError(
-                        f"{self.directory} is in use by another process; wait for it or take another folder"
+                        f"{self.directory} is in use by another process; wait for it or take another --out"
                     ) from error
                 time.sleep(0.1)
 
@@ -98,7 +100,7 @@ class Run:
                 difflib.unified_diff(found.splitlines(), wanted.splitlines(), "found", "asked for", lineterm="", n=0)
             )
             raise UserError(
-                f"{self.directory} holds a run with another config; choose another folder, or ask for the same config:\n{diff}"
+                f"{self.directory} holds a run with another config; choose another --out, or ask for the same config:\n{diff}"
             )
 
     @property
@@ -146,7 +148,9 @@ class Run:
         try:
             return step, unpack(payload)
         except (ValueError, KeyError) as error:
-            raise UserError(f"checkpoint {found[-1]} is of another version of this code; take another folder") from error
+            raise UserError(
+                f"checkpoint {found[-1]} is of another version of this code; take another folder with --out"
+            ) from error
 
     def _drop_metrics_after(self, step: int) -> None:
         path = self.directory / "metrics.jsonl"
@@ -173,8 +177,9 @@ def write_atomically(path: Path, payload: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a full disk names none
         raise
 
 

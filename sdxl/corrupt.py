@@ -131,10 +131,7 @@ def checked(config: Config, base: Base, group: Group) -> list[Picture]:
     off = [f"{p.t_n} for {p.key}" for p in found if not 0 <= p.t_n <= last]
     if off:
         raise UserError(f"t_n must be one of the schedule's times 1 .. {last}, or 0 for a clean image; got {few(off)}")
-    if len(found) < group.size:
-        raise UserError(
-            f"{config.data} has {several(len(found), 'image')}, fewer than there are processes ({group.size}); start fewer"
-        )
+    group.employ(len(found), config.data)
     return found
 
 

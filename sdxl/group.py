@@ -128,6 +128,11 @@ class Group:
             if run is not None:
                 run.close()
 
+    def employ(self, count: int, of: str) -> None:
+        """Raises: UserError if there are fewer images than processes."""
+        if count < self.size:
+            raise UserError(f"{of}: images to work on: {count}, processes: {self.size}; start no more processes than images")
+
     def end_if(self, reasons: list[str]) -> None:
         """End all processes if there is a reason. All must call it with the same ones."""
         if reasons:

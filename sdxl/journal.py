@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
+import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,13 @@ class Journal:
         from accelerate import Accelerator
 
         try:
-            found = Accelerator(cpu=self.group.device.type == "cpu", log_with=self.config.tracker, project_dir=self.config.out)
+            with warnings.catch_warnings(action="ignore"):  # of a tracker that is left out
+                found = Accelerator(
+                    cpu=self.group.device.type == "cpu", log_with=self.config.tracker, project_dir=self.config.out
+                )
             plain = (int, float, str)  # all that trackers take
+            if not found.log_with:
+                raise ImportError("it is not installed")
             settings = {key: value if isinstance(value, plain) else str(value) for key, value in asdict(self.config).items()}
             found.init_trackers("exact-ambient", config=settings)
         except (ImportError, ValueError) as error:

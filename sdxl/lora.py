@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ambient.runs import UserError, write_atomically
+from ambient.runs import UserError, digest, write_atomically
 from sdxl.base import Base
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 OURS, THEIRS = "exact_ambient", "lora_adapter_metadata"  # in the header
+DIGEST = "weights"  # their digest, among OURS
 
 
 def add(unet: Any, *, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
@@ -56,10 +57,18 @@ def save(folder: Path, unet: Any, state: dict[str, Tensor], about: dict[str, Any
 
     settings = unet.peft_config["default"].to_dict()
     settings = {f"unet.{key}": sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
-    header = {"format": "pt", THEIRS: json.dumps(settings, indent=2, sort_keys=True, default=str), OURS: json.dumps(about)}
-    payload = to_bytes({f"unet.{name}": value.contiguous() for name, value in state.items()}, metadata=header)
+    named = {f"unet.{name}": value.contiguous() for name, value in state.items()}
+    ours = json.dumps(about | {DIGEST: _digest(named)})
+    header = {"format": "pt", THEIRS: json.dumps(settings, indent=2, sort_keys=True, default=str), OURS: ours}
+    payload = to_bytes(named, metadata=header)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / FILE, payload)
+
+
+def _digest(named: dict[str, Tensor]) -> str:
+    """Of float32 weights, whatever their order in a file."""
+    parts = (f"{name} {tuple(value.shape)} ".encode() + value.numpy().tobytes() for name, value in sorted(named.items()))
+    return digest(b"".join(parts))
 
 
 def find(source: str) -> Path:
@@ -83,14 +92,18 @@ def about(file: Path) -> dict[str, Any]:
 
 
 def read(file: Path) -> dict[str, Tensor]:
-    """The `weights` in a file of `save`. Raises: UserError for a file that is none."""
+    """The `weights` in a file of `save`. Raises: UserError for a file that is none, or whose weights have changed since."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return {name.removeprefix("unet."): value for name, value in load_file(file).items()}
+        named = load_file(file)
     except SafetensorError as error:
         raise UserError(f"{file} is damaged, or no safetensors file") from error
+    written = about(file).get(DIGEST)
+    if written is not None and written != _digest(named):
+        raise UserError(f"{file} is damaged: its weights are not those that were saved; copy it again")
+    return {name.removeprefix("unet."): value for name, value in named.items()}
 
 
 def rank(state: dict[str, Tensor]) -> int:
@@ -99,7 +112,8 @@ def rank(state: dict[str, Tensor]) -> int:
 
 
 def check(file: Path, *, base: str) -> None:
-    """Raises: UserError for a file that cannot be read, or a LoRA that says it was trained on another base."""
+    """Raises: UserError for a file that cannot be read or is damaged, or a LoRA that says it was trained on another base."""
+    read(file)
     trained_on = about(file).get("base", base)
     if trained_on != base:
         raise UserError(f"{file} was trained on another base (its UNet is {trained_on}, this one {base})")

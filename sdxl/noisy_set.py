@@ -90,8 +90,9 @@ class NoisySet:
         try:
             self.manifest: dict[str, Any] = json.loads((self.directory / MANIFEST).read_text())
         except FileNotFoundError as error:
-            unfinished = any(self.directory.glob("shard_*")) or (self.directory / "config.yaml").exists()
-            advice = "is not finished: run the same `python -m sdxl corrupt` again" if unfinished else "holds no noisy set"
+            advice = "holds no noisy set: make one with `python -m sdxl corrupt`"
+            if any(self.directory.glob("shard_*")) or (self.directory / "config.yaml").exists():
+                advice = "is not finished: run the same `python -m sdxl corrupt` again"
             raise UserError(f"{self.directory} {advice}") from error
         except (OSError, ValueError) as error:
             raise UserError(f"{self.directory / MANIFEST} cannot be read; {MEND}") from error

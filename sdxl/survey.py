@@ -100,6 +100,6 @@ def ahead(work: Callable[[A], B], items: Iterable[A], count: int) -> Iterator[B]
             yield waiting.popleft().result()
 
 
-def several(count: int, what: str) -> str:
-    """1 shard, 2 shards."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
+def several(count: int, one: str, many: str = "") -> str:
+    """1 shard, 2 shards; 1 box, 2 boxes."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -67,7 +67,11 @@ def _folder(folder: Path, split: str | None) -> Table:
     if not root.is_dir():
         parts = [path.name for path in folder.iterdir() if path.is_dir()]
         raise UserError(f"{folder} has no folder {split!r}{nearest(str(split), parts) if parts else ''}")
-    listed = {key: row for name in METADATA for file in sorted(root.rglob(name)) for key, row in _metadata(file, root)}
+    listed: dict[str, dict[str, Any]] = {}
+    for file in (file for name in METADATA for file in sorted(root.rglob(name))):
+        for key, row in _metadata(file, root):
+            if listed.setdefault(key, row) is not row:
+                raise UserError(f"{file} tells of {key}, which a row before has told of; leave one of them")
     files = (path for path in root.rglob("*") if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
     keys = sorted({*listed, *(path.relative_to(root).as_posix() for path in files)})
     if not keys:

@@ -88,10 +88,10 @@ class Config:
         for name in ("weight", "weight_decay", "max_norm", "min_snr", "consistency_from", "validate_every", "time_limit"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"--{name.replace('_', '-')} must not be negative; got {getattr(self, name)}")
-        if not (0 < self.learning_rate < 1 and 0 < self.alpha < math.inf):
-            raise ValueError(
-                f"--learning-rate must lie between 0 and 1, --alpha be positive; got {self.learning_rate}, {self.alpha}"
-            )
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"--learning-rate must lie between 0 and 1; got {self.learning_rate}")
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"--alpha must be positive and finite; got {self.alpha}")
         if self.min_snr and self.space != "eps":
             raise ValueError("--min-snr is a weight in units of eps; take --space eps")
         if self.collapse != 0 and not self.collapse > 1:
@@ -170,8 +170,7 @@ def checked(config: Config, base: Base, vae: Base, group: Group) -> NoisySet:
         raise UserError(
             f"--batch {config.batch} is no multiple of {together} (--micro-batch {config.micro_batch} x {group.size} processes)"
         )
-    if len(data) < group.size:
-        raise UserError(f"{config.data} has {len(data)} images, fewer than there are processes ({group.size})")
+    group.employ(len(data), config.data)
     return data
 
 

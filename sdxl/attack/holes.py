@@ -44,11 +44,10 @@ class Holes(Plan):
         self.group.together(lambda: self.keep(seen))
         counts, dropped = self.counts, ""
         if counts["dropped"]:
-            dropped = f"; {counts['dropped']} boxes are dropped: cut off, too small, or nearly all of the picture"
-        self.group.say(
-            f"{self.config.detector}: {counts['boxes']} boxes in {counts['images']} images; {len(self.holes)} images have a "
-            f"region, {counts['without a region']} are left out{dropped}"
-        )
+            dropped = f"; dropped boxes: {counts['dropped']}, cut off, too small, or nearly all of the picture"
+        boxes, images = survey.several(counts["boxes"], "box", "boxes"), survey.several(counts["images"], "image")
+        kept = f"{survey.several(len(self.holes), 'image')} with a region, {counts['without a region']} left out"
+        self.group.say(f"{self.config.detector}: {boxes} in {images}; {kept}{dropped}")
 
     def detected(self) -> dict[str, list[Box]]:
         """Boxes by key, each process its share."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ambient.runs import UserError, digest, stop_requests, write_atomically
+from ambient.runs import digest, stop_requests, write_atomically
 from sdxl import encode, lora, sampling, survey
 from sdxl.attack.options import Common
 from sdxl.base import dtype_of, find_with_vae, within_memory
@@ -37,8 +37,7 @@ class Plan(ABC):
         columns = Columns(split=config.split, caption=named, advice="leave --captions out")
         caption = None if config.captions else ""
         self.pictures = pictures(config.data, columns, caption=caption, t_n=0, count=config.images)
-        if len(self.pictures) < group.size:
-            raise UserError(f"{len(self.pictures)} images are fewer than there are processes ({group.size}); start fewer")
+        group.employ(len(self.pictures), config.data)
         self.base, self.vae = find_with_vae(config.base, config.vae, parts=("unet", "scheduler", *encode.PARTS))
         self.prints = {part: self.base.fingerprint(part) for part in ("unet", *encode.PARTS)}
         self.prints |= {"vae": self.vae.fingerprint("vae"), "schedule": self.base.schedule_digest()}

@@ -57,7 +57,7 @@ class Job:
         caption = "" if config.null_caption else config.caption
         options: dict[str, Any] = {"columns": columns, "resolution": config.resolution, "count": config.images}
         self.images = opened(config.data, group, caption=caption, **options)
-        group.together(self._enough)
+        group.together(lambda: group.employ(len(self.images), config.data))
 
     def _check(self) -> list[Model]:
         shapes(self.base, self.vae, self.config.resolution)
@@ -72,11 +72,6 @@ class Job:
             about = lora.about(file)
             models.append(Model(name, file, digest(file.read_bytes()), about.get("t_n"), about.get("weight")))
         return models + ([Model(BASE, None, "", None, None)] if self.config.with_base else [])
-
-    def _enough(self) -> None:
-        count, processes = len(self.images), self.group.size
-        if count < processes:
-            raise UserError(f"{self.config.data} has {count} images, fewer than there are processes ({processes}); start fewer")
 
     def identity(self) -> dict[str, Any]:
         """What the numbers depend on: images, captions and weights by their content."""

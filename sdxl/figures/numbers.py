@@ -78,7 +78,7 @@ def _against(found: Found) -> str:
     told = [
         f"{row['frechet']:.4g} at t_n = {row['t_n']:g} {consistency(row)} consistency" for row in rows if row["t_n"] is not None
     ]
-    told += [f"{row['frechet']:.4g} for {row['name']}, whose t_n is not known" for row in rows if row["t_n"] is None]
+    told += [f"{row['frechet']:.4g} for {row['name']}, no LoRA of ours" for row in rows if row["t_n"] is None]
     told += [f"{row['frechet']:.4g} for {row['images']} images of the reference against the others" for row in floors]
     few = any(row["too_few_for_frechet"] for row in rows)
     few = " There are too few images for a Frechet distance: these numbers mean little, look at KID." if few else ""

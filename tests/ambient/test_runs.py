@@ -189,7 +189,7 @@ def test_two_processes_cannot_share_a_directory(run):
     code = f"from ambient.runs import Run; Run({str(run.directory)!r}, {CONFIG!r})"
     second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "UserError" in second.stderr
-    assert "is in use by another process; wait for it or take another folder" in second.stderr
+    assert "is in use by another process; wait for it or take another --out" in second.stderr
     with pytest.raises(UserError, match="in use"):
         Run(run.directory, CONFIG, patience=0.15)
     again(run).close()

@@ -241,7 +241,7 @@ def test_two_processes_write_the_same_files_and_end_together(source, made, tmp_p
     ends = [line for line in answer.out.splitlines() if line.startswith("process ")]
     first, second = ([line[11:] for line in ends if line.startswith(f"process {rank}")] for rank in (0, 1))
     assert second == ["left with 2", "left with 2", "done"]
-    assert first[0] == f"error: {source} has 1 image, fewer than there are processes (2); start fewer"
+    assert first[0] == f"error: {source}: images to work on: 1, processes: 2; start no more processes than images"
     assert first[1].startswith("error: Is a directory")
     assert "what was written before is intact" in first[1]
     assert first[2] == "done"

@@ -187,6 +187,15 @@ def test_files_that_do_not_fit_are_refused_in_one_line(tiny_base, file, capfd, c
     assert printed.out + printed.err == ""
 
 
+def test_a_changed_weight_is_found(file):
+    payload = bytearray(file.read_bytes())
+    payload[-100] ^= 0x55
+    file.write_bytes(payload)
+    for read in (lora.read, lambda file: lora.check(file, base="b"), lambda file: lora.load(None, file, base="b")):
+        with pytest.raises(UserError, match="its weights are not those that were saved; copy it again"):
+            read(file)
+
+
 def test_damaged_and_missing_files_are_refused(file):
     payload = file.read_bytes()
     for damaged in (payload[:-100], b"", b"PK" + payload):

@@ -394,7 +394,7 @@ def test_faces_of_the_photographs(tiny_base, tmp_path, capsys):
     """A face, and the cascade's mistake, which is too small at 64 pixels; a dry run writes nothing."""
     main(words(tiny_base.folder, tmp_path / "out", "--images", 3, "--dry-run", detector="faces"))
     said = capsys.readouterr().out
-    assert "faces: 2 boxes in 3 images; 1 images have a region, 2 are left out; 1 boxes are dropped" in said
+    assert "faces: 2 boxes in 3 images; 1 image with a region, 2 left out; dropped boxes: 1, cut off" in said
     assert "1 images, 1 results, 2 evaluations of the UNet for each image" in said
     assert not (tmp_path / "out").exists()
 

@@ -183,7 +183,7 @@ def test_two_processes_leave_the_same_files(finished, tiny_base, loras, tmp_path
     answer = on_two("-m", "tests.sdxl.in_turn", *first, "then", *second)
     assert answer.code == 0, answer.error
     assert answer.out.count("done") == 2
-    assert answer.out.count("has 1 images, fewer than there are processes (2)") == 1
+    assert answer.out.count("images to work on: 1, processes: 2;") == 1
     assert answer.out.count("left with 2") == 1
     for name in ("results.json", "table.md", "table.csv", "restoration.png"):
         assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()

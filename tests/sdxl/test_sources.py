@@ -142,6 +142,10 @@ def test_folders_that_hold_nothing_of_use_are_told(tmp_path):
         ('{"text": "a"}\n', "has a row without file_name"),
         ('{"file_name": "../../etc/x.png"}\n', "lies outside"),
         ("[1]\n", "has a row without file_name"),
+        (
+            '{"file_name": "a.png", "text": "a cat"}\n{"file_name": "./a.png", "text": "a dog"}\n',
+            "tells of a.png, which a row before",
+        ),
     ],
 )
 def test_metadata_that_makes_no_sense_is_told(tmp_path, text, words):

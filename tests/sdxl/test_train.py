@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -315,6 +316,13 @@ def test_another_config_in_the_same_folder_is_refused(tiny_base, small_set, tmp_
 )
 def test_mistakes_in_options(tiny_base, small_set, tmp_path, changes, said):
     assert said in refusal(*words(tiny_base, small_set, tmp_path / "run", "--steps", 1, *changes))
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
+def test_a_tracker_that_is_not_there_is_refused_before_the_first_step(tiny_base, small_set, tmp_path):
+    given = ["--base", tiny_base.folder, "--data", small_set, "--out", tmp_path / "run", "--tracker", "wandb", "--steps", 1]
+    assert "tracker wandb: it is not installed; install it, or take --tracker none" in refusal("train", *given)
+    assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
 def test_mistakes_in_the_set(tiny_base, small_set, tmp_path):
