@@ -55,7 +55,10 @@ def parse(
     given, unknown = parser.parse_known_args(list(argv))
     if unknown:
         word = unknown[0].split("=")[0]
-        raise UserError(f"unknown option {word}{nearest(word, ['--' + n.replace('_', '-') for n in fields])}; see {prog} --help")
+        known = [name.replace("_", "-") for name in fields]
+        match = difflib.get_close_matches(word.lstrip("-").replace("_", "-"), known, n=1, cutoff=0.5)
+        advice = f"did you mean --{match[0]}?" if match else f"known: {', '.join('--' + name for name in known)}"
+        raise UserError(f"unknown option {word}; {advice}; see {prog} --help")
     from_file = _read_yaml(Path(given.config), fields, types) if given.config else {}
     from_line = {
         name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items() if name in fields
@@ -179,7 +182,7 @@ def _scalar(value: Any) -> Any:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: the known one that is nearest, or all of them."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {match[0]}?" if match else f"; known: {', '.join(known)}"
 
 

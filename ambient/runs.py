@@ -24,13 +24,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-
-from ambient.states import pack, unpack
 
 
 class UserError(Exception):
@@ -61,7 +59,7 @@ class Run:
             self._take_lock(patience)
             for unfinished in self.checkpoints.glob(".step_*"):  # of a process that was killed while writing
                 unfinished.unlink()
-            self._claim(yaml.safe_dump(to_plain(config), sort_keys=False))
+            self._claim(config)
         except BaseException:
             self.close()
             raise
@@ -87,21 +85,14 @@ class Run:
                     ) from error
                 time.sleep(0.1)
 
-    def _claim(self, wanted: str) -> None:
+    def _claim(self, config: Any) -> None:
         """Write the config of a new run; compare that of an old one."""
         path = self.directory / "config.yaml"
         if not path.exists():
             write_atomically(self.directory / "environment.json", json.dumps(environment(), indent=2).encode())
-            write_atomically(path, wanted.encode())
+            write_atomically(path, _as_yaml(config).encode())
             return
-        found = path.read_text()
-        if found != wanted:
-            diff = "\n".join(
-                difflib.unified_diff(found.splitlines(), wanted.splitlines(), "found", "asked for", lineterm="", n=0)
-            )
-            raise UserError(
-                f"{self.directory} holds a run with another config; choose another --out, or ask for the same config:\n{diff}"
-            )
+        refuse_another(self.directory, config)
 
     @property
     def done(self) -> bool:
@@ -123,6 +114,8 @@ class Run:
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint of tensors, numbers and containers of them; drop all but the newest `keep`."""
+        from ambient.states import pack  # not above: torch takes a second, in which Ctrl-C would be a traceback
+
         payload = pack(state)
         self.checkpoints.mkdir(exist_ok=True)
         write_atomically(self.checkpoints / f"step_{step:09d}-{digest(payload)}.safetensors", payload)
@@ -135,6 +128,8 @@ class Run:
 
     def load(self) -> tuple[int, dict[str, Any]] | None:
         """(step, state) of the newest checkpoint, or None. Raises: UserError if it is damaged, or of another format."""
+        from ambient.states import unpack
+
         found = sorted(self.checkpoints.glob("step_*"))
         if not found:
             self._drop_metrics_after(-1)
@@ -157,6 +152,19 @@ class Run:
         if path.exists():
             kept = [json.dumps(row) for row in read_metrics(path) if row["step"] <= step]
             write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+
+def refuse_another(directory: Path, config: Any) -> None:
+    """Raises: UserError if the directory holds a run with another config; `Run` asks it, as may who has much to do before."""
+    path, wanted = directory / "config.yaml", _as_yaml(config)
+    found = path.read_text() if path.exists() else wanted
+    if found != wanted:
+        diff = "\n".join(difflib.unified_diff(found.splitlines(), wanted.splitlines(), "found", "asked for", lineterm="", n=0))
+        raise UserError(f"{directory} holds a run with another config; choose another --out, or ask for the same config:\n{diff}")
+
+
+def _as_yaml(config: Any) -> str:
+    return yaml.safe_dump(to_plain(config), sort_keys=False)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -216,7 +224,7 @@ def environment() -> dict[str, Any]:
     return {
         "commit": commit or None,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cpus": os.cpu_count(),

@@ -111,7 +111,7 @@ def read_result(path: Path) -> dict[str, Any]:
     return row
 
 
-def choose(wanted: tuple[str, ...], problem: Problem, *, all_of: tuple[str, ...] = tuple(METHODS)) -> list[str]:
+def choose(wanted: tuple[str, ...], problem: Problem, *, all_of: tuple[str, ...]) -> list[str]:
     """The methods that can treat the problem; says which cannot, and why. Raises: UserError for one that was named."""
     chosen = []
     for name in METHODS:

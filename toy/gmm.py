@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from toy import figures, table
 from toy import report as report_page
 from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.methods import METHODS, ours
-from toy.mixtures import MIXTURES
+from toy.mixtures import MIXTURES, Mixture
 from toy.points import LARGEST_NOISE, digest_of_file, load_points
 from toy.pool import run_all
 from toy.problem import Problem, from_points, from_world, remarks
@@ -36,6 +37,8 @@ from toy.scoring import score_points
 from toy.training import Optimiser
 from toy.wall import Wall
 
+POINT_METHODS = tuple(name for name in METHODS if name != "mixture")  # which is for images: here worlds are mixtures
+USUAL = "ring5"
 FEWEST = 100  # samples: a mean of squares over so many is already off by sqrt(2 / 100), 14 %, in one dimension
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -56,8 +59,8 @@ class Config:
     preset: str = option(
         "default", "default: one seed, minutes; full: three seeds, the README's table; smoke: seconds, for tests"
     )
-    out: str | None = option(None, "run directory (default: runs/gmm-PRESET)", metavar="DIR")
-    world: str = option("ring5", "built-in Gaussian mixture", choices=tuple(MIXTURES))
+    out: str | None = option(None, "run directory (default: in runs/, named after world or file, and preset)", metavar="DIR")
+    world: str | None = option(None, f"built-in Gaussian mixture (default: {USUAL})", choices=tuple(MIXTURES))
     sigma_n: float | None = option(
         None, "standard deviation of the data's noise, in the data's units (default: 0.35 of the distance of the nearest modes)"
     )
@@ -66,7 +69,7 @@ class Config:
     noise_column: str | None = option(
         None, "column of --data with each row's noise standard deviation, 0 for clean", metavar="NAME"
     )
-    method: tuple[str, ...] = option(tuple(METHODS), "which methods to run", choices=tuple(METHODS), metavar="NAME")
+    method: tuple[str, ...] = option(POINT_METHODS, "which methods to run", choices=POINT_METHODS, metavar="NAME")
     evaluations: float = option(4.0, "budget of each network: millions of samples passed through it, forward and backward")
     samples: int = option(20_000, "points and samples that each method is scored with", metavar="COUNT")
     seed: int = option(0, "first seed; data, noise and weights follow from it")
@@ -76,16 +79,18 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in self.method:
-            if name not in METHODS:
-                raise ValueError(f"unknown method {name!r}{nearest(name, METHODS)}")
-        if self.world not in MIXTURES:
+            if name not in POINT_METHODS:
+                raise ValueError(f"unknown method {name!r}{nearest(name, POINT_METHODS)}")
+        if self.world is not None and self.world not in MIXTURES:
             raise ValueError(f"unknown world {self.world!r}{nearest(self.world, MIXTURES)}")
         if not self.method:
             raise ValueError("--method needs at least one name")
         if self.sigma_n is not None and not 0 < self.sigma_n < math.inf:
             raise ValueError(f"--sigma-n must be positive and finite; got {self.sigma_n}")
-        if self.data is None and self.level() > LARGEST_NOISE * MIXTURES[self.world].separation:
-            raise ValueError(f"--sigma-n {self.sigma_n} drowns {self.world}: at most {LARGEST_NOISE} times the modes' distance")
+        if self.data is None and self.level() > LARGEST_NOISE * self.mixture().separation:
+            raise ValueError(
+                f"--sigma-n {self.sigma_n} drowns {self.world or USUAL}: at most {LARGEST_NOISE} times the modes' distance"
+            )
         if self.points is not None and self.points < 10:
             raise ValueError(f"--points must be at least 10; got {self.points}")
         if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1):
@@ -96,16 +101,29 @@ class Config:
             raise ValueError("--noise-column goes with --data")
         if self.data is not None and self.points is not None:
             raise ValueError("--points goes with a built-in world, not with --data")
+        if self.data is not None and self.world is not None:
+            raise ValueError("--world is a built-in one, and --data are points of your own; leave one of them out")
         ours.RECIPE.check(self.recipe, self.method)
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on."""
         found = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
-        return found if self.data is None else {**found, "data_digest": digest_of_file(self.data)}
+        if self.data is None:
+            return found | {"world": self.world or USUAL}
+        return found | {"data": os.path.normpath(self.data), "data_digest": digest_of_file(self.data)}
+
+    def folder(self) -> Path:
+        """The run directory: one for each preset, world and file, unless it is named."""
+        what = Path(self.data).stem if self.data else self.world
+        return Path(self.out or f"runs/gmm-{f'{what}-' if what not in (None, USUAL) else ''}{self.preset}")
+
+    def mixture(self) -> Mixture:
+        """The built-in world."""
+        return MIXTURES[self.world or USUAL]
 
     def level(self) -> float:
         """sigma_n of a built-in world."""
-        return self.sigma_n if self.sigma_n is not None else 0.35 * MIXTURES[self.world].separation
+        return self.sigma_n if self.sigma_n is not None else 0.35 * self.mixture().separation
 
 
 @dataclass(frozen=True)
@@ -117,7 +135,7 @@ class Source:
     def __call__(self, seed: int) -> Problem:
         config, path = self.config, VarianceExploding()
         if config.data is None:
-            return from_world(MIXTURES[config.world].build(), path, config.level(), count=config.points, seed=seed)
+            return from_world(config.mixture().build(), path, config.level(), count=config.points, seed=seed)
         table = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column)
         return from_points(table.points, table.levels, path, scale=table.scale, seed=seed)
 
@@ -125,9 +143,8 @@ class Source:
 def main(argv: list[str]) -> None:
     """Run the experiment that `argv` describes."""
     config = parse(Config, argv, prog="python -m toy gmm", description=__doc__ or "", presets=PRESETS)
-    out = Path(config.out or f"runs/gmm-{config.preset}")
-    problem = Source(config)(config.seed)
-    methods = choose(config.method, problem)
+    out, problem = config.folder(), Source(config)(config.seed)
+    methods = choose(config.method, problem, all_of=POINT_METHODS)
     with closing(Run(out, config.identity())) as run:
         announce(config, problem, methods, out)
         rows, wall = compute(config, out, methods)
@@ -158,7 +175,7 @@ def write_samples(config: Config, out: Path, methods: list[str]) -> None:
 def announce(config: Config, problem: Problem, methods: list[str], out: Path) -> None:
     """Say what is about to happen, and warn where it cannot work."""
     amount = "a stream of points" if problem.count is None else f"{problem.count:,} points"
-    what = config.data or f"{config.world} ({MIXTURES[config.world].title})"
+    what = config.data or f"{config.world or USUAL} ({config.mixture().title})"
     noise = f"noise {problem.t_n * problem.scale:.3g}, {problem.t_n / problem.data_std:.2g} of the data's own standard deviation"
     print(f"{what}: {amount}, {noise}; {len(methods)} methods -> {out}")
     for remark in remarks(problem):
@@ -176,7 +193,7 @@ def compute(config: Config, out: Path, methods: list[str]) -> tuple[list[dict[st
     ]
     deconvolves = METHODS["deconvolution"].unfit(Source(config)(config.seed)) is None
     if config.preset != "smoke" and config.data is None and deconvolves and not wall_file.exists():
-        tasks.append(Wall(config.world, config.seed))
+        tasks.append(Wall(config.world or USUAL, config.seed))
     rows: list[dict[str, Any]] = []
 
     def keep(result: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -
         raise UserError(f"{file} holds no points")
     levels = _levels(table, file, sigma_n, noise_column)
     points = table.drop(columns=[noise_column] if noise_column else [])
+    if "method" in points.columns:
+        raise UserError(f"{file}: a column is called method, as that of samples.csv which tells the methods apart; rename it")
     words = [str(name) for name, column in points.items() if not _holds_numbers(column)]
     if words:
         raise UserError(f"{file}: columns must be numbers, but {', '.join(words)} holds something else; leave it out")
@@ -77,15 +80,31 @@ def _read(path: Path) -> pd.DataFrame:
                 raise UserError(f"{path} must hold one point a row, (N, D); got shape {array.shape}")
             return pd.DataFrame(array, columns=[str(i) for i in range(array.shape[1])])
         if kind in (".csv", ".parquet"):
-            table = pd.read_csv(path) if kind == ".csv" else pd.read_parquet(path)
-            if kind == ".csv" and len(table) and all(_is_number(name) for name in table.columns):
-                raise UserError(f"{path}: the first row must name the columns; it holds numbers")
-            return table
+            return _read_csv(path) if kind == ".csv" else pd.read_parquet(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, pd.errors.ParserError) as error:
         raise UserError(f"cannot read {path}: it is not a {kind} file of numbers ({type(error).__name__})") from error
     raise UserError(f"{path}: points are read from .npy, .csv or .parquet files")
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Raises: UserError for what pandas would read as something else than it is."""
+    header = next(iter(pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).to_numpy().tolist()), [])
+    names = [str(name).strip() for name in header]
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        raise UserError(f"{path}: columns must be parted by commas, with points in numbers; the first row is {names[0]!r}")
+    if names and all(map(_is_number, names)):
+        raise UserError(f"{path}: the first row must name the columns; it holds numbers")
+    if "" in names:
+        raise UserError(f"{path}: column {names.index('') + 1} has no name; name it, or leave it out (of pandas: index=False)")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"{path}: two columns are called {twice[0]}; rename one")
+    table = pd.read_csv(path)
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes columns beyond the names as an index
+        raise UserError(f"{path}: rows have more entries than the first row has names ({len(names)})")
+    return table
 
 
 def _is_number(word: str) -> bool:

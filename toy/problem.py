@@ -161,9 +161,18 @@ def finest_recoverable(sigma_n: float, count: int | None) -> float:
     return math.inf if strength <= 0 else sigma_n * math.pi * math.sqrt(2 / strength)
 
 
+def finest_of(problem: Problem) -> float:
+    """`finest_recoverable` from the k least noisy points, at the noise of the last of them, at the best k."""
+    levels = problem.points[1].double().sort().values
+    if problem.count is None or bool(levels[0] == levels[-1]):
+        return finest_recoverable(problem.t_n, problem.count)
+    levels, counts = levels.unique_consecutive(return_counts=True)
+    return min(finest_recoverable(level, k) for level, k in zip(levels.tolist(), counts.cumsum(0).tolist(), strict=True))
+
+
 def remarks(problem: Problem) -> list[str]:
     """Where the wall is for these data, and warnings where nothing can be learned; for the terminal and the report."""
-    found, finest = [], finest_recoverable(problem.t_n, problem.count)
+    found, finest = [], finest_of(problem)
     if problem.count is not None and problem.count < 100:
         found.append(
             f"warning: only {problem.count} points; the paper reports that the ambient loss did not work on fewer than 100"
@@ -171,8 +180,10 @@ def remarks(problem: Problem) -> list[str]:
     poor = "expect no more than its mean and covariance"
     if math.isinf(finest):
         return [*found, f"warning: with this noise no structure of the data leaves a trace in {problem.count} points; {poor}"]
+    if finest == 0:
+        return [*found, f"no wall: {problem.clean:,} of the points are clean"]
     if problem.count is not None:
-        amount = f"{problem.count:,} points with this noise"
+        amount = f"{problem.count:,} points with their noise"
         fine = f"{finest * problem.scale:.2g}"
         found.append(f"the wall: structure finer than about {fine} leaves no trace in {amount}, for any method")
     if finest > 2 * problem.data_std:

@@ -82,7 +82,7 @@ DECONVOLUTION = """
 The grid deconvolution sees the same data, needs no network, and is stopped with the truth in hand: it marks what could be had.
 """
 
-NO_WALL = "This run did not measure it: the smoke preset leaves it out, and there is no grid in more than two dimensions."
+NO_WALL = "This run did not measure it: smoke runs leave it out, and worlds of more than two dimensions have no grid for it."
 
 KNOWABLE = """
 **The error at and above the data's noise.** The ambient loss on held-out points estimates it without bias: the *held-out
@@ -116,8 +116,8 @@ Error against noise level. Right of the line the first idea alone promises 0; le
 answer down. The exact denoiser is 0 and not shown. Where lines coincide, those beneath are drawn wider; shades are
 standard errors, where there are several seeds.""",
     "wall": """
-Above: what is recovered as the noise grows. Below: what is left to recover it from; dashed, the strength that chance
-alone has in N points. The vertical line is this run.""",
+Above: what is recovered as the noise grows, here with a coarser grid and fewer steps than in the table. Below: what is left to
+recover it from; dashed, the strength that chance alone has in N points. The vertical line is this run.""",
     "without_truth": "Bars are standard errors: over held-out points for one seed, over seeds for several.",
     "training": "The loss of each network. Losses are not comparable with each other.",
 }

@@ -122,15 +122,16 @@ class Trainer:
     def _loop(self, run: Run, stage: str, loss: Loss, budget: float, optimiser: Optimiser) -> _State:
         state = _State(self.network(), optimiser)
         saved, begun = run.load(), time.process_time()
+        rows: list[float] = saved[1]["losses"] if saved else []
         if saved:
             state.load(*saved)
             self.earlier += saved[1]["seconds"]
             begun -= saved[1]["seconds"]
 
         def save() -> None:
-            run.save(state.step, state.to_save() | {"seconds": time.process_time() - begun})
+            run.save(state.step, state.to_save() | {"losses": rows, "seconds": time.process_time() - begun})
 
-        rows, last_save, last_report = [], time.monotonic(), 0.0
+        last_save, last_report = time.monotonic(), 0.0
         while state.denoiser.evaluations < budget:
             progress = state.denoiser.evaluations / budget
             draw = Draw(self.problem, generator(self.seed, f"train {stage}", state.step), progress)

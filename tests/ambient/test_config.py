@@ -97,6 +97,8 @@ def test_types_from_yaml(yaml_file):
     [
         (["--rat", "1"], "unknown option --rat; did you mean --rate?; see prog --help"),
         (["--num_steps=3"], "unknown option --num_steps; did you mean --num-steps?"),
+        (["--zzzz"], "unknown option --zzzz; known: --preset, --rate"),
+        (["--nnnam"], "unknown option --nnnam; did you mean --name?"),
         (["--zzz"], "unknown option --zzz; known: --preset, --rate"),
         (["--preset", "quik"], "unknown preset 'quik'; did you mean quick?"),
         (["--rate", "fast"], "argument --rate: invalid float value: 'fast'; see prog --help"),

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 from ambient import runs
-from ambient.runs import Run, UserError, digest, read_metrics, stop_requests, to_plain, write_atomically
+from ambient.runs import Run, UserError, digest, read_metrics, refuse_another, stop_requests, to_plain, write_atomically
 
 CONFIG = {"rate": 0.1, "steps": (1, 2)}
 
@@ -232,3 +232,29 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"not empty and holds no run \(report.html"):
         Run(tmp_path, CONFIG)
     assert (tmp_path / "report.html").read_text() == "mine"
+
+
+def test_another_config_is_refused_before_anything_is_written(tmp_path):
+    refuse_another(tmp_path / "new", {"a": 1})
+    assert not (tmp_path / "new").exists()
+    Run(tmp_path / "old", {"a": 1}).close()
+    refuse_another(tmp_path / "old", {"a": 1})
+    with pytest.raises(UserError, match=r"holds a run with another config; choose another --out, or ask for the same config:\n"):
+        refuse_another(tmp_path / "old", {"a": 2})
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ambient.runs.os.fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_atomically(tmp_path / "file", b"x")
+    assert caught.value.filename == str(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_begin_without_torch():
+    """It takes a second to import, in which Ctrl-C would end in a traceback."""
+    told = "import ambient.config, sys; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -15,7 +15,7 @@ from ambient.runs import UserError
 from tests.toy.command_line import Here, finish, start
 from toy import gmm
 from toy.experiment import FORMAT, read_result
-from toy.gmm import PRESETS
+from toy.gmm import PRESETS, Config
 from toy.points import load_points
 
 SMOKE = ("--preset", "smoke", "--evaluations", "0.002")
@@ -83,6 +83,7 @@ def test_experiments_are_listed(toy):
         (["gmm", "--points", "5"], "--points must be at least 10; got 5"),
         (["gmm", "--noise-column", "s"], "--noise-column goes with --data"),
         (["gmm", "--data", "x.csv", "--points", "100"], "--points goes with a built-in world"),
+        (["gmm", "--data", "x.csv", "--world", "ring5"], "--world is a built-in one, and --data are points of your own"),
         (["gmm", "--recipe", "wieght=1"], "unknown recipe key 'wieght'; did you mean weight?"),
         (["gmm", "--recipe", "weight=1", "weight=2"], "--recipe gives 'weight' twice"),
         (["gmm", "--method", "ours", "wiener", "ours"], "--method names 'ours' twice"),
@@ -114,6 +115,15 @@ def test_mistakes_in_yaml(toy, tmp_path, text, message):
     assert message.format(file=file) in toy.refusal("gmm", "--config", file)
 
 
+def test_runs_have_folders_of_their_own():
+    folders = [
+        Config(**given).folder() for given in ({}, {"world": "line3"}, {"data": "a/x.csv", "preset": "full"}, {"out": "o"})
+    ]
+    assert [*map(str, folders)] == ["runs/gmm-default", "runs/gmm-line3-default", "runs/gmm-x-full", "o"]
+    assert Config(world="ring5").identity() == Config().identity()
+    assert Config(world="ring5").folder() == Config().folder()
+
+
 COLUMN = ("--noise-column", "s")
 ONE = ("--sigma-n", "0.3")
 
@@ -136,8 +146,10 @@ ONE = ("--sigma-n", "0.3")
         ({"s": with_entry([True, False] * 20, 3, None)}, COLUMN, "'s' holds true and false"),
         ({"y": [True, False] * 20}, ONE, "columns must be numbers, but y holds something else"),
         ({"x": np.ones(40), "y": np.ones(40)}, ONE, "all points are the same"),
+        ({"method": np.arange(40.0)}, ONE, "a column is called method"),
+        ({"": np.arange(40.0)}, ONE, "column 3 has no name; name it, or leave it out (of pandas: index=False)"),
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_mistakes_in_data(toy, table, changes, words, message):
     assert message in toy.refusal("gmm", "--data", table(**changes), *words)
@@ -161,6 +173,22 @@ def test_files_that_hold_no_points(toy, tmp_path):
     assert "cannot read" in refusal("broken.parquet")
     (tmp_path / "points.txt").write_text("1 2")
     assert "points are read from .npy, .csv or .parquet files" in refusal("points.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("u;v\n1.5;2\n" + "1;2.5\n" * 20, "columns must be parted by commas, with points in numbers; the first row is 'u;v'"),
+        ("u;v\n" + "1,5;2,5\n" * 20, "columns must be parted by commas"),
+        ("u\tv\n" + "1\t2\n" * 20, "columns must be parted by commas"),
+        ("u,v\n" + "1,2,3\n" * 20, "rows have more entries than the first row has names (2)"),
+        ("u,s,s\n" + "1,2,3\n" * 20, "two columns are called s; rename one"),
+        ("1,2\n" + "1,2\n" * 20, "the first row must name the columns; it holds numbers"),
+    ],
+)
+def test_tables_that_pandas_would_misread(toy, tmp_path, text, message):
+    (tmp_path / "points.csv").write_text(text)
+    assert message in toy.refusal("gmm", "--data", tmp_path / "points.csv", "--sigma-n", "0.3")
 
 
 @pytest.mark.parametrize("ending", [".npy", ".NPY", ".csv", ".CSV", ".parquet", ".Parquet"])

@@ -124,6 +124,22 @@ def test_runs_of_today_find_their_data_tomorrow(digits):
     assert load("digits8").digest == "5a3e0b5a03aa9874"
 
 
+def test_labels_have_a_digest_of_their_own(tmp_path, arrays):
+    first = load(npz(tmp_path, arrays))
+    other = load(npz(tmp_path, arrays | {"y_train": arrays["y_train"][::-1].copy()}))
+    assert first.digest == other.digest
+    assert first.labels_digest != other.labels_digest
+    bare = load(npz(tmp_path, {key: value for key, value in arrays.items() if key[0] == "x"}))
+    assert bare.labels_digest is None
+
+
+def test_tiny_images_are_refused(tmp_path, arrays):
+    small = {key: value[:, 12:14, 12:14].copy() if key[0] == "x" else value for key, value in arrays.items()}
+    assert len(np.unique(small["x_train"])) > 1
+    with pytest.raises(UserError, match="images of 2x2 pixels are too small; at least 7x7"):
+        load(npz(tmp_path, small))
+
+
 def test_subsets_nest_and_leave_the_rest_alone(digits):
     for count in (100, 101, 777, 4000):
         subset = load(count=count)

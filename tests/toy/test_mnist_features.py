@@ -269,11 +269,12 @@ def test_training_is_a_function_of_the_data(digits, brief):
 
 
 def test_other_data_have_other_features(digits, brief):
-    """The digest does not know the subset, the key does."""
+    """The digest knows neither the subset nor the labels, the key does."""
     features_of(digits)
     features_of(dataclasses.replace(digits, train=digits.train[:500], train_labels=digits.train_labels[:500]))
     features_of(dataclasses.replace(digits, digest="another"))
-    assert len(list(brief.glob("features-*.npz"))) == 3
+    features_of(dataclasses.replace(digits, labels_digest="another"))
+    assert len(list(brief.glob("features-*.npz"))) == 4
 
 
 @pytest.mark.parametrize("size", [7, 8, 14, 23, 28])

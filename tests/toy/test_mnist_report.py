@@ -37,7 +37,7 @@ def drawing(digit_run, hasty):
 
 def config_of(results):
     known = {key: tuple(value) if isinstance(value, list) else value for key, value in results["config"].items()}
-    return compare.Config(**{key: value for key, value in known.items() if key != "digest"})
+    return compare.Config(**{key: value for key, value in known.items() if key not in ("digest", "labels")})
 
 
 # --- the pages -----------------------------------------------------------------------------------------------------------

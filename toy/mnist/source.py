@@ -81,7 +81,8 @@ class ImageConfig:
 
     def identity(self, digits: Digits) -> dict[str, Any]:
         """What the results depend on; data by their content."""
-        return {key: value for key, value in asdict(self).items() if key not in ("out", "workers")} | {"digest": digits.digest}
+        own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
+        return own | {"digest": digits.digest, "labels": digits.labels_digest}
 
     def describe(self, digits: Digits, problem: Problem) -> str:
         """What is about to be run, for the terminal."""
