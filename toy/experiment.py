@@ -111,15 +111,15 @@ def read_result(path: Path) -> dict[str, Any]:
     return row
 
 
-def choose(wanted: tuple[str, ...], problem: Problem, *, all_of: tuple[str, ...]) -> list[str]:
-    """The methods that can treat the problem; says which cannot, and why. Raises: UserError for one that was named."""
+def choose(wanted: tuple[str, ...], problem: Problem, *, named: bool) -> list[str]:
+    """The methods that can treat the problem; says which cannot, and why. Raises: UserError for one, if they were named."""
     chosen = []
     for name in METHODS:
         if name in wanted:
             reason = METHODS[name].unfit(problem)
             if reason is None:
                 chosen.append(name)
-            elif wanted != all_of:
+            elif named:
                 raise UserError(f"method {name} cannot be run here: {reason}")
             else:
                 print(f"left out {name}: {reason}")

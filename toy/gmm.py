@@ -144,7 +144,7 @@ def main(argv: list[str]) -> None:
     """Run the experiment that `argv` describes."""
     config = parse(Config, argv, prog="python -m toy gmm", description=__doc__ or "", presets=PRESETS)
     out, problem = config.folder(), Source(config)(config.seed)
-    methods = choose(config.method, problem, all_of=POINT_METHODS)
+    methods = choose(config.method, problem, named=config.method not in (POINT_METHODS, PRESETS[config.preset].get("method")))
     with closing(Run(out, config.identity())) as run:
         announce(config, problem, methods, out)
         rows, wall = compute(config, out, methods)

@@ -124,6 +124,18 @@ def test_runs_have_folders_of_their_own():
     assert Config(world="ring5").folder() == Config().folder()
 
 
+def test_a_preset_leaves_out_what_cannot_be_run_and_a_user_is_told(toy, table, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gmm.figures, "draw_all", lambda *_: None)
+    monkeypatch.setattr(gmm.report_page, "write", lambda *_: None)
+    words = ["--data", str(table()), "--sigma-n", "0.3", "--preset", "smoke", "--evaluations", "0.001", "--samples", "100"]
+    gmm.main([*words, "--workers", "1", "--out", str(tmp_path / "run")])
+    assert "left out exact: it needs the clean distribution" in capsys.readouterr().out
+    assert {row["method"] for row in json.loads((tmp_path / "run/results.json").read_text())["rows"]} == {
+        "ours", "paper", "ambient-only", "early-stop", "wiener"
+    }  # fmt: skip
+    assert "method exact cannot be run here" in toy.refusal("gmm", *words, "--method", "exact", "wiener")
+
+
 COLUMN = ("--noise-column", "s")
 ONE = ("--sigma-n", "0.3")
 

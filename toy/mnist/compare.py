@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
     identity = config.identity(digits)
     refuse_another(out, identity)  # at once: worlds and mixtures take minutes to fit
     problem = ImageSource(config, config.level())(config.seed)
-    methods = choose(config.method, problem, all_of=COMPARED)
+    methods = choose(config.method, problem, named=config.method not in (COMPARED, PRESETS[config.preset].get("method")))
     with closing(Run(out, identity)) as run:
         print(f"{config.describe(digits, problem)}; {len(methods)} methods -> {out}")
         tell_held_out(config.points, problem)

@@ -103,7 +103,7 @@ def main(argv: list[str]) -> None:
     training, held_out = everything.train[: config.images], everything.test[: config.images]
     with closing(Run(out, identity)) as run:
         problem = source(config.seed)
-        methods = choose(("oracle", *config.method), problem, all_of=tuple(METHODS))
+        methods = choose(("oracle", *config.method), problem, named=True)
         levels = ", ".join(f"{t:g}" for t in config.levels())
         print(config.describe(everything, problem))
         print(f"{', '.join([*methods, *KNOWN])}, attacked at t = {levels} on {2 * len(training)} digits -> {out}", flush=True)
