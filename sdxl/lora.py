@@ -81,7 +81,11 @@ def find(source: str) -> Path:
 
 
 def about(file: Path) -> dict[str, Any]:
-    """What we wrote in its header; empty for a LoRA from elsewhere. Raises: UserError for a file that is no safetensors."""
+    """What `save` was told of it; empty for a LoRA from elsewhere. Raises: UserError for a file that is no safetensors."""
+    return {name: value for name, value in _ours(file).items() if name != DIGEST}
+
+
+def _ours(file: Path) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -100,7 +104,7 @@ def read(file: Path) -> dict[str, Tensor]:
         named = load_file(file)
     except SafetensorError as error:
         raise UserError(f"{file} is damaged, or no safetensors file") from error
-    written = about(file).get(DIGEST)
+    written = _ours(file).get(DIGEST)
     if written is not None and written != _digest(named):
         raise UserError(f"{file} is damaged: its weights are not those that were saved; copy it again")
     return {name.removeprefix("unet."): value for name, value in named.items()}
