@@ -186,9 +186,12 @@ def plan(config: Config, base: Base, data: NoisySet, group: Group) -> list[str]:
         f"epochs: {config.steps * config.batch / len(data):.1f}",
         f"predicts: {base.prediction()}",
     ]
-    if config.weight:
-        own = config.batch // group.size
-        paying = config.fraction * own
-        rare = f", all at once in one step of {1 / paying:.3g}" if paying < 1 else ""
-        lines += [f"consistency: {paying:.3g} of the {own} images of each process pay in a step{rare}"]
-    return lines + cost.plan(config, base, data)
+    return [*lines, *share(config, group.size), *cost.plan(config, base, data)]
+
+
+def share(config: Config, processes: int) -> list[str]:
+    """How many images of a process pay for consistency, in words."""
+    own = config.batch // processes
+    paying = config.fraction * own
+    rare = f", all at once in one step of {1 / paying:.3g}" if paying < 1 else ""
+    return [f"consistency: {paying:.3g} of the {own} images of each process pay in a step{rare}"] if config.weight else []

@@ -22,13 +22,13 @@ from safetensors.torch import load_file, save_file
 from ambient.states import unpack
 from sdxl import lora
 from sdxl.__main__ import main
-from sdxl.base import denoiser
+from sdxl.base import denoiser, find
 from sdxl.group import Group
 from sdxl.journal import PATIENCE, Watch
 from sdxl.loop import Loop
 from sdxl.noisy_set import CONDITION, NoisySet
 from sdxl.objective import Objective
-from sdxl.train import Config, plan
+from sdxl.train import Config, checked, share
 from tests.sdxl.conftest import rows_of, write_set
 from tests.sdxl.interrupted import after, train
 from tests.sdxl.launch import ROOT, on_two, refusal
@@ -228,6 +228,7 @@ def test_a_dry_run_writes_nothing(tiny_base, small_set, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "batch: 6" in said
     assert "6 at t_n = 500" in said
+    assert "consistency: 1.5 of the 6 images of each process pay in a step" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -276,20 +277,11 @@ def test_a_run_knows_its_type_and_its_start_by_what_they_are(tiny_base, small_se
     assert other.identity(data, tiny_base, cpu) != first
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"batch": 16, "fraction": 0.25}, "consistency: 4 of the 16 images of each process pay in a step"),
-        (
-            {"batch": 2, "fraction": 0.25},
-            "consistency: 0.5 of the 2 images of each process pay in a step, all at once in one step of 2",
-        ),
-        ({"weight": 0.0}, None),
-    ],
-)
-def test_the_plan_says_how_many_images_pay(tiny_base, small_set, options, said):
-    lines = plan(config(tiny_base, small_set, "run", **options), tiny_base, NoisySet(small_set), Group())
-    assert [line for line in lines if line.startswith("consistency: ")] == ([said] if said else [])
+def test_the_plan_says_how_many_images_pay():
+    assert share(Config(batch=16, fraction=0.25), 2) == ["consistency: 2 of the 8 images of each process pay in a step"]
+    rare = "consistency: 0.25 of the 1 images of each process pay in a step, all at once in one step of 4"
+    assert share(Config(batch=16, fraction=0.25), 16) == [rare]
+    assert share(Config(weight=0), 1) == []
 
 
 def test_another_config_in_the_same_folder_is_refused(tiny_base, small_set, tmp_path):
@@ -352,7 +344,8 @@ def test_a_vae_alone_is_compared_with_that_of_the_set(tiny_base, tmp_path):
     """As sdxl-vae-fp16-fix comes: a folder that holds the model and nothing else."""
     data = write_set(tmp_path / "set", tiny_base)
     vae = Path(shutil.copytree(tiny_base.folder / "vae", tmp_path / "vae"))
-    main(words(tiny_base, data, tmp_path / "run", "--vae", vae, "--dry-run"))
+    asked = config(tiny_base, data, tmp_path / "run", vae=str(vae))
+    assert len(checked(asked, tiny_base, find(str(vae), parts=("vae",)), Group())) == 6
     file = next(vae.glob("*.safetensors"))
     weights = load_file(file)
     save_file({name: value + 1 for name, value in weights.items()}, file)
