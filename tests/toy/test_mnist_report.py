@@ -18,7 +18,7 @@ from tests.toy.test_figures import page_of, results_of, text_of
 from toy import table
 from toy.drawing import Drawing
 from toy.methods import wiener
-from toy.mnist import compare, findings, panels, report, table1, table1_findings
+from toy.mnist import compare, figures_page, findings, panels, report, table1, table1_findings
 from toy.mnist.pictures import colour_of, image_grid, mosaic
 from toy.mnist.scoring import BELOW, LEVELS
 from toy.mnist.source import ImageSource
@@ -313,3 +313,14 @@ def test_paired_differences_and_their_errors(tmp_path):
         assert row["error_images"] == pytest.approx(0.1 * relative / 10)  # of 100 images
         assert row["error_seeds"] == pytest.approx(0.02)  # of .08 and .12: .0283 / 2^(1/2)
         assert by_key[t, 0]["difference"] == 0
+
+
+@pytest.mark.parametrize(("clean", "learned"), [(3.5, True), (29.0, False)])
+def test_the_page_of_levels_says_when_even_clean_digits_taught_nothing(clean, learned):
+    def row(level, method, mean):
+        return {"level": level, "method": method, "frechet": [{"mean": mean, "error": None, "count": 1}]}
+
+    rows = [row(0.0, "oracle", clean), *(row(500, name, 30.0) for name in ("ours", "ambient-only", "early-stop"))]
+    found = figures_page.findings({"summary": rows, "floor": 1.1, "count": 1000, "config": {"levels": [500]}})
+    assert ("it has not learned to draw them" in found[0]) != learned
+    assert "The floor is a Frechet distance of 1.10, between 1,000 training digits and as many held-out ones" in " ".join(found)
