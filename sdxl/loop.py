@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ambient.randomness import generator
-from ambient.runs import Interrupted, Run
+from ambient.runs import Interrupted, Run, UserError
 from sdxl import lora
 from sdxl.base import Base, denoiser, dtype_of
 from sdxl.group import Group
@@ -181,7 +181,7 @@ class Loop:
         for mean, value in zip(self.average, state["average"], strict=True):
             mean.copy_(value)
         self.watch, self.window = Watch(self.config.collapse, state["watch"]), state["window"]
-        self.group.on_main(lambda: self.export(done))
+        self.group.on_main(lambda: None if self.exported() == done else self.export(done))
         return done
 
     def save(self, done: int) -> None:
@@ -195,15 +195,22 @@ class Loop:
         self.run.save(done, state)
         self.export(done)
 
+    def exported(self) -> int:
+        """The steps of the LoRA in the run directory; 0 if there is none that can be read."""
+        assert self.run is not None
+        with suppress(UserError):
+            return lora.about(lora.find(str(self.run.directory))).get("steps", 0)
+        return 0
+
     def export(self, done: int) -> None:
-        """The LoRA, and its average, as pipelines load them."""
+        """The LoRA, last, and its average, as pipelines load them."""
         assert self.run is not None
         paid = done > self.config.consistency_from  # else the LoRA was trained without consistency so far
         about = self.about | {"steps": done} | ({} if paid else {"weight": 0.0})
-        lora.save(self.run.directory, self.unet, lora.weights(self.unet), about)
         if self.average:
             with _swapped(self.parameters, self.average):
                 lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), about)
+        lora.save(self.run.directory, self.unet, lora.weights(self.unet), about)
 
 
 @contextmanager

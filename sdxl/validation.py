@@ -26,13 +26,15 @@ def validate(denoiser: Denoiser, config: Config, base: Base, vae: Base, data: No
     times = sampling.grid(base.schedule(), config.validation_steps)
     decoder = _decoder(vae)
     for i in range(group.rank, config.validation_images, group.size):
+        file = Path(config.out) / "validation" / f"step_{done:09d}_{i}.png"
+        if file.exists():  # made before a stop; it would be the same again
+            continue
         rows = data.rows([i % len(data)])
         noise = sampling.noise_of([i], rows["x_n"].shape[1:], seed=config.seed)
         condition = {name: rows[name].to(group.device) for name in CONDITION}
         options: dict[str, Any] = {"path": base.path(), "kernel": "ddim", "noise": noise, "condition": condition}
         with torch.no_grad():
             x_0 = sampling.latents(denoiser, noise(0).to(group.device), times, **options)[0].cpu()
-        file = Path(config.out) / "validation" / f"step_{done:09d}_{i}.png"
         file.parent.mkdir(exist_ok=True)
         decode.save(decode.picture(decoder, x_0, file.name), file)
 

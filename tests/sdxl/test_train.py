@@ -233,9 +233,12 @@ def test_a_dry_run_writes_nothing(tiny_base, small_set, tmp_path, capsys):
 
 
 def test_a_finished_run_says_so(tiny_base, small_set, tmp_path, capsys):
+    left = []
     for _ in range(2):
         main(words(tiny_base, small_set, tmp_path / "run", "--steps", 1, "--batch", 1))
+        left.append((tmp_path / "run" / lora.FILE).stat().st_mtime_ns)
     assert "is finished, after 1 steps" in capsys.readouterr().out
+    assert left[0] == left[1]  # written anew it has other bytes, by which other commands know it
 
 
 @pytest.mark.parametrize("name", ["export", "validate"])
