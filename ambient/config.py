@@ -54,11 +54,9 @@ def parse(
         _add_option(parser, name, field, types[name], presets or {})
     given, unknown = parser.parse_known_args(list(argv))
     if unknown:
-        word = unknown[0].split("=")[0]
-        known = [name.replace("_", "-") for name in fields]
-        match = difflib.get_close_matches(word.lstrip("-").replace("_", "-"), known, n=1, cutoff=0.5)
-        advice = f"did you mean --{match[0]}?" if match else f"known: {', '.join('--' + name for name in known)}"
-        raise UserError(f"unknown option {word}; {advice}; see {prog} --help")
+        word, known = unknown[0].split("=")[0], [name.replace("_", "-") for name in fields]
+        advice = nearest(word.lstrip("-").replace("_", "-"), known, sign="--")
+        raise UserError(f"unknown option {word}{advice}; see {prog} --help")
     from_file = _read_yaml(Path(given.config), fields, types) if given.config else {}
     from_line = {
         name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items() if name in fields
@@ -180,10 +178,10 @@ def _scalar(value: Any) -> Any:
     return value
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the known one that is nearest, or all of them."""
+def nearest(word: str, known: Iterable[str], *, sign: str = "") -> str:
+    """The end of a sentence about an unknown word: the known one that is nearest, or all of them, each after `sign`."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]}?" if match else f"; known: {', '.join(known)}"
+    return f"; did you mean {sign}{match[0]}?" if match else f"; known: {', '.join(sign + name for name in known)}"
 
 
 def command(main: Callable[[list[str]], None]) -> NoReturn:

@@ -16,6 +16,11 @@ ASSERTIONS = 500
 BLOCKS = 256
 
 
+def student(draws: int) -> float:
+    """Standard errors, estimated from so many draws, that their mean stays within: Student's t."""
+    return float(stats.t.isf(FALSE_ALARM / ASSERTIONS / 2, draws - 1))
+
+
 def deviation(samples: Tensor, claimed: Tensor | float, smallest_bug: Tensor | float) -> tuple[float, float]:
     """How far the mean of independent samples (n, ...) is from the claimed one: (|z|, its limit), the largest of all entries.
 
@@ -26,7 +31,7 @@ def deviation(samples: Tensor, claimed: Tensor | float, smallest_bug: Tensor | f
     assert size >= 40, f"{len(samples)} samples are too few for {BLOCKS} blocks"
     blocks = samples[: size * BLOCKS].double().reshape(BLOCKS, size, -1).mean(1)
     error = blocks.std(0) / BLOCKS**0.5
-    limit = float(stats.t.isf(FALSE_ALARM / ASSERTIONS / 2, BLOCKS - 1))
+    limit = student(BLOCKS)
     needed = (limit + float(stats.norm.isf(FALSE_ALARM))) * error
     bug = torch.as_tensor(smallest_bug, dtype=torch.float64).flatten()
     assert bool((needed <= bug).all()), (

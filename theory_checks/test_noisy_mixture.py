@@ -19,7 +19,7 @@ from ambient.subspace import SubspaceMixture
 from ambient.worlds import GaussianMixture
 from theory_checks.quadrature import dense
 from theory_checks.scorecard import Statement, worst
-from theory_checks.statistics_kit import ASSERTIONS, FALSE_ALARM
+from theory_checks.statistics_kit import ASSERTIONS, FALSE_ALARM, student
 from theory_checks.strategies import time_at
 
 ONE = Statement("EM, one component", "mean and covariance are unbiased, with the errors of means weighted by 1 / (s^2 + v)^2")
@@ -28,13 +28,7 @@ SILENCE = Statement("EM, noise alone", "the variances found have a mean square o
 
 Fit = Callable[..., SubspaceMixture]
 LIMIT = float(stats.norm.isf(FALSE_ALARM / ASSERTIONS / 2))  # standard errors, where they are known
-
 VE, VP = VarianceExploding(), VariancePreserving()
-
-
-def limit(draws: int) -> float:
-    """The same where the standard error is estimated from so many draws: Student's t."""
-    return float(stats.t.isf(FALSE_ALARM / ASSERTIONS / 2, draws - 1))
 
 
 def tensor(*values: float) -> Tensor:
@@ -172,7 +166,7 @@ def left_out(fit: Fit) -> tuple[float, float]:
         axis = torch.linalg.eigh(fresh.T.cov()).eigenvectors[:, -1]
         one.append(fits_of(fit, x_0, step)[-1] - (axis * scale).square().sum())
         all_of_them.append(fits_of(fit, 3 * torch.randn(50, 20, generator=g, dtype=torch.float64), step).mean() - 9)
-    return max(in_standard_errors(one), in_standard_errors(all_of_them)), limit(DRAWS)
+    return max(in_standard_errors(one), in_standard_errors(all_of_them)), student(DRAWS)
 
 
 LEFT_OUT_MUTANTS: dict[str, Fit] = {
@@ -202,7 +196,7 @@ def silence(fit: Fit) -> tuple[float, float]:
     nothing = torch.zeros(400, 40, dtype=torch.float64)
     squares = torch.stack([fits_of(fit, nothing, step).square().mean() for step in range(15)])
     allowed = 2 / (400 / noisy_mixture.FOLDS - 1) + noisy_mixture.FLOOR**2
-    return float(squares.mean()), allowed + limit(15) * float(squares.std()) / 15**0.5
+    return float(squares.mean()), allowed + student(15) * float(squares.std()) / 15**0.5
 
 
 SILENCE_MUTANTS: dict[str, Fit] = {

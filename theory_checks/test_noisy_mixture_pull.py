@@ -14,7 +14,8 @@ from torch import Tensor
 from ambient import noisy_mixture
 from ambient.randomness import generator
 from theory_checks.scorecard import Statement, worst
-from theory_checks.test_noisy_mixture import limit, tensor
+from theory_checks.statistics_kit import student
+from theory_checks.test_noisy_mixture import tensor
 
 PULL = Statement("EM, pull to the mean", "an entry's mean square error is e^2 tau^2 / (tau^2 + e^2), up to 1 / K of e^2")
 
@@ -51,7 +52,7 @@ def pull(claim: Callable[[Tensor, Tensor], Tensor], spread: float) -> tuple[floa
     risk = torch.stack([((claim(s, DEGREES) - c) ** 2 / e2).mean() for s, c in zip(scatter, true, strict=True)])
     tau2 = spread**2 * e2[0]
     expected = float((tau2 / (tau2 + e2)).mean())
-    allowed = 4 / len(DEGREES) + 0.02 * expected + limit(len(risk)) * float(risk.std()) / len(risk) ** 0.5
+    allowed = 4 / len(DEGREES) + 0.02 * expected + student(len(risk)) * float(risk.std()) / len(risk) ** 0.5
     return abs(float(risk.mean()) - expected), allowed
 
 

@@ -99,8 +99,7 @@ class View:
 
     def level(self, multiple: float) -> Level:
         """The level of the path at a multiple of the data's noise."""
-        path = self.problem.path
-        return path(path.t_from_noise_to_signal(multiple * path.noise_to_signal(self.problem.t_n)) if multiple else 0.0)
+        return self.problem.path(self.problem.t_at(multiple))
 
     def noisy(self, count: int) -> np.ndarray:
         """Some of the noisy data, brought to unit signal."""

@@ -31,16 +31,14 @@ def probes(
     The same points for every method and seed.
     """
     for number, multiple in enumerate(levels):
-        t, path = problem.t_n, problem.path
-        if multiple != 1:  # where there and back would end a hair beside t_n
-            t = float(path.t_from_noise_to_signal(multiple * path.noise_to_signal(t)))
+        t = problem.t_at(multiple)
         elsewhere = fitted.only_at is not None and abs(t - fitted.only_at) > 1e-6 * t
         if elsewhere or t < fitted.stop:
             yield None
             continue
         source = generator(0, "evaluation", number)
         x_0 = clean(source)
-        yield x_0, path(t).apply(x_0, torch.randn(x_0.shape, dtype=x_0.dtype, generator=source)), t
+        yield x_0, problem.path(t).apply(x_0, torch.randn(x_0.shape, dtype=x_0.dtype, generator=source)), t
 
 
 @torch.no_grad()
@@ -82,8 +80,7 @@ def generate(
     alpha, sigma = path(start)
     spread = math.sqrt(float(alpha) ** 2 * problem.data_std**2 + float(sigma) ** 2)
     x_t = float(alpha) * problem.data_mean + spread * torch.randn(count, problem.dim, generator=source)
-    last = float(path.t_from_noise_to_signal(FINEST * path.noise_to_signal(problem.t_n)))
-    times = samplers.log_snr_grid(path, start=start, stop=fitted.stop, steps=steps, last=last)
+    times = samplers.log_snr_grid(path, start=start, stop=fitted.stop, steps=steps, last=problem.t_at(FINEST))
     x = samplers.sample(
         fitted.denoiser,
         x_t,

@@ -89,7 +89,7 @@ class Config:
             raise ValueError(f"--sigma-n must be positive and finite; got {self.sigma_n}")
         if self.data is None and self.level() > LARGEST_NOISE * self.mixture().separation:
             raise ValueError(
-                f"--sigma-n {self.sigma_n} drowns {self.world or USUAL}: at most {LARGEST_NOISE} times the modes' distance"
+                f"--sigma-n {self.sigma_n} drowns {self.built_in()}: at most {LARGEST_NOISE} times the modes' distance"
             )
         if self.points is not None and self.points < 10:
             raise ValueError(f"--points must be at least 10; got {self.points}")
@@ -109,17 +109,21 @@ class Config:
         """What the results depend on."""
         found = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
         if self.data is None:
-            return found | {"world": self.world or USUAL}
+            return found | {"world": self.built_in()}
         return found | {"data": os.path.normpath(self.data), "data_digest": digest_of_file(self.data)}
 
     def folder(self) -> Path:
         """The run directory: one for each preset, world and file, unless it is named."""
-        what = Path(self.data).stem if self.data else self.world
-        return Path(self.out or f"runs/gmm-{f'{what}-' if what not in (None, USUAL) else ''}{self.preset}")
+        what = Path(self.data).stem if self.data else self.built_in()
+        return Path(self.out or f"runs/gmm-{'' if what == USUAL else f'{what}-'}{self.preset}")
+
+    def built_in(self) -> str:
+        """The name of the built-in world."""
+        return self.world or USUAL
 
     def mixture(self) -> Mixture:
         """The built-in world."""
-        return MIXTURES[self.world or USUAL]
+        return MIXTURES[self.built_in()]
 
     def level(self) -> float:
         """sigma_n of a built-in world."""
@@ -175,7 +179,7 @@ def write_samples(config: Config, out: Path, methods: list[str]) -> None:
 def announce(config: Config, problem: Problem, methods: list[str], out: Path) -> None:
     """Say what is about to happen, and warn where it cannot work."""
     amount = "a stream of points" if problem.count is None else f"{problem.count:,} points"
-    what = config.data or f"{config.world or USUAL} ({config.mixture().title})"
+    what = config.data or f"{config.built_in()} ({config.mixture().title})"
     noise = f"noise {problem.t_n * problem.scale:.3g}, {problem.t_n / problem.data_std:.2g} of the data's own standard deviation"
     print(f"{what}: {amount}, {noise}; {len(methods)} methods -> {out}")
     for remark in remarks(problem):
@@ -193,7 +197,7 @@ def compute(config: Config, out: Path, methods: list[str]) -> tuple[list[dict[st
     ]
     deconvolves = METHODS["deconvolution"].unfit(Source(config)(config.seed)) is None
     if config.preset != "smoke" and config.data is None and deconvolves and not wall_file.exists():
-        tasks.append(Wall(config.world or USUAL, config.seed))
+        tasks.append(Wall(config.built_in(), config.seed))
     rows: list[dict[str, Any]] = []
 
     def keep(result: list[dict[str, Any]]) -> None:

@@ -50,6 +50,11 @@ class Problem:
         """How many of the points carry no noise."""
         return int((self.points[1] == 0).sum())
 
+    def t_at(self, multiple: float) -> float:
+        """The time at a multiple of the data's noise-to-signal ratio; at 1 t_n, where there and back ends a hair beside it."""
+        ratio = self.path.noise_to_signal(self.t_n)
+        return self.t_n if multiple == 1 else float(self.path.t_from_noise_to_signal(multiple * ratio))
+
 
 def moments_of_clean(x_n: Tensor, t_n: Tensor, path: Path) -> tuple[Tensor, Tensor]:
     """Mean and covariance of X_0 from noisy points: those of X_n / alpha_n, less the noise's variance.

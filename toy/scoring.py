@@ -29,7 +29,7 @@ def field_below(denoiser: Callable[..., torch.Tensor], problem: Problem) -> dict
     """h(x, t) - x at half the data's noise, on a grid, in one or two dimensions: where the denoiser sends each point."""
     if problem.dim > 2:
         return {}
-    t = float(problem.path.t_from_noise_to_signal(0.5 * problem.path.noise_to_signal(problem.t_n)))
+    t = problem.t_at(0.5)
     line = torch.linspace(-2.2, 2.2, 200 if problem.dim == 1 else 25) * problem.data_std
     grid = torch.cartesian_prod(*[line] * problem.dim).reshape(-1, problem.dim) + problem.data_mean
     return {"grid": grid.numpy(), "field": (denoiser(grid, t) - grid).numpy()}

@@ -196,11 +196,7 @@ def fails_with(error):
             "error: No space left on device (/a/b); what was",
         ),
         (fails_with(OSError(errno.EIO, "Input/output error")), 2, "error: Input/output error; what was written before is intact"),
-        (
-            fails_with(OSError("odd")),
-            2,
-            "error: odd; what was written before is intact: mend it and run the same command\n",
-        ),
+        (fails_with(OSError("odd")), 2, "error: odd; what was written before is intact: mend it and run the same command\n"),
         (fails_with(Interrupted("saved at step 3")), 130, "stopped: saved at step 3; the same command goes on from there\n"),
         (fails_with(KeyboardInterrupt()), 130, "stopped: nothing was lost; the same command goes on from there\n"),
     ],

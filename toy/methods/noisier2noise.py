@@ -19,7 +19,7 @@ MULTIPLE = 1.5  # of the data's noise: the one level
 
 def fit(problem: Problem, trainer: Trainer) -> Fitted:
     path = problem.path
-    level = float(path.t_from_noise_to_signal(MULTIPLE * path.noise_to_signal(problem.t_n)))
+    level = problem.t_at(MULTIPLE)
 
     def loss(predictor: Counted, draw: Draw) -> Tensor:
         x_n, t_n = draw.batch(BATCH)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ambient.config import nearest, option, parse
-from ambient.runs import Run, refuse_another, write_atomically
+from ambient.runs import Run, write_atomically
 from toy import table
 from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.methods import METHODS
@@ -76,10 +76,8 @@ class Config(LevelConfig):
 def main(argv: list[str]) -> None:
     """Run the comparison that `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist", description=__doc__ or "", presets=PRESETS)
-    usual = f"runs/mnist-{'' if config.world == 'digits' else f'{config.world}-'}{config.preset}"
-    out, digits = Path(config.out or usual), config.read()
-    identity = config.identity(digits)
-    refuse_another(out, identity)  # at once: worlds and mixtures take minutes to fit
+    digits = config.read()
+    out, identity = config.opened("" if config.world == "digits" else f"{config.world}-", digits)
     problem = ImageSource(config, config.level())(config.seed)
     methods = choose(config.method, problem, named=config.method not in (COMPARED, PRESETS[config.preset].get("method")))
     with closing(Run(out, identity)) as run:

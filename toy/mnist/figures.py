@@ -21,7 +21,7 @@ from torch import Tensor
 from ambient import kernels, samplers
 from ambient.config import option, parse
 from ambient.randomness import generator
-from ambient.runs import Run, refuse_another, write_atomically
+from ambient.runs import Run, write_atomically
 from toy.evaluation import generate
 from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.levels import FINEST
@@ -93,8 +93,7 @@ class SampleScore:
 def posterior_samples(fitted: Fitted, problem: Problem, x_n: Tensor, *, seed: int) -> Tensor:
     """Draws from the model's law of X_0 given X_n."""
     path, source = problem.path, generator(seed, "posterior sampling")
-    last = float(path.t_from_noise_to_signal(FINEST * path.noise_to_signal(problem.t_n)))
-    times = samplers.log_snr_grid(path, start=problem.t_n, stop=0.0, steps=POSTERIOR_STEPS, last=last)
+    times = samplers.log_snr_grid(path, start=problem.t_n, stop=0.0, steps=POSTERIOR_STEPS, last=problem.t_at(FINEST))
     options: dict[str, Any] = {"path": path, "kernel": kernels.euler_maruyama}
     return samplers.sample(fitted.denoiser, x_n, times, noise=lambda _: torch.randn(x_n.shape, generator=source), **options)
 
@@ -102,9 +101,8 @@ def posterior_samples(fitted: Fitted, problem: Problem, x_n: Tensor, *, seed: in
 def main(argv: list[str]) -> None:
     """Run what `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist figures", description=__doc__ or "", presets=PRESETS)
-    out, digits = Path(config.out or f"runs/mnist-figures-{config.preset}"), config.read()
-    identity = config.identity(digits)
-    refuse_another(out, identity)  # at once: what comes next takes minutes
+    digits = config.read()
+    out, identity = config.opened("figures-", digits)
     ruler = features_of(digits)
     ImageSource(config, config.levels[0])(config.seed)  # refuses what cannot be before there is a folder
     with closing(Run(out, identity)) as run:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ambient.config import nearest, option, parse
-from ambient.runs import Run, UserError, refuse_another, write_atomically
+from ambient.runs import Run, UserError, write_atomically
 from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.mnist import copies, memorization_page
 from toy.mnist.attack import KNOWN, LAST, Attack, Calibration
@@ -95,11 +95,10 @@ class Config(LevelConfig):
 def main(argv: list[str]) -> None:
     """Run what `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist memorization", description=__doc__ or "", presets=PRESETS)
-    out, everything = Path(config.out or f"runs/mnist-memorization-{config.preset}"), replace(config, images=None).read()
+    everything = replace(config, images=None).read()
     check_size(config, everything)
-    identity, source = config.identity(everything), ImageSource(config, config.level())
-    refuse_another(out, identity)  # at once: what comes next takes minutes
-    ruler = features_of(everything)
+    out, identity = config.opened("memorization-", everything)
+    ruler, source = features_of(everything), ImageSource(config, config.level())
     training, held_out = everything.train[: config.images], everything.test[: config.images]
     with closing(Run(out, identity)) as run:
         problem = source(config.seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pathlib
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from torch import Tensor
 from ambient.config import nearest, option
 from ambient.paths import Discrete, Path, VarianceExploding
 from ambient.randomness import generator
-from ambient.runs import UserError
+from ambient.runs import UserError, refuse_another
 from ambient.worlds import Empirical, GaussianMixture, World
 from toy.methods import ours
 from toy.mnist import worlds
@@ -83,6 +84,12 @@ class ImageConfig:
         """What the results depend on; data by their content."""
         own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
         return own | {"digest": digits.digest, "labels": digits.labels_digest}
+
+    def opened(self, kind: str, digits: Digits) -> tuple[pathlib.Path, dict[str, Any]]:
+        """Run directory and identity. Raises: UserError for the folder of another run: at once, what comes next takes minutes."""
+        out, identity = pathlib.Path(self.out or f"runs/mnist-{kind}{self.preset}"), self.identity(digits)
+        refuse_another(out, identity)
+        return out, identity
 
     def describe(self, digits: Digits, problem: Problem) -> str:
         """What is about to be run, for the terminal."""

@@ -22,7 +22,7 @@ import torch
 
 from ambient.config import nearest, option, parse
 from ambient.randomness import generator
-from ambient.runs import Run, refuse_another, write_atomically
+from ambient.runs import Run, write_atomically
 from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.method import Fitted
 from toy.mnist import table1_findings, table1_page
@@ -108,9 +108,8 @@ def _shown(problem: Problem, t: int, count: int) -> tuple[np.ndarray, np.ndarray
 def main(argv: list[str]) -> None:
     """Run what `argv` describes."""
     config = parse(Config, argv, prog="python -m toy mnist table1", description=__doc__ or "", presets=PRESETS)
-    out, digits = Path(config.out or f"runs/mnist-table1-{config.preset}"), config.read()
-    identity = config.identity(digits)
-    refuse_another(out, identity)  # at once: what comes next takes minutes
+    digits = config.read()
+    out, identity = config.opened("table1-", digits)
     problem = Source(config, config.levels[0])(config.seed)
     with closing(Run(out, identity)) as run:
         noisy = ", ".join(map(str, config.levels))
