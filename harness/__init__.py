@@ -1,0 +1,1 @@
+"""What both tracks need around the mathematics: the records that commands leave for each other."""
