@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ambient import kernels, losses
 from ambient.randomness import generator
-from sdxl import lora, loop, objective
+from sdxl import loop, lora, objective
 from sdxl.base import Base, denoiser
-from sdxl.noisy_set import CONDITION, NoisySet
+from sdxl.noisy_set import NoisySet
 from sdxl.objective import order
 from sdxl.train import Config
 from tests.faults import planted
@@ -28,7 +28,16 @@ from tests.sdxl.conftest import write_set
 from tests.sdxl.exact import SmallBase, State, in_double, loops, null_condition, steps_of
 
 LEVELS = [0.0, 30, 300, 500, 500, 800]
-COMMON = {"batch": 8, "steps": 3, "learning_rate": 1e-2, "weight_decay": 0.1, "max_norm": 0.003, "ema": 0.7, "rank": 2, "alpha": 3.0}
+COMMON = {
+    "batch": 8,
+    "steps": 3,
+    "learning_rate": 1e-2,
+    "weight_decay": 0.1,
+    "max_norm": 0.003,
+    "ema": 0.7,
+    "rank": 2,
+    "alpha": 3.0,
+}
 COMMON |= {"weight": 0.5, "caption_dropout": 0.4, "seed": 5, "largest_step": 60, "dtype": "float32", "checkpointing": False}
 PAPERS = {"space": "x_n", "kernel": "euler-maruyama", "fraction": 1.0, "below": 0.0}
 CASES = {  # processes, and options
@@ -157,7 +166,9 @@ def test_a_loss_scale_changes_not_one_bit(base, data, monkeypatch):
     plain, members = steps_of(loops(config, base, data, processes)), scaled(base, data)
     assert plain[-1].weights[0].dtype == torch.float32
     assert all(torch.equal(a, b) for a, b in zip(plain[-1].weights, members[-1].weights, strict=True))
-    wrong = scaled(base, data, planted(loop, ("        self.scaler.unscale_(self.optimiser)\n", "")))  # clipped with the scale in it
+    wrong = scaled(
+        base, data, planted(loop, ("        self.scaler.unscale_(self.optimiser)\n", ""))
+    )  # clipped with the scale in it
     assert not torch.equal(plain[-1].weights[0], wrong[-1].weights[0])
 
 
@@ -181,18 +192,18 @@ def expected_of(case: str, base: Base, data: NoisySet) -> list[State]:
 LERP = """        for mean, parameter in zip(self.average, self.parameters, strict=False):
             mean.lerp_(parameter.detach(), 1 - self.config.ema)
 """
-CLIP = "torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_norm or math.inf)"
-GATHER = "        gradients = [p.grad for p in self.parameters if p.grad is not None]\n"
+NORM = "norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_norm or math.inf))"
+BEFORE = "        gradients = [p.grad for p in self.parameters if p.grad is not None]\n"
 NULL = "rows[name][i] = value[0].to(rows[name])"
 FAULTS = {
     "the loss is not divided by the processes": [("/ (accumulated * group.size)).backward", "/ accumulated).backward")],
     "the loss is not divided by the micro-batches": [("/ (accumulated * group.size)).backward", "/ group.size).backward")],
-    "the average is taken before the step": [(LERP, ""), (GATHER, LERP + GATHER)],
+    "the average is taken before the step": [(LERP, ""), (BEFORE, LERP + BEFORE)],
     "consistency is divided by those that have it": [("(config.fraction * config.micro_batch)", "len(consistency)")],
     "consistency is averaged over the micro-batch": [("(config.fraction * config.micro_batch)", "config.micro_batch")],
     "dropped captions get zeros": [(NULL, "rows[name][i] = 0")],
     "dropped captions keep the pooled embedding": [(NULL, f"{NULL} if name != 'pooled' else rows[name][i]")],
-    "the gradient is clipped before the sum": [(f"norm = float({CLIP})", "pass"), (GATHER, f"        norm = float({CLIP})\n{GATHER}")],
+    "the gradient is clipped before the sum": [(NORM, ""), (BEFORE, f"        {NORM}\n{BEFORE}")],
     "consistency is counted by the global number": [("mine = (number * accumulated + micro) * size", "mine = first")],
     "consistency is counted anew each step": [("mine = (number * accumulated + micro) * size", "mine = micro * size")],
     "all processes take the same images": [("(micro * group.size + rank) * size", "(micro * group.size) * size")],
@@ -209,10 +220,10 @@ def test_faults_of_the_loop_are_refused(base, data, fault):
 
 
 FAULTS_OF_THE_OBJECTIVE = {
-    "the levels of the ambient loss are not those of the noisy latent": ("t_n=t_n, t=t, space=self.space", "t_n=t_n, t=t_n, space=self.space"),
+    "the ambient loss is told t_n for t": ("t_n=t_n, t=t, space=self.space", "t_n=t_n, t=t_n, space=self.space"),
     "min-SNR is left out of consistency": ("* self._capped(t)\n\n", "\n\n"),
     "min-SNR of consistency is taken at its end": ("self._unit(draws.start)", "self._unit(draws.t)"),
-    "the pair starts where the ambient loss is": ("step = kernel(_known(h), x, path=self.path, t=draws.start", "step = kernel(_known(h), x, path=self.path, t=t"),
+    "the pair starts where the ambient loss is": ("x, path=self.path, t=draws.start, s", "x, path=self.path, t=t, s"),
     "the condition is that of other images": ("value[draws.paying] for", "value[: len(draws.paying)] for"),
     "all images have the least level": ("at_n=path(t_n), at_t=path(t)", "at_n=path(t_n.min()), at_t=path(t)"),
 }  # fmt: skip
