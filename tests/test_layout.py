@@ -63,22 +63,44 @@ def test_imports_are_found_wherever_they_hide():
     assert imported(source) == {"diffusers", "toy", "torch", "peft"}
 
 
+OPTIONS = re.compile(r"(Config|Options|Common)$")  # how classes of options are called
+FOREIGN = {"vae", "unet", "model", "scheduler", "pipeline", "tokenizer", "text_encoder"}  # what these call config is their own
+
+
+def bearers(tree: ast.AST) -> set[str]:
+    """The names under which a module has options: `config`, those annotated with a class of options, and other names of them."""
+    found = {"config"}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.arg, ast.AnnAssign)) and node.annotation is not None:
+            written = ast.unparse(node.annotation).strip("'\"").split("|")[0].strip()
+            name = node.arg if isinstance(node, ast.arg) else ast.unparse(node.target)
+            found |= {name.split(".")[-1]} if OPTIONS.search(written) else set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
+            value = ast.unparse(node.value).split(".")[-1]
+            found |= {ast.unparse(target).split(".")[-1] for target in node.targets} if value in found else set()
+    return found
+
+
 def options_read(sources: dict[str, str]) -> set[str]:
-    """The attributes read from a config: `config.NAME` anywhere, `self.NAME` inside a `...Config` but where it is checked."""
+    """The attributes read from options but where they are checked: `NAME.x` for each of `bearers`, `self.x` in their class."""
     found = set()
 
-    def visit(node: ast.AST, in_config: bool) -> None:
+    def visit(node: ast.AST, names: set[str], in_options: bool) -> None:
         if isinstance(node, ast.FunctionDef) and node.name == "__post_init__":
             return
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            owner = ast.unparse(node.value)
-            if owner == "config" or owner.endswith(".config") or (in_config and owner == "self"):
+            *before, last = ast.unparse(node.value).split(".")
+            if (last in names and before[-1:] not in [[name] for name in FOREIGN]) or (
+                in_options and not before and last == "self"
+            ):
                 found.add(node.attr)
         for child in ast.iter_child_nodes(node):
-            visit(child, in_config or (isinstance(node, ast.ClassDef) and node.name.endswith("Config")))
+            visit(child, names, in_options or (isinstance(node, ast.ClassDef) and bool(OPTIONS.search(node.name))))
 
     for source in sources.values():
-        visit(ast.parse(source), in_config=False)
+        tree = ast.parse(source)
+        visit(tree, bearers(tree), in_options=False)
     return found
 
 
@@ -117,17 +139,22 @@ def test_only_what_a_command_imports_is_searched_for_its_options(tmp_path):
 
 def test_options_that_are_only_declared_or_checked_are_found():
     source = """
-class Config:
+class TrainOptions:
     dead: int = 1
     checked: int = 1
     used: int = 1
     def __post_init__(self): assert self.checked
     def double(self): return 2 * self.used
-def main(config, other):
+def main(config, other, asked: TrainOptions, more: Path):
     config.written = 1
-    return config.read + other.dead
+    given = asked
+    found = config.read + asked.wanted + given.had + plan.config.far
+    return found + other.dead + more.dead + vae.config.dead + run.vae.config.dead
+class Loop:
+    def __init__(self, chosen: 'TrainOptions'): self.chosen = chosen
+    def step(self): return self.chosen.kept + self.dead
 """
-    assert options_read({"x": source}) == {"used", "read"}
+    assert options_read({"x": source}) == {"used", "read", "wanted", "had", "far", "kept"}
 
 
 def public(module: ModuleType) -> Iterator[tuple[str, Any]]:

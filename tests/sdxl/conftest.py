@@ -24,7 +24,14 @@ def tiny_base(tmp_path_factory) -> Base:
 
 
 def write_set(
-    folder: Path, base: Base, *, images: int = 6, t_n: float | list[float] = 500, size: int = 8, shard: int = 4
+    folder: Path,
+    base: Base,
+    *,
+    images: int = 6,
+    t_n: float | list[float] = 500,
+    size: int = 8,
+    shard: int = 4,
+    null: dict[str, torch.Tensor] | None = None,
 ) -> Path:
     """A noisy set of random latents and embeddings that fits `base`."""
     folder.mkdir(parents=True)
@@ -43,8 +50,8 @@ def write_set(
         names = [f"image_{i}" for i in range(images)][part]
         part_rows = {name: value[part] for name, value in rows.items()}
         noisy_set.write_shard(folder / noisy_set.shard_name(number), part_rows, names, names, "tests")
-    null = {"prompt_embeds": torch.zeros(1, 77, 2 * tiny.TEXT), "pooled": torch.zeros(1, tiny.TEXT)}
-    noisy_set.write_null(folder, null)
+    zeros = {"prompt_embeds": torch.zeros(1, 77, 2 * tiny.TEXT), "pooled": torch.zeros(1, tiny.TEXT)}
+    noisy_set.write_null(folder, null or zeros)
     noisy_set.write_manifest(folder, {"vae": base.fingerprint("vae"), "schedule": base.schedule_digest(), "size": 8 * size})
     return folder
 

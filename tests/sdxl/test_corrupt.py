@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ambient.randomness import lasting_noise
 from ambient.runs import Interrupted, UserError
@@ -26,7 +28,9 @@ from sdxl.__main__ import main
 from sdxl.base import Base
 from sdxl.encode import fit, latent
 from sdxl.noisy_set import NoisySet
+from tests.faults import planted
 from tests.sdxl.launch import on_two, refusal
+from theory_checks.statistics_kit import mean_is
 
 LEVELS = (500, 0, 100, 500, 999)
 FILES = ("shard_00000.safetensors", "shard_00001.safetensors", "shard_00002.safetensors", "null.safetensors", "manifest.json")
@@ -162,6 +166,51 @@ def test_a_random_crop_is_drawn_once_for_each_image():
     assert corners[0] == corners[1]
     assert len(set(corners)) == 3
     assert all(0 <= corner <= 50 for corner in corners)
+
+
+class Wide:
+    """An image of which only the size matters here."""
+
+    size = (264, 8)
+
+    def resize(self, *_: object) -> Wide:
+        return self
+
+    def crop(self, box: tuple[int, ...]) -> np.ndarray:
+        return np.zeros((box[3] - box[1], box[2] - box[0], 3))
+
+
+def shares(code: ModuleType = encode) -> tuple[Tensor, Tensor]:
+    """Where 10,241 images are cut, from 0 to 1, with one seed and with the next."""
+    corners = [[code.fit(Wide(), 8, "random", seed, f"{i}.png")[1][3] for i in range(10_241)] for seed in (0, 1)]
+    first, second = torch.tensor(corners).double() / 256
+    return first, second
+
+
+def check_crops(first: Tensor, second: Tensor) -> None:
+    """Each quarter alike, whatever that of the next image, and that with another seed."""
+    for quarter in range(4):
+        mean_is(((4 * first).floor().clamp(max=3) == quarter).double(), 1 / 4, 0.06)
+    mean_is(12 * (first[1:] - 0.5) * (first[:-1] - 0.5), 0.0, 0.12)
+    mean_is(12 * (first - 0.5) * (second - 0.5), 0.0, 0.12)
+
+
+CROP = 'generator=generator(seed, f"crop/{key}")'
+CROP_FAULTS = {
+    "the seed is left out": 'generator=generator(0, f"crop/{key}")',
+    "the key is left out": 'generator=generator(seed, "crop")',
+    "the key is cut": 'generator=generator(seed, f"crop/{key[:3]}")',
+}
+
+
+def test_random_crops_are_uniform_and_independent():
+    check_crops(*shares())
+
+
+@pytest.mark.parametrize("fault", CROP_FAULTS)
+def test_faults_of_random_crops_are_refused(fault):
+    with pytest.raises(AssertionError, match=r"standard errors|no power"):
+        check_crops(*shares(planted(encode, (CROP, CROP_FAULTS[fault]))))
 
 
 def test_a_vae_with_means_and_spreads_is_undone_by_the_pipelines_formula(tiny_base):

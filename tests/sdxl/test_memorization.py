@@ -94,12 +94,19 @@ def test_training_images_themselves_are_found_and_shown(tmp_path, attacked):
         assert left.tobytes() == right.tobytes()  # the nearest of all, and the match that was found
 
 
-def test_the_same_attack_twice_differs_by_nothing(attacked, tmp_path):
-    again = shutil.copytree(attacked, tmp_path / "again")
-    main(compared(attacked, again, out=tmp_path / "memory"))
+def test_the_same_attack_twice_differs_by_nothing(attacked, tiny_base, tmp_path):
+    """Made twice; with another seed it does differ."""
+    main(words(tiny_base, tmp_path / "again"))
+    assert pictures(tmp_path / "again") == pictures(attacked)
+    main(compared(attacked, tmp_path / "again", out=tmp_path / "memory"))
     found = json.loads((tmp_path / "memory" / "results.json").read_text())["differences"]
     assert [row["kind"] for row in found] == ["t = 900, one step", "t = 900, samples"]
     assert all(row["similarity"] == {"mean": 0.0, "interval": [0.0, 0.0]} for row in found)
+    main([*words(tiny_base, tmp_path / "other"), "--seed", "1"])
+    main(compared(attacked, tmp_path / "other", out=tmp_path / "differs"))
+    found = json.loads((tmp_path / "differs" / "results.json").read_text())["differences"]
+    assert len(found) == 2
+    assert all(row["similarity"]["mean"] != 0 for row in found)
 
 
 def attack_on_others(base, out: Path, *more: object) -> Path:

@@ -91,7 +91,9 @@ def test_the_memoriser_copies_and_a_model_that_saw_neither_group_does_not():
     assert near[:, :, :, 0, 1:].min() > 0.999
     assert near[:, 0, 0, 0, 0].min() > 0.999
     assert near[:, 1, 0, 0, 0].max() < 0.999
-    for row in copies.summarise(arrays, levels):
+    rows = copies.summarise(arrays, levels)
+    assert len(rows) == 2 * 2 * len(levels)
+    for row in rows:
         low, high = row["memory"]["interval"]
         if row["model"] == "smooth":
             assert low <= 0 <= high
