@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ambient import tweedie
 from ambient.denoisers import Denoiser
-from ambient.paths import Level, Path, Times, expand, transition
+from ambient.paths import Level, Path, Times, expand, flat, in_own_precision, transition
 
 
 class Step(NamedTuple):
@@ -38,12 +38,14 @@ class Step(NamedTuple):
     std: Tensor
     is_matrix: bool = False
 
+    @in_own_precision
     def draw(self, noise: Tensor) -> Tensor:
         """X_s for standard normal `noise`, (..., B, *), any number of draws at once."""
         if not self.is_matrix:
             return self.mean + self.std * noise
-        flat = noise.reshape(*noise.shape[: noise.ndim - self.mean.ndim], self.mean.shape[0], -1)
-        return self.mean + torch.einsum("bij,...bj->...bi", self.std, flat).reshape(noise.shape)
+        batch = noise.shape[: noise.ndim - self.mean.ndim + 1]
+        rows = noise.reshape(*batch, self.mean.shape[1:].numel())
+        return self.mean + torch.einsum("bij,...bj->...bi", self.std, rows).reshape(noise.shape)
 
 
 class Kernel(Protocol):
@@ -65,13 +67,6 @@ def _variance_terms(*, at_t: Level, at_s: Level) -> tuple[Tensor, Tensor]:
     return at_s.sigma**2 * share, (at_s.alpha * share) ** 2
 
 
-def _with_signal(*, at_t: Level) -> Level:
-    """Raises: ValueError where none is left, since Cov(X_0 | X_t) then does not follow from h."""
-    if torch.any(at_t.alpha == 0):
-        raise ValueError("this step cannot start where no signal is left (alpha_t = 0); take the ancestral step there")
-    return at_t
-
-
 def ancestral(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
     """The posterior step of DDPM: X_s given X_t and X_0 = h(x_t, t).
 
@@ -88,7 +83,7 @@ def euler_maruyama(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: 
     Paper: one step of (2.2), (2.3). Checked by: theory_checks/test_reverse_sde.py
     Raises: ValueError where no signal is left at t (alpha_t = 0).
     """
-    at_t = _with_signal(at_t=path(t))
+    at_t = tweedie.with_signal(path(t))
     x_0_hat = denoiser(x_t, t, condition)
     return _gaussian_step(x_t, x_0_hat, at_t=at_t, at_s=path(s), posterior_variance=(at_t.sigma / at_t.alpha) ** 2)
 
@@ -100,13 +95,14 @@ def matched(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, 
     Checked by: theory_checks/test_reverse_sde.py
     Raises: ValueError where no signal is left at t (alpha_t = 0).
     """
-    at_t, at_s = _with_signal(at_t=path(t)), path(s)
+    at_t, at_s = tweedie.with_signal(path(t)), path(s)
     x_0_hat, jacobian = tweedie.jacobian(lambda x: denoiser(x, t, condition), x_t, create_graph=False)
     with torch.no_grad():
+        jacobian = jacobian.to(torch.promote_types(jacobian.dtype, torch.float32))  # eigenvalues are not for half precision
         posterior = tweedie.posterior_covariance_from_jacobian((jacobian + jacobian.mT) / 2, at_t=at_t)
         values, vectors = torch.linalg.eigh(posterior)
         floor, weight = (expand(term, values) for term in _variance_terms(at_t=at_t, at_s=at_s))
-        std = vectors * (floor + weight * values.clamp_min(0)).sqrt().unsqueeze(1)
+        std = (vectors * (floor + weight * values.clamp_min(0)).sqrt().unsqueeze(1)).to(x_t.dtype)
     return Step(x_0_hat, tweedie.x_n_from_x_0(x_t, x_0_hat, at_t=at_t, at_n=at_s), std, is_matrix=True)
 
 
@@ -119,7 +115,7 @@ def matched_trace(
     without, it is exact, D products. No gradient flows through the variance. Checked by: theory_checks/test_reverse_sde.py
     Raises: ValueError where no signal is left at t (alpha_t = 0).
     """
-    at_t, at_s = _with_signal(at_t=path(t)), path(s)
+    at_t, at_s = tweedie.with_signal(path(t)), path(s)
 
     def h(x: Tensor) -> Tensor:
         return denoiser(x, t, condition)
@@ -129,9 +125,9 @@ def matched_trace(
         trace = jacobian.diagonal(dim1=1, dim2=2).sum(1)
     else:
         x_0_hat, product = tweedie.vector_jacobian(h, x_t, probe, create_graph=False)
-        trace = (probe * product).flatten(1).sum(1)
+        trace = flat(probe * product).sum(1)
     with torch.no_grad():
-        variance = (at_t.sigma**2 / at_t.alpha) * trace.double().clamp_min(0) / x_t[0].numel()
+        variance = (at_t.sigma**2 / at_t.alpha) * trace.double().clamp_min(0) / x_t.shape[1:].numel()
     return _gaussian_step(x_t, x_0_hat, at_t=at_t, at_s=at_s, posterior_variance=variance)
 
 

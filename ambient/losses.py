@@ -17,14 +17,14 @@ from torch import Tensor
 from ambient import tweedie
 from ambient.denoisers import Denoiser
 from ambient.kernels import Kernel, Step
-from ambient.paths import Level, Path, Times, Transition, expand, shaped_like, transition
+from ambient.paths import Level, Path, Times, Transition, expand, flat, shaped_like, transition
 
 SMALLEST_PROBE = 1e-2  # of sigma_n; see `ambient`, x_0 space
 
 
 def squared_norm(x: Tensor) -> Tensor:
     """||x||^2 for each sample, (B,)."""
-    return x.flatten(1).square().sum(1)
+    return flat(x).square().sum(1)
 
 
 def denoising(denoiser: Denoiser, x_0: Tensor, noise: Tensor, *, path: Path, t: Times, condition: Any = None) -> Tensor:
@@ -77,8 +77,8 @@ def ambient(
         noise_to_signal = (at_n.sigma / at_n.alpha) ** 2
         pull = torch.where(step.sigma == 0, 0.0, step.ratio * at_n.alpha * noise_to_signal / step.sigma)  # c / q
         error = h - x_n / expand(at_n.alpha, x_n)
-        cross = (noise * error).flatten(1).sum(1)
-        return squared_norm(error) + 2 * pull.to(cross) * cross - noise_to_signal.to(cross) * x_n[0].numel()
+        cross = flat(noise * error).sum(1)
+        return squared_norm(error) + 2 * pull.to(cross) * cross - noise_to_signal.to(cross) * x_n.shape[1:].numel()
     raise ValueError(f"space must be 'x_n', 'eps' or 'x_0'; got {space!r}")
 
 
@@ -103,7 +103,7 @@ def antithetic_ambient(
         space="x_0",
         condition=repeat(condition, 2),
     )
-    return both.unflatten(0, (2, -1)).mean(0)
+    return both.reshape(2, len(x_n)).mean(0)
 
 
 def consistency(
@@ -152,7 +152,7 @@ def martingale(
     draws = len(noise)
     s_each = repeat(_each(s, x_0_hat), draws)
     h_s = denoiser(step.draw(noise).flatten(0, 1), s_each, repeat(condition, draws))
-    residuals = (h_s.unflatten(0, (draws, -1)) - x_0_hat).flatten(2)
+    residuals = (h_s.unflatten(0, noise.shape[:2]) - x_0_hat).reshape(*noise.shape[:2], x_0_hat.shape[1:].numel())  # (k, B, D)
     if antithetic:
         residuals = (residuals[:k] + residuals[k:]) / 2
     return (residuals.sum(0).square() - residuals.square().sum(0)).sum(1) / (k * (k - 1))
@@ -175,11 +175,12 @@ def sure(
     or Z . (h(X_n + e Z) - h(X_n)) / e for a `difference_step` e.
 
     Paper: J_SURE of Sec. 2.2 and its two estimators. Checked by: theory_checks/test_sure.py
-    Raises: ValueError for a difference_step that is 0 or not finite.
+    Raises: ValueError for a difference_step that is 0 or not finite, where no signal is left (alpha_n = 0), and for a denoiser
+    that records no gradient where the divergence needs one.
     """
     if difference_step is not None and not 0 < abs(difference_step) < float("inf"):
         raise ValueError(f"difference_step must be finite and not 0; got {difference_step}")
-    alpha, sigma = path(t_n)
+    alpha, sigma = tweedie.with_signal(path(t_n))
 
     def h_at(x: Tensor) -> Tensor:
         return denoiser(x, t_n, condition)
@@ -189,12 +190,13 @@ def sure(
         divergence = jacobian.diagonal(dim1=1, dim2=2).sum(1)
     elif difference_step is None:
         h, product = tweedie.vector_jacobian(h_at, x_n, probe)
-        divergence = (probe * product).flatten(1).sum(1)
+        divergence = flat(probe * product).sum(1)
     else:
         h = h_at(x_n)
-        divergence = (probe * (h_at(x_n + difference_step * shaped_like(probe, x_n)) - h)).flatten(1).sum(1) / difference_step
+        change = h_at(x_n + difference_step * shaped_like(probe, x_n)) - h
+        divergence = flat(probe * change).sum(1) / difference_step
     risk = squared_norm(h - x_n / expand(alpha, x_n))
-    return risk + (2 * sigma**2 / alpha).to(risk) * divergence - ((sigma / alpha) ** 2).to(risk) * x_n[0].numel()
+    return risk + (2 * sigma**2 / alpha).to(risk) * divergence - ((sigma / alpha) ** 2).to(risk) * x_n.shape[1:].numel()
 
 
 def noisier2noise(

@@ -21,7 +21,7 @@ import torch
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from ambient.paths import Level, expand
+from ambient.paths import Level, expand, in_own_precision
 from ambient.subspace import SubspaceMixture
 from ambient.worlds import GaussianMixture
 
@@ -32,6 +32,7 @@ CLEAN = 1e-4  # what counts as the noise's variance where there is none
 ROUNDED = 1e-6  # of the largest eigenvalue: smaller ones are lost when a matrix is put together in float32
 
 
+@in_own_precision
 def fit(
     x_n: Tensor, at_n: Level, labels: Tensor, *, leading: int = 128, first: tuple[int, int] = (10, 40_000), sweeps: int = 8
 ) -> SubspaceMixture:

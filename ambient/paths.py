@@ -10,13 +10,18 @@ equal numbers close to t = t_n, and are cast only when they meet the data (`expa
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 Times = float | int | Tensor
+Function = TypeVar("Function", bound=Callable[..., Any])
+ROUNDED_TIME = 1e-5  # of sigma_t^2: what rounding a time to float32 changes at most, where sigma_t / alpha_t < 100
 
 
 def expand(value: Tensor, x: Tensor) -> Tensor:
@@ -27,6 +32,24 @@ def expand(value: Tensor, x: Tensor) -> Tensor:
     if value.ndim > 1 or (value.ndim == 1 and value.shape[0] not in (1, x.shape[0])):
         raise ValueError(f"one level, or one for each of the {x.shape[0]} samples, is needed; got shape {tuple(value.shape)}")
     return value.to(dtype=x.dtype, device=x.device).reshape(value.shape + (1,) * (x.ndim - value.ndim))
+
+
+def in_own_precision(function: Function) -> Function:
+    """`function`, left alone by autocast: it would multiply float32 matrices in half precision where a network is in use."""
+
+    @functools.wraps(function)
+    def alone(*args: Any, **options: Any) -> Any:
+        with ExitStack() as stack:
+            for device in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps", "xpu")):
+                stack.enter_context(torch.autocast(device, enabled=False))
+            return function(*args, **options)
+
+    return cast(Function, alone)
+
+
+def flat(x: Tensor) -> Tensor:
+    """Each sample of `x` (B, ...) as a row, (B, D); a sample may be a single number, and B may be 0."""
+    return x.reshape(len(x), x.shape[1:].numel())
 
 
 def shaped_like(noise: Tensor, x: Tensor) -> Tensor:
@@ -74,18 +97,24 @@ def transition(*, at_n: Level, at_t: Level) -> Transition:
     X_t = r X_n + q Z',  r = alpha_t / alpha_n,  q^2 = sigma_t^2 - r^2 sigma_n^2.
     VE: r = 1, q^2 = sigma_t^2 - sigma_n^2. VP: r^2 = (1 - sigma_t^2) / (1 - sigma_n^2).
 
+    A level t that is below n by no more than what rounding a time to float32 takes away counts as n: q = 0.
+
     Paper: Eq. (3.4), (A.24), (A.25). Checked by: theory_checks/test_transition.py
-    Raises: ValueError where t is less noisy than n, or where n has no signal left (alpha_n = 0).
+    Raises: ValueError where t is less noisy than n, where n has no signal left (alpha_n = 0), and at t = n if t records
+    gradients, since dq/dt is infinite there.
     """
     if torch.any(at_n.alpha == 0):
         raise ValueError("level n holds no signal (alpha_n = 0): nothing can be learned from pure noise")
     ratio = at_t.alpha / at_n.alpha
     scaled = ratio * at_n.sigma
     variance = (at_t.sigma - scaled) * (at_t.sigma + scaled)  # exactly 0 at t = n, where the difference of squares may not be
-    if not bool((variance >= 0).all()):
+    if not bool((variance >= -ROUNDED_TIME * at_t.sigma**2).all()):
         raise ValueError(
             "t is less noisy than t_n: data can be given more noise, never less (need t >= t_n; in a reverse step, s <= t)"
         )
+    variance = variance.clamp_min(0)
+    if variance.requires_grad and bool((variance == 0).any()):
+        raise ValueError("the gradient in t is infinite at t = t_n, where noise begins; detach t, or keep it above t_n")
     return Transition(ratio, variance.sqrt())
 
 
@@ -105,6 +134,7 @@ class Path(ABC):
     def __call__(self, t: Times) -> Level:
         """(alpha_t, sigma_t). Raises: ValueError for a time that is negative, not finite, or beyond t_max."""
         times = torch.as_tensor(t, dtype=torch.float64)  # at once: a Python float would pass through float32
+        times = times.clone() if times.is_inference() and not torch.is_inference_mode_enabled() else times
         if not bool(((times >= 0) & (times <= self.t_max)).all()):  # NaN fails both comparisons
             raise ValueError(f"times must be finite and lie in [0, {self.t_max:g}] on this path; got {t}")
         return self.level(times)

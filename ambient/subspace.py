@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ambient.paths import Level
+from ambient.paths import Level, in_own_precision
 from ambient.worlds import GaussianMixture, World
 
 
@@ -23,6 +23,7 @@ class SubspaceMixture(World):
     that are not finite.
     """
 
+    @in_own_precision
     def __init__(self, mixture: GaussianMixture, basis: Tensor, rest: Tensor, centre: Tensor):
         self.mixture, self.basis, self.rest, self.centre = mixture, basis, rest, centre
         self.leading, dim = mixture.means.shape[1], len(centre)
@@ -36,11 +37,13 @@ class SubspaceMixture(World):
         if not bool(((rest > 0) & rest.isfinite()).all() and centre.isfinite().all()):
             raise ValueError("the centre must be finite, the variances outside the leading directions positive and finite")
 
+    @in_own_precision
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         y = self.mixture.sample(count, generator)
         r = self.rest.sqrt() * torch.randn(count, len(self.rest), dtype=self.rest.dtype, generator=generator)
         return self.centre + torch.cat([y, r], 1) @ self.basis.T
 
+    @in_own_precision
     def _parts(self, x_t: Tensor, at_t: Level) -> tuple[Tensor, Tensor]:
         if x_t.ndim != 2 or x_t.shape[1] != len(self.centre):
             raise ValueError(f"this mixture lives in {len(self.centre)} dimensions; got points of shape {tuple(x_t.shape)}")
@@ -55,6 +58,7 @@ class SubspaceMixture(World):
         outside = -0.5 * (r**2 / total + total.log() + math.log(2 * math.pi)).sum(1)
         return (self.mixture.log_prob(y, at_t) + outside).to(x_t.dtype)
 
+    @in_own_precision
     def denoise(self, x_t: Tensor, at_t: Level) -> Tensor:
         y, r = self._parts(x_t, at_t)
         alpha, sigma = at_t.like(r)

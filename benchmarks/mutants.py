@@ -31,7 +31,8 @@ FIRST = {  # the tests of each module; theory_checks/test_NAME.py
     "paths": ["transition", "schedule"],
     "tweedie": ["double_tweedie", "tweedie", "parametrisations"],
     "losses": ["ambient", "sure", "antithetic", "estimators", "noisier2noise", "parametrisations"],
-    "kernels": ["reverse_sde"],
+    "kernels": ["reverse_sde", "matched_step"],
+    "noisy_mixture": ["noisy_mixture", "noisy_mixture_limit", "noisy_mixture_pull"],
     "worlds": ["worlds", "empirical"],
 }
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Pow"}

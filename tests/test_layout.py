@@ -1,4 +1,4 @@
-"""What gives the house its meaning: who imports whom, no dead options, and a paper map that agrees with the code.
+"""What gives the house its meaning: who imports whom, and no dead options. The paper map: test_paper_map.py.
 
 Every rule is shown to bite: the same function finds the fault in a text that has it.
 """
@@ -6,14 +6,10 @@ Every rule is shown to bite: the same function finds the fault in a text that ha
 from __future__ import annotations
 
 import ast
+import re
 import dataclasses
 import importlib
-import inspect
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -25,8 +21,6 @@ COMMANDS = ["toy.gmm", "toy.mnist.compare", "toy.mnist.table1", "toy.mnist.figur
 COMMANDS += ["sdxl.corrupt", "sdxl.train", "sdxl.generate", "sdxl.rehearse", "sdxl.tiny"]
 COMMANDS += ["sdxl.evaluate.restoration", "sdxl.evaluate.fid", "sdxl.evaluate.memorization", "sdxl.figures"]
 COMMANDS += ["sdxl.attack.noise", "sdxl.attack.mask"]
-CHECKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "theory_checks").glob("test_*.py"))
-MAP = (ROOT / "docs" / "paper-map.md").read_text()
 
 
 def imported(source: str) -> set[str]:
@@ -155,88 +149,3 @@ class Loop:
     def step(self): return self.chosen.kept + self.dead
 """
     assert options_read({"x": source}) == {"used", "read", "wanted", "had", "far", "kept"}
-
-
-def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """(ambient.module.Name, object) for what a module defines, methods as ambient.module.Class.method."""
-    for name, thing in vars(module).items():
-        if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
-            continue
-        if inspect.isclass(thing) or inspect.isfunction(thing):
-            yield f"{module.__name__}.{name}", thing
-        if inspect.isclass(thing):
-            methods = ((f"{module.__name__}.{name}.{key}", value) for key, value in vars(thing).items())
-            yield from (
-                (key, value) for key, value in methods if inspect.isfunction(value) and not key.split(".")[-1].startswith("_")
-            )
-
-
-PUBLIC = {name: thing.__doc__ or "" for module in MODULES for name, thing in public(importlib.import_module(module))}
-SPEAKS_OF_THE_PAPER = [name for name, doc in PUBLIC.items() if "Paper:" in doc]
-
-
-def checks_named(doc: str) -> list[str]:
-    """The files after `Checked by:`."""
-    return [file for files in re.findall(r"Checked by:\s*([\w/.]+(?:,\s*[\w/.]+)*)", doc) for file in re.split(r",\s*", files)]
-
-
-CHECKED_BY = [(name, check) for name, doc in PUBLIC.items() for check in checks_named(doc)]
-
-
-def in_map(name: str, text: str) -> bool:
-    """A function or class itself, or the class of a method."""
-    owner = name.rsplit(".", 1)[0] if name.count(".") > 2 else name
-    return f"`{name}`" in text or f"`{owner}`" in text
-
-
-def test_names_are_found_in_the_map_whole():
-    assert in_map("ambient.paths.Level.apply", "`ambient.paths.Level`")
-    assert not in_map("ambient.paths.Lev", "`ambient.paths.Level`")
-    assert len(SPEAKS_OF_THE_PAPER) > 15
-    assert len(CHECKED_BY) > 25
-
-
-def test_all_files_of_a_tag_are_found():
-    assert checks_named("A law. Checked by: a/b.py, a/c.py\n\nRaises: no") == ["a/b.py", "a/c.py"]
-
-
-@pytest.mark.parametrize("name", SPEAKS_OF_THE_PAPER)
-def test_what_speaks_of_the_paper_is_in_the_map(name):
-    assert in_map(name, MAP)
-
-
-@pytest.mark.parametrize(("name", "check"), CHECKED_BY)
-def test_what_is_said_to_be_checked_is_checked(name, check):
-    """The check exists and imports the module, or a name from it."""
-    path = ROOT / check
-    assert path.is_file(), f"{name} is said to be checked by {check!r}, which does not exist"
-    module = name.split(".")[1]
-    source = path.read_text()
-    assert re.search(rf"from ambient import [\w, ()\n]*\b{module}\b|from ambient\.{module} import", source), (
-        f"{check} lacks {module}"
-    )
-
-
-@pytest.mark.parametrize("check", CHECKS)
-def test_every_check_is_in_the_map(check):
-    assert f"`{check}`" in MAP
-
-
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:theory_checks|ambient|toy|tests|docs|benchmarks)/[^`]+)`", MAP))))
-def test_files_of_the_map_exist(path):
-    assert (ROOT / path).exists()
-
-
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(ambient\.[\w.]+)`", MAP))))
-def test_names_of_the_map_exist(name):
-    assert name in PUBLIC
-
-
-def test_rows_of_the_map_agree_with_the_tags():
-    """A function stands in a row with the file that its own docstring names, for every function that names one."""
-    rows = [line for line in MAP.splitlines() if line.startswith("| ") and "`ambient." in line]
-    together = {
-        (name, check) for row in rows for name in re.findall(r"`(ambient\.[\w.]+)`", row) for check in CHECKS if check in row
-    }
-    mapped = {name for name, _ in together}
-    assert {(name, check) for name, check in CHECKED_BY if name in mapped} - together == set()

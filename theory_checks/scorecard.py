@@ -54,6 +54,12 @@ def worst(measured: Iterable[tuple[float, float]]) -> tuple[float, float]:
     return max(pairs, key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0] / max(pair[1], 1e-300))
 
 
+def mildest(measured: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """The pair with the smallest ratio, for a mutant that each of them must reject; fails where there is none."""
+    pairs = [(float(error), float(tolerance)) for error, tolerance in measured]
+    return min(pairs, key=lambda pair: -math.inf if math.isnan(pair[0]) else pair[0] / max(pair[1], 1e-300))
+
+
 def rows() -> list[dict[str, Any]]:
     """One row a statement that was exercised, in order of declaration."""
     return [

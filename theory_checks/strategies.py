@@ -47,7 +47,7 @@ def time_at(path: Path, noise_to_signal: float) -> float:
     """The time at which sigma / alpha has this value, which a path must reach (all of `paths` reach up to 1)."""
     if noise_to_signal == 0:
         return 0.0
-    return min(float(path.t_from_log_snr(-2 * math.log(noise_to_signal))), path.t_max)
+    return min(float(path.t_from_noise_to_signal(noise_to_signal)), path.t_max)
 
 
 def times(path: Path, low: float = 0.05, high: float = 5.0) -> st.SearchStrategy[float]:
@@ -111,3 +111,4 @@ EXAMPLES = [
     for name, path in (("VE", VarianceExploding()), ("VP", VariancePreserving()), ("flow", RectifiedFlow()))
 ]
 EXAMPLES_1D = [example for example in EXAMPLES if example.world is SKEWED]
+WITH_ALPHA = [example for example in EXAMPLES if isinstance(example.path, VariancePreserving)]  # alpha is not 1 there

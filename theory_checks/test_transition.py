@@ -157,12 +157,18 @@ def test_log_snr_rejects(name):
 
 @pytest.mark.parametrize("path", [VarianceExploding(), VariancePreserving(), RectifiedFlow()], ids=lambda p: type(p).__name__)
 def test_limits(path):
-    """Clean data is alpha = 1, sigma = 0 exactly; nothing is added at t = n, exactly; less noise than n is refused."""
+    """Clean data is alpha = 1, sigma = 0 exactly; nothing is added at t = n, exactly; less noise than n is refused.
+
+    One third in float32 is 1e-8 larger, so as a level of the data it lies above t = 1/3; that counts as t = n.
+    """
     assert [float(v) for v in path(0.0)] == [1.0, 0.0]
     for t in torch.linspace(0.0, 0.9, 50, dtype=torch.float64):
         assert transition(at_n=path(t), at_t=path(t)) == Transition(torch.tensor(1.0), torch.tensor(0.0))
     with pytest.raises(ValueError, match="less noisy than t_n"):
-        transition(at_n=path(0.5), at_t=path(0.5 - 1e-9))
+        transition(at_n=path(0.5), at_t=path(0.5 - 1e-4))
+    ratio, q = transition(at_n=path(torch.tensor(1 / 3)), at_t=path(1 / 3))
+    assert float(q) == 0
+    assert float(ratio) == pytest.approx(1, rel=1e-6)
     with pytest.raises(ValueError, match="less noisy than t_n"):  # one sample of several is enough
         transition(at_n=path(torch.tensor([0.5, 0.5])), at_t=path(torch.tensor([0.6, 0.4])))
 

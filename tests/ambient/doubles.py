@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ambient import losses
 from ambient.kernels import ancestral
-from ambient.paths import Discrete, RectifiedFlow, VarianceExploding, VariancePreserving
+from ambient.paths import Discrete, RectifiedFlow, VarianceExploding, VariancePreserving, flat
 from ambient.randomness import generator
 
 DISCRETE = Discrete(torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0))
@@ -48,7 +48,7 @@ def _denoising(h: Any, x: Tensor, z: Tensor, *, path: Any, t_n: Any, t: Any, con
 
 def _consistency(antithetic: bool, h: Any, x: Tensor, z: Tensor, *, path: Any, t_n: Any, t: Any, condition: Any = None) -> Tensor:
     """A step from t down to t_n."""
-    noise = torch.stack([z, z.flip(-1)])
+    noise = torch.stack([z, flat(z).flip(1).reshape(z.shape)])
     return losses.consistency(h, x, noise, path=path, t=t, s=t_n, kernel=ancestral, antithetic=antithetic, condition=condition)
 
 
