@@ -6,9 +6,9 @@ Every rule is shown to bite: the same function finds the fault in a text that ha
 from __future__ import annotations
 
 import ast
-import re
 import dataclasses
 import importlib
+import re
 from pathlib import Path
 
 import pytest
