@@ -23,7 +23,7 @@ import torch
 
 from ambient.randomness import generator
 from ambient.runs import environment
-from sdxl.neighbours import QUERIES, nearest
+from harness.neighbours import QUERIES, nearest
 
 BAR = 0.5
 SIZES = (1024, 2048, 3072)

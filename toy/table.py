@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from typing import Any
 
+from harness.statistics import mean
 from toy.evaluation import LEVELS
 from toy.methods import METHODS
 from toy.without_truth import MULTIPLES
@@ -41,9 +41,8 @@ def over_seeds(values: list[float | None]) -> dict[str, float | int | None] | No
     known = [value for value in values if value is not None]
     if not known:
         return None
-    mean, count = sum(known) / len(known), len(known)
-    error = math.sqrt(sum((v - mean) ** 2 for v in known) / (count - 1) / count) if count > 1 else None
-    return {"mean": mean, "error": error, "count": count}
+    found = mean(known)
+    return {"mean": found.mean, "error": found.error, "count": len(known)}
 
 
 def columns(known_truth: bool) -> Columns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from ambient import losses
 from ambient.kernels import euler_maruyama
 from ambient.randomness import generator
+from harness.statistics import mean
 from toy.evaluation import generate, sliced_wasserstein
 from toy.method import Fitted
 from toy.problem import Problem
@@ -63,5 +63,6 @@ def held_out_inconsistency(fitted: Fitted, problem: Problem, *, seed: int) -> Te
     return loss / (problem.dim * problem.data_std**2)
 
 
-def _mean_and_error(values: Tensor) -> list[float]:
-    return [float(values.mean()), float(values.std() / math.sqrt(len(values)))]
+def _mean_and_error(values: Tensor) -> list[float | None]:
+    found = mean(values.tolist())
+    return [found.mean, found.error]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -12,14 +9,6 @@ from ambient.denoisers import Denoiser
 from ambient.losses import squared_norm
 from ambient.paths import Path
 from sdxl.sampling import noise_from
-
-
-class Mean(NamedTuple):
-    """Over images: mean, standard deviation, standard error of the mean; None where one image tells nothing of it."""
-
-    mean: float
-    std: float | None
-    error: float | None
 
 
 def noise(keys: list[str], levels: list[float], shape: tuple[int, ...] | torch.Size, *, seed: int) -> Tensor:
@@ -36,17 +25,3 @@ def restored(denoiser: Denoiser, x_0: Tensor, z: Tensor, *, path: Path, t: Tenso
 def square_error(found: Tensor, truth: Tensor) -> Tensor:
     """Mean over coordinates, for each sample: (B,), float64."""
     return squared_norm(found.double() - truth.double()) / truth[0].numel()
-
-
-def mean(values: list[float]) -> Mean:
-    """Over images."""
-    count, average = len(values), math.fsum(values) / len(values)
-    if count < 2:
-        return Mean(average, None, None)
-    std = math.sqrt(math.fsum((value - average) ** 2 for value in values) / (count - 1))
-    return Mean(average, std, std / math.sqrt(count))
-
-
-def difference(values: list[float], others: list[float]) -> Mean:
-    """Of values - others in pairs: what both share, image and noise, cancels."""
-    return mean([a - b for a, b in zip(values, others, strict=True)])

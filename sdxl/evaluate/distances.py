@@ -1,17 +1,16 @@
-"""Distances of two sets of features, by torchmetrics: Frechet's and the kernel distance."""
+"""The kernel distance of two sets of features, by torchmetrics, and the floor of it and of Frechet's."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ambient.randomness import generator
 from ambient.runs import UserError
+from harness.metrics import frechet
 
-CHUNK = 4096  # rows at a time
 SPLITS = 3  # in two parts, for a floor
 
 
@@ -34,37 +33,9 @@ class Floor(NamedTuple):
     kid: float
 
 
-class _Given(nn.Module):
-    """Features as they are, in place of a network."""
-
-    def __init__(self, count: int):
-        super().__init__()
-        self.num_features = count
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
 def needed(count: int) -> int:
     """The fewest images a set for the Frechet distance of so many features: with fewer any covariance is singular."""
     return count + 1
-
-
-def frechet(x: Tensor, y: Tensor) -> float:
-    """Frechet distance of two sets of features (N, F), (M, F), as Gaussians; in float64.
-
-    Estimated from N rows it is too large, by a term of order F / N: compare at equal counts only.
-    """
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torchmetrics, about what it computes with
-        alone: Any = {"sync_on_compute": False}  # it would wait for other processes, which do not compute
-        metric: Any = FrechetInceptionDistance(feature=_Given(x.shape[1]), **alone).set_dtype(torch.float64)
-        for rows, real in ((x, True), (y, False)):
-            for part in rows.double().split(CHUNK):
-                metric.update(part, real=real)
-        return float(metric.compute())
 
 
 def kid(x: Tensor, y: Tensor, *, subsets: int, size: int, seed: int) -> Kid:

@@ -22,11 +22,12 @@ import torch
 
 from ambient.config import option, parse
 from ambient.runs import UserError, stop_requests
+from harness.metrics import frechet
 from sdxl import extract
 from sdxl.base import quiet
 from sdxl.evaluate import tables
 from sdxl.evaluate.curves import consistency, curves
-from sdxl.evaluate.distances import Floor, floor, frechet, kid, needed
+from sdxl.evaluate.distances import Floor, floor, kid, needed
 from sdxl.features import features
 from sdxl.folder import Images, opened
 from sdxl.group import Group

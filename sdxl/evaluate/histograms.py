@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from matplotlib.lines import Line2D
 
+from harness.copying import CLOSE, COPY
 from sdxl.evaluate import tables
-from sdxl.evaluate.copying import CLOSE, COPY
 
 BINS = 40
 BASELINES = (":", "-.")  # in grey

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ambient.runs import digest
-from sdxl.evaluate import copying
+from harness import copying, statistics
+from harness.neighbours import Neighbours, nearest
 from sdxl.extract import Extractor
 from sdxl.features import features
 from sdxl.folder import Images, opened
 from sdxl.group import Group
-from sdxl.neighbours import Neighbours, nearest
 from sdxl.sources import Columns, Picture
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class Sets:
         }
         units |= {images.source: len(images) for images in (self.training, self.held_out) if images is not None}
         return [
-            f"an interval needs at least {copying.FEWEST} images, and {source} has {count}"
+            f"an interval needs at least {statistics.FEWEST} images, and {source} has {count}"
             for source, count in units.items()
-            if count < copying.FEWEST
+            if count < statistics.FEWEST
         ]
 
     def _regions(self) -> list[str]:

@@ -19,9 +19,9 @@ from typing import Any
 
 from ambient.config import nearest, option, parse
 from ambient.runs import UserError, stop_requests
+from harness.statistics import mean
 from sdxl.base import DTYPES, SDXL, quiet
 from sdxl.evaluate import table1, tables
-from sdxl.evaluate.denoising import mean
 from sdxl.evaluate.table1 import SPACES
 from sdxl.group import Group
 

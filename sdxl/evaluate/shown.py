@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness import copying
 from sdxl.attack.strips import GAP, LETTER, Words
 from sdxl.decode import save
-from sdxl.evaluate import copying, tables
+from sdxl.evaluate import tables
 from sdxl.evaluate.histograms import Line, histograms
 from sdxl.evaluate.matches import GENERATED, HELD_OUT, OTHERS, Found, Sets, by_key
 
@@ -48,7 +49,9 @@ def unequal(results: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def said(value: dict[str, Any]) -> str:
-    """Mean and interval."""
+    """Mean and interval; nothing can be told where there is none."""
+    if value["interval"] is None:
+        return "cannot be told"
     low, high = value["interval"]
     return f"{value['mean']:.3f} ({low:.3f} to {high:.3f})"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from harness.statistics import Mean, difference, mean
 from sdxl.evaluate import tables
-from sdxl.evaluate.denoising import Mean, difference, mean
 
 SPACES = ("latent", "pixel")
 

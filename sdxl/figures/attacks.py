@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sdxl.evaluate.copying import COPY
+from harness.copying import COPY
 from sdxl.evaluate.histograms import Line, histograms
 from sdxl.evaluate.matches import GENERATED
 from sdxl.evaluate.shown import controlled

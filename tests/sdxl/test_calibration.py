@@ -17,10 +17,10 @@ from torch import Tensor
 from ambient.denoisers import Denoiser
 from ambient.paths import Discrete
 from ambient.worlds import Empirical, GaussianMixture
+from harness import copying
+from harness.neighbours import nearest
 from sdxl import tiny
 from sdxl.attack.restore import Attacked, attack
-from sdxl.evaluate import copying
-from sdxl.neighbours import nearest
 from toy.mnist.data import load
 
 COUNT, LEVEL, SAMPLES = 300, 500, 2

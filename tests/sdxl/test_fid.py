@@ -17,6 +17,7 @@ from torch import nn
 from ambient.config import words
 from ambient.randomness import generator
 from ambient.runs import Interrupted, UserError
+from harness.metrics import frechet
 from sdxl import extract
 from sdxl.__main__ import main
 from sdxl.evaluate import distances
@@ -25,7 +26,6 @@ from sdxl.features import SHARD, features
 from sdxl.folder import opened
 from sdxl.group import Group
 from tests.sdxl.launch import on_two, refusal
-from toy.mnist.features import frechet as frechet_of_digits
 
 
 class Colours(nn.Module):
@@ -100,12 +100,12 @@ def test_the_frechet_distance_of_known_moments():
     m, n = torch.ones(12, dtype=torch.float64), torch.linspace(-1, 1, 12, dtype=torch.float64)
     x, y = exactly(m, axes * a @ axes.T), exactly(n, axes * b @ axes.T)
     expected = float((m - n).square().sum() + (a.sqrt() - b.sqrt()).square().sum())
-    assert distances.frechet(x, y) == pytest.approx(expected, rel=1e-4)
-    assert distances.frechet(x, x) == pytest.approx(0, abs=1e-6)
+    assert frechet(x, y) == pytest.approx(expected, rel=1e-4)
+    assert frechet(x, x) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [300, 40])
-def test_the_frechet_distance_is_that_of_scipy_and_of_the_toys(count):
+def test_the_frechet_distance_is_that_of_scipy(count):
     """Also where covariances are nearly singular: 40 rows of 32 features."""
     draw = generator(1, "features")
     mix = torch.randn(2, 32, 32, generator=draw)
@@ -114,8 +114,7 @@ def test_the_frechet_distance_is_that_of_scipy_and_of_the_toys(count):
     root = scipy.linalg.sqrtm(c @ d)
     gap = x.double().mean(0) - y.double().mean(0)
     expected = float(gap.square().sum()) + np.trace(c) + np.trace(d) - 2 * np.trace(root).real
-    assert distances.frechet(x, y) == pytest.approx(expected, rel=1e-4)
-    assert distances.frechet(x, y) == pytest.approx(frechet_of_digits(x, y), rel=1e-4)
+    assert frechet(x, y) == pytest.approx(expected, rel=1e-4)
 
 
 def test_kid_is_the_unbiased_estimate_and_follows_from_the_seed():
@@ -145,7 +144,7 @@ def test_kid_of_few_images_has_no_bias_where_frechets_distance_has():
         draw = generator(i, "pairs")
         x, y = torch.randn(10, 6, generator=draw), torch.randn(10, 6, generator=draw)
         kids.append(distances.kid(x, y, subsets=1, size=10, seed=0).mean)
-        frechets.append(distances.frechet(x, y))
+        frechets.append(frechet(x, y))
     error = np.std(kids) / len(kids) ** 0.5
     assert abs(np.mean(kids)) < 4.5 * error
     assert np.mean(frechets) > 20 * np.std(frechets) / len(frechets) ** 0.5
@@ -160,7 +159,7 @@ def test_the_floor_is_what_two_sets_of_one_distribution_have():
         found = distances.floor(x, 20, subsets=1, size=1000, seed=i)
         assert found[:2] == (20, 40)
         floors.append(found.frechet)
-        apart.append(distances.frechet(x[:40], y))
+        apart.append(frechet(x[:40], y))
     error = (np.var(floors) + np.var(apart)) ** 0.5 / 30**0.5
     assert abs(np.mean(floors) - np.mean(apart)) < 4.5 * error
     assert np.mean(floors) > 10 * error
@@ -237,7 +236,7 @@ def test_distances_against_the_level_of_nature(tmp_path):
     assert [(row["t_n"], row["weight"]) for row in rows] == [(100, 0.0), (100, 0.01), (800, 0.0), (800, 0.01), (None, None)]
     assert len({row["name"] for row in rows}) == 5
     real, fake = (torch.stack([opened(str(f), Group())[i] for i in range(n)]) for f, n in ((reference, 20), (sets[2], 12)))
-    assert rows[2]["frechet"] == pytest.approx(frechet_of_digits(Colours()(real), Colours()(fake)), rel=1e-4)
+    assert rows[2]["frechet"] == pytest.approx(frechet(Colours()(real), Colours()(fake)), rel=1e-4)
     table = (tmp_path / "out/table.md").read_text()
     assert table.count("| without |") == table.count("| with |") == 2
     assert "equal counts" in table

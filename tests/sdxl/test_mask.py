@@ -23,6 +23,8 @@ from ambient.paths import Discrete
 from ambient.randomness import generator
 from ambient.runs import UserError
 from ambient.worlds import Empirical, GaussianMixture
+from harness import copying
+from harness.neighbours import nearest
 from sdxl import sampling
 from sdxl.__main__ import main
 from sdxl.attack import strips
@@ -31,8 +33,6 @@ from sdxl.attack.holes import Holes
 from sdxl.attack.mask import KERNELS as OFFERED
 from sdxl.attack.regions import detector, mapped
 from sdxl.encode import fit
-from sdxl.evaluate import copying
-from sdxl.neighbours import nearest
 from sdxl.photographs import photographs
 from sdxl.survey import decode
 from tests.sdxl.launch import on_two, refusal

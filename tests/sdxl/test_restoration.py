@@ -19,10 +19,11 @@ from ambient.paths import Discrete
 from ambient.randomness import generator
 from ambient.runs import Interrupted
 from ambient.worlds import GaussianMixture
+from harness.statistics import difference, mean
 from sdxl import lora
 from sdxl.__main__ import main
 from sdxl.evaluate import restoration, restorer
-from sdxl.evaluate.denoising import difference, mean, noise, restored, square_error
+from sdxl.evaluate.denoising import noise, restored, square_error
 from sdxl.photographs import held_out
 from tests.sdxl.launch import on_two, refusal
 from tests.sdxl.test_lora import trained

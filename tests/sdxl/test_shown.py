@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image, ImageChops, ImageDraw
 
+from harness.neighbours import Neighbours
 from sdxl.attack.strips import GAP, Words, enlarged, strip
 from sdxl.evaluate import shown
 from sdxl.evaluate.histograms import Line, histograms
 from sdxl.evaluate.matches import Found
-from sdxl.neighbours import Neighbours
 
 
 def nearest(*similarity: float) -> Neighbours:

@@ -11,9 +11,11 @@ import scipy.linalg
 import torch
 
 from ambient.runs import UserError
+from harness import neighbours
+from harness.metrics import frechet_of_moments, moments
 from toy.mnist import features as ruler
 from toy.mnist.data import load
-from toy.mnist.features import Features, features_of, frechet, frechet_of_moments, moments, similarity
+from toy.mnist.features import Features, features_of, frechet, similarity
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -149,8 +151,8 @@ def test_of_samples_that_diverged_there_is_no_distance(bad):
 @pytest.mark.parametrize(("rows", "others"), [(1, 1), (7, 5), (64, 128), (65, 129), (200, 300)])
 def test_the_nearest_is_that_of_brute_force(rows, others, monkeypatch):
     """Around the edges of chunks. A cosine is a sum of 8 products of at most 1: right to about 10 eps of float32."""
-    monkeypatch.setattr(ruler, "CHUNK", 64)
-    monkeypatch.setattr(ruler, "CHUNK_OF_NEIGHBOURS", 128)
+    monkeypatch.setattr(neighbours, "QUERIES", 64)
+    monkeypatch.setattr(neighbours, "KNOWN", 128)
     x, y = torch.randn(rows, 8, generator=generator(1)), torch.randn(others, 8, generator=generator(2))
     cosine, index = similarity(x, y)
     table = [[float(torch.nn.functional.cosine_similarity(a, b, dim=0)) for b in y] for a in x[:20]]
@@ -175,7 +177,7 @@ def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: sizes.append((c := product(a, b)).numel()) or c)
     similarity(torch.randn(3000, 4, generator=generator(1)), torch.randn(20_000, 4, generator=generator(2)))
     assert sizes
-    assert max(sizes) <= ruler.CHUNK * ruler.CHUNK_OF_NEIGHBOURS
+    assert max(sizes) <= neighbours.QUERIES * neighbours.KNOWN
 
 
 # --- features --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from ambient.paths import VarianceExploding
 from ambient.randomness import generator
 from ambient.runs import Interrupted
 from ambient.worlds import Empirical, GaussianMixture
+from harness import statistics
 from tests.toy.command_line import Here
 from toy.experiment import interruptible
 from toy.method import Fitted, watched
@@ -169,7 +170,7 @@ def test_baselines_leave_each_digit_itself_out():
 
 def test_histograms_lose_nothing():
     edges = np.linspace(0.2, 1.0, 5)
-    values = np.array([-0.3, 0.2, 0.45, 0.79, 1.0, 1.0]).reshape(1, 2, 3)
+    values = np.array([-0.3, 0.2, 0.45, 0.79, 1.0, 1.0] * 2).reshape(1, 2, 6)
     share, low, high = copies.shares_of_bins(values, edges)
     np.testing.assert_allclose(share, [2 / 6, 1 / 6, 1 / 6, 2 / 6])
     assert ((low <= share) & (share <= high)).all()
@@ -283,7 +284,7 @@ def test_a_run_leaves_everything_and_resumes_to_the_same(toy, tmp_path, monkeypa
     monkeypatch.setenv("EXACT_AMBIENT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(features, "STEPS", 20)
     out = tmp_path / "run"
-    monkeypatch.setattr(copies, "RESAMPLES", 50)
+    monkeypatch.setattr(statistics, "RESAMPLES", 100)
     words = (
         "mnist",
         "memorization",

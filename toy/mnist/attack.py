@@ -31,7 +31,7 @@ from toy.mnist.source import ImageSource
 from toy.problem import Problem
 from toy.training import Report
 
-VERSION = 1  # of what is cached; another one where an attack changes
+VERSION = 2  # of what is cached; another one where an attack changes
 GROUPS = ("training", "held out")
 KINDS = {"one step": slice(0, 1), "samples": slice(1, None)}  # where they stand among the results for a digit
 PICTURES = ("noisy", "one step", "sample")

@@ -1,26 +1,26 @@
 """What an attack says about memory: how near its results are to training digits, and what differs between models.
 
-The unit is the digit: its results are averaged over draws and seeds, and intervals (95 %, percentile bootstrap) are over digits.
-Standard errors are over seeds.
+The unit is the digit: its results are averaged over draws and seeds, and intervals (95 %) are over digits, as in
+`harness.copying`. Standard errors are over seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import bootstrap
-from torch import Tensor, nn
+from torch import Tensor
 
+from harness import copying, statistics
+from harness.copying import CLOSE, COPY
+from harness.neighbours import nearest
 from toy.mnist.attack import GROUPS, KINDS, KNOWN
 from toy.mnist.cache import Arrays
 from toy.mnist.features import Features, similarity
 from toy.table import over_seeds
 
-CLOSE, COPY = 0.9, 0.95  # similarities above them are close matches, and almost identical, for the paper
-RESAMPLES = 1_000
 Models = Mapping[str, Arrays]  # the arrays of an attack by model, with one more axis in front: seeds
 
 
@@ -64,8 +64,8 @@ def differences(models: Models, levels: tuple[float, ...]) -> list[dict[str, Any
 
 def baselines(ruler: Features, training: Tensor, held_out: Tensor) -> dict[str, Any]:
     """Digits as they are: similarity of training digits to the nearest other one, of held-out digits to the nearest; variance."""
-    known = nn.functional.normalize(ruler(training), dim=1)
-    to_others = (known @ known.T).fill_diagonal_(-torch.inf).amax(1)
+    known = ruler(training)
+    to_others = nearest(known, known, own=torch.arange(len(known))).first().similarity
     found = {"training": to_others, "held out": similarity(ruler(held_out), known)[0]}
     described = {}
     for group, x in found.items():
@@ -78,17 +78,18 @@ def shares_of_bins(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, n
     """The share of results in each bin, and its interval; similarities (seeds, draws, digits), those outside in the end bins."""
     where = np.digitize(values.clip(edges[0], edges[-1] - 1e-9), edges) - 1
     shares = np.stack([(where == k).mean((0, 1)) for k in range(len(edges) - 1)], 1)  # (digits, bins)
-    low, high = _interval(lambda x, axis: x.mean(axis), shares)
+    draws = statistics.resampled(torch.from_numpy(shares), seed=0, stream="images")
+    low, high = (end.numpy() for end in statistics.between_quantiles(draws))
     return shares.mean(0), low, high
 
 
 def compared(values: np.ndarray, less: np.ndarray | None = None) -> dict[str, Any]:
     """The mean of (seeds, digits), less that of other digits: mean and standard error over seeds, interval over digits."""
+    ours = torch.from_numpy(values.mean(0, dtype=np.float64))
     if less is None:
-        low, high = _interval(lambda x, axis: x.mean(axis), values.mean(0))
-        return {**_over_seeds(values.mean(1)), "interval": [float(low), float(high)]}
-    low, high = _interval(lambda x, y, axis: x.mean(axis) - y.mean(axis), values.mean(0), less.mean(0))
-    return {**_over_seeds(values.mean(1) - less.mean(1)), "interval": [float(low), float(high)]}
+        return copying.mean(ours, seed=0) | _over_seeds(values.mean(1))
+    theirs = torch.from_numpy(less.mean(0, dtype=np.float64))
+    return copying.difference(ours, theirs, seed=0) | _over_seeds(values.mean(1) - less.mean(1))
 
 
 def _numbers(near: np.ndarray, nearest: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
@@ -99,15 +100,15 @@ def _numbers(near: np.ndarray, nearest: np.ndarray, errors: np.ndarray) -> dict[
 
 
 def _shares(near: np.ndarray) -> dict[str, Any]:
-    return {name: _over_seeds((near > bound).mean((1, 2))) for name, bound in (("close", CLOSE), ("copies", COPY))}
+    """Of similarities (seeds, results, digits) the shares above the thresholds."""
+    seeds, results, _ = near.shape
+    values = copying.of_images(torch.from_numpy(np.ascontiguousarray(near)).flatten(0, 1).T)
+    found = {}
+    for i, (name, bound) in enumerate((("close", CLOSE), ("copies", COPY)), 1):
+        interval = list(statistics.of_share(values[:, i], samples=seeds * results))
+        found[name] = {"interval": interval, **_over_seeds((near > bound).mean((1, 2)))}
+    return found
 
 
 def _over_seeds(values: np.ndarray) -> dict[str, Any]:
     return over_seeds(values.tolist()) or {}
-
-
-def _interval(statistic: Callable[..., Any], *samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 %, over the first axis; memory stays small."""
-    options: dict[str, Any] = {"method": "percentile", "random_state": np.random.default_rng(0)}
-    found = bootstrap(samples, statistic, n_resamples=RESAMPLES, batch=200, axis=0, **options)
-    return found.confidence_interval.low, found.confidence_interval.high

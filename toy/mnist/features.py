@@ -12,14 +12,13 @@ clipped to [-1, 1], grain of .2 would count 2.2, since it lightens the backgroun
 
 from __future__ import annotations
 
-import math
-from itertools import accumulate
-
 import torch
 from torch import Tensor, nn
 
 from ambient.randomness import generator
 from ambient.runs import UserError
+from harness import metrics
+from harness.neighbours import nearest
 from toy.mnist.cache import Arrays, cached
 from toy.mnist.data import Digits
 
@@ -29,9 +28,6 @@ STEPS, BATCH, LEARNING_RATE = 2000, 64, 1e-2
 REDRAWING = 10.0  # weight of the mean square error of a redrawn pixel, against the cross entropy of the label
 GRAIN = 0.3  # standard deviation at most
 CHUNK = 1000  # images at a time
-CHUNK_OF_NEIGHBOURS = 8192  # rows that they are compared with at a time
-
-Moments = tuple[Tensor, Tensor]
 
 
 class Features:
@@ -83,38 +79,15 @@ def features_of(digits: Digits) -> Features:
     return Features(digits.size, cached("features", key, lambda: _train(digits.train, labels, digits.size)))
 
 
-def moments(features: Tensor) -> Moments:
-    """Mean (F,) and covariance (F, F) of the rows, in float64.
-
-    Raises: UserError for fewer than F + 1 rows, whose covariance is singular whatever they are.
-    """
-    rows, needed = len(features), features.shape[1] + 1
-    if rows < needed:
-        raise UserError(f"the Frechet distance of {needed - 1} features needs at least {needed} images a set; got {rows}")
-    features = features.double()
-    return features.mean(0), torch.cov(features.T)
-
-
 def frechet(x: Tensor, y: Tensor) -> float:
-    """Frechet distance of two sets of features (N, F), as Gaussians; not finite where the features are not.
-
-    Estimated from N rows it is too large, by a term of order F / N that is the same for all models only at equal counts.
-    Hence compare at equal counts, and next to the floor: training against held-out images at that count.
-    """
-    return frechet_of_moments(moments(x), moments(y))
-
-
-def frechet_of_moments(p: Moments, q: Moments) -> float:
-    """|m_p - m_q|^2 + tr(C_p + C_q - 2 (C_p C_q)^(1/2)).
-
-    With C = A A^T the trace of the root is the sum of the singular values of A_p^T A_q: no root of a product that is not
-    symmetric, so singular covariances do no harm.
-    """
-    (mean_p, cov_p), (mean_q, cov_q) = p, q
-    if not all(bool(part.isfinite().all()) for part in (*p, *q)):
-        return math.nan
-    overlap = torch.linalg.svdvals(_factor(cov_p).T @ _factor(cov_q)).sum()
-    return max(0.0, float((mean_p - mean_q).square().sum() + cov_p.trace() + cov_q.trace() - 2 * overlap))
+    """The Frechet distance of two sets of features (N, F). Raises: UserError for fewer than F + 1 rows in one of them."""
+    needed = x.shape[1] + 1
+    for rows in (x, y):
+        if len(rows) < needed:  # any covariance of so few is singular
+            raise UserError(
+                f"the Frechet distance of {needed - 1} features needs at least {needed} images a set; got {len(rows)}"
+            )
+    return metrics.frechet(x, y)
 
 
 def similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,25 +96,7 @@ def similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     Cosines of `Features` are about their mean. Of two digits of different kinds they are near 0; of features that are all
     positive, as after a ReLU, they would be near 1, and no threshold would tell a copy from a stranger.
     """
-    y = nn.functional.normalize(y, dim=1)
-    best = [_nearest(nn.functional.normalize(rows, dim=1), y) for rows in x.split(CHUNK)]
-    return torch.cat([cosine for cosine, _ in best]), torch.cat([index for _, index in best])
-
-
-def _nearest(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    cosine, index = x.new_full((len(x),), -math.inf), torch.zeros(len(x), dtype=torch.int64)
-    parts = y.split(CHUNK_OF_NEIGHBOURS)
-    for start, part in zip(accumulate((len(p) for p in parts), initial=0), parts, strict=False):
-        found, where = (x @ part.T).max(1)
-        index = torch.where(found > cosine, start + where, index)
-        cosine = torch.maximum(found, cosine)
-    return cosine, index
-
-
-def _factor(covariance: Tensor) -> Tensor:
-    """A with A A^T = C; what rounding made negative is 0."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp_min(0).sqrt()
+    return nearest(x, y).first()
 
 
 def _network(size: int, classes: int) -> nn.Sequential:

@@ -23,6 +23,7 @@ import torch
 from ambient.config import nearest, option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
+from harness.statistics import mean
 from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.method import Fitted
 from toy.mnist import table1_findings, table1_page
@@ -171,18 +172,14 @@ def summarise(out: Path, config: Config) -> list[dict[str, Any]]:
             mine = errors[level][:, number]
             off = (mine - clean) / clean.mean()
             row = {"t": t, "t_n": level, "own": t >= level, "mse": float(mine.mean()), "std": float(mine.mean(0).std(ddof=1))}
-            row |= {"difference": float(off.mean()), "error_images": _standard_error(off.mean(0))}
-            found.append(row | {"error_seeds": _standard_error(off.mean(1))})
+            row |= {"difference": float(off.mean()), "error_images": mean(off.mean(0).tolist()).error}
+            found.append(row | {"error_seeds": mean(off.mean(1).tolist()).error})
     return found
 
 
 def _errors(out: Path, level: int, method: str, seed: int) -> np.ndarray:
     with np.load(folder_of(out, level) / "methods" / method / f"seed_{seed}" / "arrays.npz", allow_pickle=False) as file:
         return file["errors"].astype(np.float64)
-
-
-def _standard_error(values: np.ndarray) -> float | None:
-    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
 
 
 def of_mean_image(problem: Problem) -> float:

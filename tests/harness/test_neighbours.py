@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ambient.randomness import generator
 from ambient.runs import UserError
-from sdxl import neighbours
-from sdxl.neighbours import nearest
+from harness import neighbours
+from harness.neighbours import nearest
 
 
 def features(count: int, width: int = 16, *, stream: str = "known") -> Tensor:

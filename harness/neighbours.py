@@ -8,16 +8,27 @@ the first is found. Cosines are about the origin, as the features are: about the
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ambient.runs import UserError
-from sdxl.group import Group
 
 QUERIES, KNOWN = 2048, 4096  # rows of a block of products, and its columns
 SPARE = 2  # candidates beside the k wanted: that many may lie within rounding of the last one
+
+
+class Processes(Protocol):
+    """Those that share the work: this one's rank, how many they are, where this one computes, and what each of them has."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    def gather(self, value: Any, /) -> list[Any]: ...
 
 
 class Neighbours(NamedTuple):
@@ -31,7 +42,9 @@ class Neighbours(NamedTuple):
         return Neighbours(self.similarity[:, 0], self.row[:, 0])
 
 
-def nearest(queries: Tensor, known: Tensor, *, k: int = 1, own: Tensor | None = None, group: Group | None = None) -> Neighbours:
+def nearest(
+    queries: Tensor, known: Tensor, *, k: int = 1, own: Tensor | None = None, group: Processes | None = None
+) -> Neighbours:
     """The k rows of `known` (M, D) with the largest cosine to each query (N, D); of equal ones the first.
 
     own: (N,), a row of `known` for each query that does not count: itself, where training images are compared with the others.
