@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ambient.config import words as config_words
+from ambient.config import to_argv
 from sdxl.__main__ import main
 from sdxl.encode import fit
 from sdxl.evaluate import memorization
@@ -153,7 +153,7 @@ def test_what_is_no_control(attacked, tiny_base, tmp_path):
 def test_the_numbers_follow_from_what_results_say_was_asked(attacked, tmp_path):
     main([*compared(attacked, out=tmp_path / "first"), "--seed", "3"])
     first = (tmp_path / "first/results.json").read_bytes()
-    asked = config_words(memorization.Config, json.loads(first)["config"])
+    asked = to_argv(memorization.Config, json.loads(first)["config"])
     shutil.rmtree(tmp_path / "cache")
     main(["evaluate", "memorization", *asked, "--out", str(tmp_path / "again")])
     assert (tmp_path / "again/results.json").read_bytes() == first
