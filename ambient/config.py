@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ import yaml
 from ambient.options import Declared, Options, declarations, expanded, from_text, nearest, option, shown, types
 from ambient.runs import Interrupted, UserError
 
-__all__ = ["Options", "command", "nearest", "option", "parse", "to_argv"]
+__all__ = ["Options", "command", "dispatch", "nearest", "option", "parse", "to_argv"]
 
 TEXT = "tag:yaml.org,2002:str"  # of all scalars, if they are read as written
 
@@ -49,13 +50,12 @@ def parse(
         )
     written = {name: value if isinstance(value, list) else [str(value)] for name, value in vars(given).items() if name in fields}
     try:
-        file = _path_of_config(given.config)
-        chosen = {} if file is None else _from_yaml(file, config_class)
+        chosen = {} if given.config is None else _from_yaml(_path("--config", given.config), config_class)
         chosen |= {name: _value(config_class, name, texts, None) for name, texts in written.items()}
         if presets is not None:
             preset = chosen.get("preset", fields["preset"].default)
             if preset not in presets:
-                raise ValueError(f"unknown preset {shown(preset)}{nearest(preset, presets)}")
+                raise ValueError(f"--preset does not know {shown(preset)}{nearest(preset, presets)}")
             chosen = {**presets[preset], **chosen, "preset": preset}
         found = config_class(**chosen)
     except ValueError as error:
@@ -137,19 +137,16 @@ def _value(config_class: type, name: str, texts: list[str], file: Path | None) -
     """The value of an option from what the command line, or a file, says. Raises: ValueError, in a whole sentence."""
     path = declarations(config_class)[name].path
     try:
-        if path:
-            texts = [expanded(text, path) for text in texts]
-        return from_text(types(config_class)[name], texts)
+        return from_text(types(config_class)[name], [expanded(text, path) for text in texts] if path else texts)
     except ValueError as error:
         raise ValueError(f"{f'{name} in {file}' if file else config_class.spelled(name)} {error}") from error
 
 
-def _path_of_config(text: str | None) -> Path | None:
-    if text is None:
-        return None
-    if not text or "\0" in text:
-        raise ValueError(f"--config must name a YAML file; got {shown(text)}")
-    return Path(expanded(text))
+def _path(option: str, text: str) -> Path:
+    try:
+        return Path(expanded(from_text(str, [text])))
+    except ValueError as error:
+        raise ValueError(f"{option} {error}") from error
 
 
 def _from_yaml(path: Path, config_class: type) -> dict[str, Any]:
@@ -194,6 +191,21 @@ def _of_node(config_class: type, name: str, node: yaml.Node, path: Path) -> Any:
 
 def _is_null(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.style is None and node.value in ("", "~", "null", "Null", "NULL")
+
+
+def dispatch(prog: str, package: str, commands: Mapping[str, str], argv: list[str], examples: Sequence[str] = ()) -> None:
+    """Hand the options to `main` of the module in `package` that is named first; without one, or for --help, list them.
+
+    commands: a line about each, by name. Raises: UserError for an unknown one.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, commands))
+        lines = [f"usage: {prog} COMMAND [options]", "", *(f"  {name:{width}}  {about}" for name, about in commands.items())]
+        lines += ["", f"{prog} COMMAND --help explains a command and its options.", "", "examples:"]
+        return print("\n".join([*lines, *(f"    {prog} {example}" for example in examples)]))
+    if argv[0] not in commands:
+        raise UserError(f"{prog}: unknown command {shown(argv[0])}{nearest(argv[0], commands)}")
+    importlib.import_module(f"{package}.{argv[0]}").main(argv[1:])
 
 
 def command(main: Callable[[list[str]], None]) -> NoReturn:

@@ -119,7 +119,8 @@ def _check(declared: Declared, default: Any, value: Any) -> None:
         raise ValueError("must not be empty")
     for entry in entries:
         if isinstance(entry, str):
-            _check_text(declared, entry)
+            if declared.choices and entry not in declared.choices:
+                raise ValueError(f"does not know {shown(entry)}{nearest(entry, declared.choices)}")
         elif isinstance(entry, float) and not math.isfinite(entry):
             raise ValueError(f"must be finite{f', {declared.range}' if str(declared.range) else ''}; got {entry}")
         elif not isinstance(entry, bool) and entry not in declared.range:
@@ -132,20 +133,6 @@ def _check(declared: Declared, default: Any, value: Any) -> None:
         raise ValueError(f"names {shown(twice)} twice")
     if declared.rising and list(entries) != sorted(entries):
         raise ValueError(f"must rise; got {' '.join(map(str, entries))}")
-
-
-def _check_text(declared: Declared, text: str) -> None:
-    if declared.path and not text:
-        raise ValueError("must not be empty: give a name")
-    if "\0" in text or not _is_unicode(text):
-        raise ValueError(f"must be text in UTF-8 without NUL; got {shown(text)}")
-    if declared.choices and text not in declared.choices:
-        raise ValueError(f"does not know {shown(text)}{nearest(text, declared.choices)}")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written as UTF-8: bytes of the command line that cannot are lone surrogates in Python."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def shown(value: Any) -> str:
@@ -174,6 +161,8 @@ def _entry(kind: type, text: str) -> Any:
         if text.lower() not in TRUE + FALSE:
             raise ValueError(f"must be true or false; got {shown(text)}")
         return text.lower() in TRUE
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):  # so Python writes bytes that are no UTF-8
+        raise ValueError(f"must be text in UTF-8 without NUL; got {shown(text)}")
     try:
         return kind(text)
     except ValueError as error:
@@ -182,7 +171,12 @@ def _entry(kind: type, text: str) -> Any:
 
 
 def expanded(text: str, path: bool | str = True) -> str:
-    """A path with the home folder for a leading `~`; `path` as `option` has it. Raises: ValueError where that is not known."""
+    """A path with the home folder for a leading `~`; `path` as `option` has it.
+
+    Raises: ValueError for an empty path, which is neither the current folder nor none, and where no home folder is known.
+    """
+    if not text:
+        raise ValueError("must not be empty: give a name")
     kind, separator, rest = ("", "", text) if path is True else text.partition(str(path))
     if not rest.startswith("~"):
         return text

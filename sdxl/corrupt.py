@@ -13,6 +13,7 @@ a random number of 128 bits.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections import Counter
 from contextlib import closing
@@ -198,7 +199,8 @@ def summary(config: Config, shards: Shards) -> list[str]:
     """What was made, and what is next."""
     size = sum(shards.file(number).stat().st_size for number in range(shards.count))
     images = several(len(shards.pictures), "image")
+    vae = ["--vae", config.vae] if config.vae else []
     return [
         f"{images} in {several(shards.count, 'shard')}, {size / 1e6:,.1f} MB, {levels(shards.pictures)} -> {config.out}",
-        f"next: python -m sdxl train --data {config.out} --base {config.base}{f' --vae {config.vae}' if config.vae else ''}",
+        f"next: python -m sdxl train {shlex.join(['--data', config.out, '--base', config.base, *vae])}",
     ]

@@ -107,7 +107,9 @@ class Config(Options):
         4, "number of validation images, made with captions of the set and without guidance", group="output"
     )
     validation_steps: int = options.count(25, "number of sampling steps of a validation image", group="output")
-    tracker: str = option("tensorboard", "where metrics go besides metrics.jsonl", group="output", choices=TRACKERS)
+    tracker: str = option(
+        "tensorboard", "tracker that receives the metrics in addition to metrics.jsonl", group="output", choices=TRACKERS
+    )
     time_limit: float = option(
         0.0, "minutes after which to save and stop; 0 sets no limit", group="output", metavar="MINUTES", at_least=0
     )

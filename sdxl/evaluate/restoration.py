@@ -38,7 +38,7 @@ class Config(Options):
         (), "LoRAs to compare: run directories of `python -m sdxl train`, or .safetensors files", group="model", metavar="LORA",
         path=True,
     )  # fmt: skip
-    with_base: bool = option(True, "also measure the base without a LoRA", group="model")
+    with_base: bool = option(True, "measure the base without a LoRA too", group="model")
     data: str = options.source("", "held-out images", required=True)
     split: str = option("", options.SPLIT, group="data", usual=options.USUAL_SPLIT, metavar="NAME")
     image_column: str = option(
@@ -58,7 +58,7 @@ class Config(Options):
         (900, 800, 500, 100), "levels, times of the schedule, to which the images are noised", group="noise", metavar="T",
         at_least=1,
     )  # fmt: skip
-    pixels: bool = option(True, "also decode and measure errors of pixels, which takes longer than to restore", group="output")
+    pixels: bool = option(True, "decode, and measure errors of pixels too, which takes longer than to restore", group="output")
     seed: int = option(0, "seed of the noise, which follows from the seed, the image's key and the level", group="noise")
     dtype: str = options.dtype()
     vae_dtype: str = options.vae_dtype()

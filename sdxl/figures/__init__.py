@@ -40,6 +40,8 @@ def main(argv: list[str]) -> None:
     from sdxl.figures.found import Runs
     from sdxl.figures.paper import FIGURES
 
+    if config.data and Path(config.data).is_file():
+        raise UserError(f"--data {config.data} is a file; give a folder of images, a dataset, or the word photographs")
     out = Path(config.out)
     if out.is_dir() and not (out / "report.html").exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no report of figures; take another folder")

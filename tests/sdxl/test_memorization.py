@@ -167,7 +167,7 @@ def test_mistakes(attacked, tiny_base, tmp_path):
     assert "--t must name times of the schedule, 1 .. 999; got 1000" in refusal(*words(tiny_base, out), "--t", 1000)
     assert "all its samples of an image are the same" in refusal(*words(tiny_base, out), "--kernel", "ddim", "--samples", 2)
     assert "--data is missing" in refusal("attack", "noise", "--out", out)
-    assert "unknown command attack 'nose'; did you mean noise?" in refusal("attack", "nose")
+    assert "unknown command 'nose'; did you mean noise?" in refusal("attack", "nose")
     assert "both needed" in refusal("evaluate", "memorization", "--out", out)
     few = shutil.copytree(attacked, tmp_path / "few")
     next((few / "images").glob("*.png")).unlink()

@@ -65,12 +65,12 @@ def test_experiments_are_listed(toy):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["gmn"], "unknown experiment 'gmn'; did you mean gmm?"),
+        (["gmn"], "unknown command 'gmn'; did you mean gmm?"),
         (["gmm", "--sigma", "1"], "unknown option --sigma; did you mean --sigma-n?"),
         (["gmm", "--methd", "ours"], "unknown option --methd; did you mean --method?"),
         (["gmm", "--method", "our"], "--method does not know 'our'; did you mean ours?"),
         (["gmm", "--world", "ring6"], "--world does not know 'ring6'; did you mean ring5?"),
-        (["gmm", "--preset", "fulll"], "unknown preset 'fulll'; did you mean full?"),
+        (["gmm", "--preset", "fulll"], "--preset does not know 'fulll'; did you mean full?"),
         (["gmm", "--sigma-n", "-0.3"], "--sigma-n must be above 0; got -0.3"),
         (["gmm", "--sigma-n", "nan"], "--sigma-n must be finite, above 0; got nan"),
         (["gmm", "--sigma-n", "inf"], "--sigma-n must be finite, above 0; got inf"),

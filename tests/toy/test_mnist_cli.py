@@ -26,7 +26,7 @@ def toy(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tabel1"], "unknown experiment mnist 'tabel1'; did you mean table1?"),
+        (["tabel1"], "unknown command 'tabel1'; did you mean table1?"),
         (["--methd", "ours"], "unknown option --methd; did you mean --method?"),
         (["--method", "our"], "--method does not know 'our'; did you mean ours?"),
         (["--method", "deconvolution"], "--method does not know 'deconvolution'"),
