@@ -1,24 +1,24 @@
-"""Frozen dataclasses as configs: defaults, then a preset, then a YAML file, then the command line."""
+"""Where the options of a command come from: defaults, then a preset, then a YAML file, then the command line."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
+import importlib
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
+from ambient.options import Declared, Options, declarations, expanded, from_text, nearest, option, shown, types
 from ambient.runs import Interrupted, UserError
 
+__all__ = ["Options", "command", "dispatch", "nearest", "option", "parse", "to_argv"]
 
-def option(default: Any, help: str, *, choices: Sequence[str] | None = None, metavar: str | None = None) -> Any:
-    """A config field with what the command line says about it. `help` may give units."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "metavar": metavar})
+TEXT = "tag:yaml.org,2002:str"  # of all scalars, if they are read as written
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,51 +33,40 @@ def parse(
     prog: str,
     description: str,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
-    epilog: str = "",
 ) -> Any:
-    """Resolve a config from presets, `--config FILE` and options. With presets, `config_class` has a field `preset`.
+    """The options of a command, from presets, `--config FILE` and the command line, converted and checked.
 
-    Raises: UserError for an unknown option or key (naming the nearest), a key or a name that is given twice, a value of the wrong
-    type, a file that cannot be read.
+    description: for --help; its indented examples are shown last. presets: `config_class` then has a field `preset`.
+    Raises: UserError, in one line, for an unknown option or key (it names the nearest), a key that is given twice, a value that
+    is not allowed, an option that is missing, a file that cannot be read.
     """
     fields = {field.name: field for field in dataclasses.fields(config_class)}
-    types = typing.get_type_hints(config_class)
-    parser = _Parser(
-        prog=prog,
-        description=description,
-        epilog=epilog,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config", metavar="FILE", help="YAML with any of the options below, written with underscores")
-    for name, field in fields.items():
-        _add_option(parser, name, field, types[name], presets or {})
-    given, unknown = parser.parse_known_args(list(argv))
+    given, unknown = _parser(config_class, prog, description, presets or {}).parse_known_args(list(argv))
     if unknown:
         word, known = unknown[0].split("=")[0], [name.replace("_", "-") for name in fields]
         advice = nearest(word.lstrip("-").replace("_", "-"), known, sign="--")
-        raise UserError(f"unknown option {word}{advice}; see {prog} --help")
-    from_file = _read_yaml(Path(given.config), fields, types) if given.config else {}
-    from_line = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in vars(given).items() if name in fields
-    }
-    chosen = {**from_file, **from_line}
-    if presets is not None:
-        preset = str(chosen.get("preset") or fields["preset"].default)
-        if preset not in presets:
-            raise UserError(f"unknown preset {preset!r}{nearest(preset, presets)}")
-        chosen = {**presets[preset], **chosen, "preset": preset}
-    for name, value in chosen.items():
-        twice = _first_repeated(value) if types[name] == tuple[str, ...] else None
-        if twice is not None:
-            raise UserError(f"--{name.replace('_', '-')} names {twice!r} twice")
+        raise UserError(
+            f"unknown option {word if word.isprintable() and len(word) < 60 else shown(word)}{advice}; see {prog} --help"
+        )
+    written = {name: value if isinstance(value, list) else [str(value)] for name, value in vars(given).items() if name in fields}
     try:
-        return config_class(**chosen)
+        chosen = {} if given.config is None else _from_yaml(_path("--config", given.config), config_class)
+        chosen |= {name: _value(config_class, name, texts, None) for name, texts in written.items()}
+        if presets is not None:
+            preset = chosen.get("preset", fields["preset"].default)
+            if preset not in presets:
+                raise ValueError(f"--preset does not know {shown(preset)}{nearest(preset, presets)}")
+            chosen = {**presets[preset], **chosen, "preset": preset}
+        found = config_class(**chosen)
     except ValueError as error:
         raise UserError(str(error)) from error
+    for name, declared in declarations(config_class).items():
+        if declared.required and getattr(found, name) in (None, "", ()):
+            raise UserError(f"{config_class.spelled(name)} is missing: {declared.help}; see {prog} --help")
+    return found
 
 
-def words(config_class: type, values: Mapping[str, Any]) -> list[str]:
+def to_argv(config_class: type, values: Mapping[str, Any]) -> list[str]:
     """The command line that `parse` reads as these values: what differs from the defaults; what is no option is left out."""
     found: list[str] = []
     for field in dataclasses.fields(config_class):
@@ -88,100 +77,135 @@ def words(config_class: type, values: Mapping[str, Any]) -> list[str]:
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
             found.append(f"--{flag}" if value else f"--no-{flag}")
+        elif declarations(config_class)[field.name].positional:
+            found.insert(0, str(value))
         else:
             said = [str(entry) for entry in (value if isinstance(value, tuple) else (value,))]
             found += [f"--{flag}={said[0]}"] if said[:1] and said[0].startswith("-") else [f"--{flag}", *said]
     return found
 
 
-def _add_option(parser: argparse.ArgumentParser, name: str, field: Any, kind: Any, presets: Mapping[str, Any]) -> None:
-    flag, help = "--" + name.replace("_", "-"), field.metadata["help"]
-    choices = list(presets) if name == "preset" else field.metadata["choices"]
-    metavar = field.metadata["metavar"]
-    if field.default not in (None, (), ""):
-        help += f" (default: {field.default})"
-    help = help.replace("%", "%%")
-    if kind is bool:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help)
-        return
-    nargs = "+" if typing.get_origin(kind) is tuple else None
-    if choices:
-        help += f"; one of: {', '.join(choices)}" if nargs is None else f"; any of: {', '.join(choices)}"
-    parser.add_argument(
-        flag,
-        type=_element(kind),
-        nargs=nargs,
-        default=argparse.SUPPRESS,
-        metavar=metavar or name.split("_")[-1].upper(),
-        help=help,
+def _parser(config_class: type, prog: str, description: str, presets: Mapping[str, Any]) -> _Parser:
+    paragraphs = description.rstrip().split("\n\n")
+    examples = [text for text in paragraphs if text.startswith("    ")]
+    parser = _Parser(
+        prog=prog,
+        description="\n\n".join(text for text in paragraphs if text not in examples),
+        epilog="\n\n".join(["examples:", *examples]) if examples else None,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    groups: dict[str, Any] = {}
+    for field, declared in zip(dataclasses.fields(config_class), declarations(config_class).values(), strict=True):
+        if field.name == "preset":
+            declared = declared._replace(choices=tuple(presets))
+        if declared.group not in groups:
+            groups[declared.group] = parser.add_argument_group(declared.group)
+        _add(groups[declared.group], field, declared, types(config_class)[field.name])
+    file = "YAML file with any of these options, written with underscores; the command line overrides it"
+    parser.add_argument_group("configuration file").add_argument("--config", metavar="FILE", help=file)
+    return parser
 
 
-def _element(kind: Any) -> Callable[[str], Any]:
-    """int, float or str, from `int`, `int | None` or `tuple[int, ...]`."""
-    inner = [part for part in typing.get_args(kind) if part not in (type(None), Ellipsis)]
-    return inner[0] if inner else kind
+def _add(group: Any, field: Any, declared: Declared, kind: Any) -> None:
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(field, declared, kind).replace("%", "%%")}
+    metavar = declared.metavar or field.name.split("_")[-1].upper()
+    flag = f"--{field.name.replace('_', '-')}"
+    if kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    elif declared.positional:
+        group.add_argument(field.name, nargs="?", metavar=metavar, **options)
+    else:
+        group.add_argument(flag, nargs="+" if typing.get_origin(kind) is tuple else None, metavar=metavar, **options)
 
 
-def _first_repeated(entries: Sequence[str]) -> str | None:
-    """The first entry that is there a second time, or None."""
-    return next((entry for i, entry in enumerate(entries) if entry in entries[:i]), None)
+def _help(field: Any, declared: Declared, kind: Any) -> str:
+    """The help text, with what is allowed and the default in brackets."""
+    several = typing.get_origin(kind) is tuple
+    said = ["required"] if declared.required else []
+    said += [f"{'any' if several else 'one'} of: {', '.join(declared.choices)}"] if declared.choices else []
+    said += [str(declared.range)] if str(declared.range) else []
+    usual = declared.usual
+    if not usual and field.default not in (None, (), ""):
+        usual = {True: "yes", False: "no"}[field.default] if kind is bool else str(field.default)
+        usual = ("all of them" if field.default == declared.choices else " ".join(map(str, field.default))) if several else usual
+    said += [f"default: {usual}"] if usual else []
+    return f"{declared.help} ({'; '.join(said)})" if said else declared.help
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML where a key stands once: the plain loader takes the last and says nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        twice = _first_repeated([key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
-        if twice is not None:
-            raise UserError(f"{self.name} gives {twice!r} twice; leave one of them")
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path, fields: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
+def _value(config_class: type, name: str, texts: list[str], file: Path | None) -> Any:
+    """The value of an option from what the command line, or a file, says. Raises: ValueError, in a whole sentence."""
+    path = declarations(config_class)[name].path
     try:
-        with path.open() as stream:
-            content = yaml.load(stream, _Loader) or {}
+        return from_text(types(config_class)[name], [expanded(text, path) for text in texts] if path else texts)
+    except ValueError as error:
+        raise ValueError(f"{f'{name} in {file}' if file else config_class.spelled(name)} {error}") from error
+
+
+def _path(option: str, text: str) -> Path:
+    try:
+        return Path(expanded(from_text(str, [text])))
+    except ValueError as error:
+        raise ValueError(f"{option} {error}") from error
+
+
+def _from_yaml(path: Path, config_class: type) -> dict[str, Any]:
+    """The options that a file gives: its scalars are text as written, converted exactly as on the command line."""
+    try:
+        with path.open("rb") as stream:
+            root = yaml.compose(stream, yaml.BaseLoader)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
+    except RecursionError as error:
+        raise UserError(f"{path} is nested too deeply; it must hold option: value pairs") from error
+    if root is None:
+        return {}
+    if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path} must hold option: value pairs")
-    return {key: _convert(value, key, path, fields, types) for key, value in content.items()}
+    found: dict[str, Any] = {}
+    for key, value in root.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
+        if name not in types(config_class):
+            raise UserError(f"unknown key {shown(name)} in {path}{nearest(name, types(config_class))}")
+        if name in found:
+            raise UserError(f"{path} gives {name!r} twice; leave one of them")
+        found[name] = _of_node(config_class, name, value, path)
+    return found
 
 
-def _convert(value: Any, key: Any, path: Path, fields: Mapping[str, Any], types: Mapping[str, Any]) -> Any:
-    if key not in fields:
-        raise UserError(f"unknown key {key!r} in {path}{nearest(str(key), fields)}")
-    kind, element = types[key], _element(types[key])
-    if value is None and type(None) in typing.get_args(kind):
+def _of_node(config_class: type, name: str, node: yaml.Node, path: Path) -> Any:
+    kind, entries = types(config_class)[name], [node]
+    several = typing.get_origin(kind) is tuple
+    if several and isinstance(node, yaml.SequenceNode):
+        entries = node.value
+    elif _is_null(node) and type(None) in typing.get_args(kind):
         return None
-    try:
-        if isinstance(value, bool) or kind is bool:
-            if type(value) is not kind:
-                raise ValueError
-            return value
-        if typing.get_origin(kind) is tuple:
-            entries: list[Any] = value if isinstance(value, list) else [value]
-            return tuple(element(_scalar(entry)) for entry in entries)
-        return element(str(_scalar(value)))
-    except ValueError as error:
-        wanted = kind if typing.get_origin(kind) else kind.__name__
-        raise UserError(f"{key} in {path} must be of type {wanted}; got {value!r}") from error
+    wrong = [entry for entry in entries if _is_null(entry) or entry.tag != TEXT or not isinstance(entry, yaml.ScalarNode)]
+    if wrong:
+        what = f"text or a number{', or a list of them' if several else ''}, without a !!type"
+        raise ValueError(f"{name} in {path} must be {what}; see line {wrong[0].start_mark.line + 1}")
+    return _value(config_class, name, [entry.value for entry in entries], path)
 
 
-def _scalar(value: Any) -> Any:
-    """Raises: ValueError for nothing, which YAML makes of an empty value, and for lists and mappings."""
-    if value is None or isinstance(value, (list, dict)):
-        raise ValueError
-    return value
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.style is None and node.value in ("", "~", "null", "Null", "NULL")
 
 
-def nearest(word: str, known: Iterable[str], *, sign: str = "") -> str:
-    """The end of a sentence about an unknown word: the known one that is nearest, or all of them, each after `sign`."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {sign}{match[0]}?" if match else f"; known: {', '.join(sign + name for name in known)}"
+def dispatch(prog: str, package: str, commands: Mapping[str, str], argv: list[str], examples: Sequence[str] = ()) -> None:
+    """Hand the options to `main` of the module in `package` that is named first; without one, or for --help, list them.
+
+    commands: a line about each, by name. Raises: UserError for an unknown one.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        width = max(map(len, commands))
+        lines = [f"usage: {prog} COMMAND [options]", "", *(f"  {name:{width}}  {about}" for name, about in commands.items())]
+        lines += ["", f"{prog} COMMAND --help explains a command and its options.", "", "examples:"]
+        return print("\n".join([*lines, *(f"    {prog} {example}" for example in examples)]))
+    if argv[0] not in commands:
+        raise UserError(f"{prog}: unknown command {shown(argv[0])}{nearest(argv[0], commands)}")
+    importlib.import_module(f"{package}.{argv[0]}").main(argv[1:])
 
 
 def command(main: Callable[[list[str]], None]) -> NoReturn:

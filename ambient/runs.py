@@ -22,6 +22,7 @@ import os
 import platform
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -29,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ambient.options import expanded
 
 
 class UserError(Exception):
@@ -69,21 +72,22 @@ class Run:
             own = "environment.json"  # of a run that was killed before it had begun
             foreign = sorted(p.name for p in self.directory.iterdir() if p.name != own and not p.name.startswith("."))
             if foreign:
-                raise UserError(
-                    f"{self.directory} is not empty and holds no run ({foreign[0]}, ...); take another folder with --out"
-                )
+                holds = f"{self.directory} is not empty and holds no run ({foreign[0]}, ...)"
+                raise UserError(f"{holds}; take another folder with --out")
 
     def _take_lock(self, patience: float) -> None:
         deadline = time.monotonic() + patience
         while True:
             try:
                 return fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    raise UserError(
-                        f"{self.directory} is in use by another process; wait for it or take another --out"
-                    ) from error
+                    used = f"{self.directory} is in use by another process"
+                    raise UserError(f"{used}; wait for it or take another --out") from error
                 time.sleep(0.1)
+            except OSError as error:  # Lustre and NFS may be mounted without locks
+                lacks = f"{self.directory} lies on a file system without locks ({error.strerror})"
+                return print(f"warning: {lacks}; never start two commands with this --out", file=sys.stderr)
 
     def _claim(self, config: Any) -> None:
         """Write the config of a new run; compare that of an old one."""
@@ -192,8 +196,11 @@ def write_atomically(path: Path, payload: bytes) -> None:
 
 
 def cache_folder() -> Path:
-    """Where what is computed once is kept: $EXACT_AMBIENT_CACHE, or ~/.cache/exact-ambient."""
-    return Path(os.environ.get("EXACT_AMBIENT_CACHE") or Path.home() / ".cache" / "exact-ambient")
+    """Where what is computed once is kept: $EXACT_AMBIENT_CACHE, or ~/.cache/exact-ambient. Raises: UserError without either."""
+    try:
+        return Path(expanded(os.environ.get("EXACT_AMBIENT_CACHE") or "~/.cache/exact-ambient"))
+    except ValueError as error:
+        raise UserError("there is no home folder to keep computed files in; set EXACT_AMBIENT_CACHE to a folder") from error
 
 
 def digest(payload: bytes) -> str:
@@ -214,11 +221,9 @@ def to_plain(config: Any) -> Any:
 
 def environment() -> dict[str, Any]:
     """What a number depends on beside the config: versions, machine, and the commit if run from a checkout."""
-    root = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(Path(__file__).resolve().parents[1]), "describe", "--always", "--dirty"]
     try:
-        commit = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10, check=False
-        ).stdout.strip()
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
     except OSError:
         commit = ""
     return {

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ambient.config import command, option, parse
+from ambient.config import Options, command, option, parse
 from ambient.randomness import generator
 from ambient.runs import read_metrics
 from sdxl import lora, photographs, tiny
@@ -33,14 +33,14 @@ LEVELS, DRAWS = (900, 500, 300, 100), 8
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """How long."""
 
-    seeds: int = option(3, "tiny bases, noise and training from each", metavar="COUNT")
-    steps: int = option(300, "of training", metavar="COUNT")
-    t_n: int = option(300, "level of the noisy set")
-    rank: int = option(32, "of the LoRA: the tiny UNet has little for it to work on")
-    resolution: int = option(64, "pixels")
+    seeds: int = option(3, "number of seeds, each with a tiny base, noise and training of its own", metavar="COUNT", at_least=1)
+    steps: int = option(300, "number of training steps", metavar="COUNT", at_least=1)
+    t_n: int = option(300, "level of the noisy set", at_least=0)
+    rank: int = option(32, "rank of the LoRA matrices, large since the tiny UNet has few layers to adapt", at_least=1)
+    resolution: int = option(64, "size of the images in pixels", at_least=1)
 
 
 def main(argv: list[str]) -> None:

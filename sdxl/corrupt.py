@@ -13,6 +13,7 @@ a random number of 128 bits.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections import Counter
 from contextlib import closing
@@ -20,9 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ambient.config import nearest, option, parse
+from ambient.config import Options, option, parse
 from ambient.runs import Run, UserError, stop_requests
-from sdxl.base import DTYPES, SDXL, Base, find_with_vae, quiet
+from sdxl import options
+from sdxl.base import DTYPES, Base, find_with_vae, quiet
 from sdxl.encode import CROPS, PARTS, shapes
 from sdxl.group import Group
 from sdxl.shards import Shards
@@ -34,45 +36,54 @@ FEWEST = 100  # images; the paper reports that it did not work on fewer
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """What is made of what."""
 
-    out: str = option("runs/noisy", "folder of the noisy set", metavar="DIR")
-    data: str | None = option(
-        None,
-        "a folder: of images with metadata.jsonl or .csv, of parquet or webdataset files, or saved by `datasets`; the id of a "
-        "dataset on the hub; or the word photographs: 24 that packages ship",
+    out: str = options.out("runs/noisy", "folder for the noisy set")
+    data: str = option(
+        "", "images: a folder of images with metadata.jsonl or .csv, of parquet or webdataset files, or saved by `datasets`; "
+        "the id of a dataset on the Hugging Face hub; or the word photographs, 24 that come with Python packages", group="data",
+        metavar="DATA", path=True, required=True,
+    )  # fmt: skip
+    split: str | None = option(None, options.SPLIT, group="data", metavar="NAME", usual=options.USUAL_SPLIT)
+    image_column: str | None = option(
+        None, "column of the dataset that holds the images", group="data", metavar="NAME", usual="the first with images"
     )
-    split: str | None = option(
-        None, "of a dataset (default: train, or its only one); of a folder of images, a folder in it", metavar="NAME"
+    caption_column: str = option("text", "column that holds the captions; '' for none", group="data", metavar="NAME")
+    key_column: str | None = option(
+        None, "column that holds a unique name of each image, from which its noise follows", group="data", metavar="NAME",
+        usual="the name of the file, or the number of the row",
+    )  # fmt: skip
+    level_column: str | None = option(
+        None, "column that holds the level t_n of each image, 0 for a clean one", group="noise", metavar="NAME",
+        usual="--t-n for all",
+    )  # fmt: skip
+    t_n: int | None = option(
+        None, "level of the noise in the data: the time of the schedule, 1 to 999, up to which noise is added; 0 adds none",
+        group="noise", metavar="STEP", at_least=0, usual=str(T_N),
+    )  # fmt: skip
+    caption: str | None = option(
+        None, "caption for images without one", group="data", metavar="TEXT", usual="such images are refused"
     )
-    image_column: str | None = option(None, "of a dataset (default: its first with images)", metavar="NAME")
-    caption_column: str = option("text", "where captions are; '' for nowhere", metavar="NAME")
-    key_column: str | None = option(None, "of a unique name for each image (default: its file, or its row)", metavar="NAME")
-    level_column: str | None = option(None, "of a t_n for each image, 0 for a clean one (default: --t-n for all)", metavar="NAME")
-    t_n: int | None = option(None, "level of nature: the scheduler's time up to which noise is added, 1 .. 999; 0: none (500)")
-    caption: str | None = option(None, "for images without one", metavar="TEXT")
-    base: str = option(SDXL, "SDXL: a folder or a hub id")
-    vae: str | None = option(None, "another VAE than the base's: a folder or a hub id")
-    resolution: int = option(1024, "pixels: the shorter side is resized to it, the rest cut off", metavar="PIXELS")
-    crop: str = option("center", "what is kept; random is drawn once for each image", choices=CROPS)
-    upscale: bool = option(False, "enlarge images that are smaller than the resolution")
-    skip_unreadable: bool = option(False, "leave out images that are missing or damaged")
-    images: int | None = option(None, "only the first so many", metavar="COUNT")
-    seed: int = option(0, "noise and random crops follow from it: a secret, long number if the set is given away")
-    dtype: str = option("float32", "of what is stored", choices=tuple(DTYPES))
-    vae_dtype: str = option("float32", "the VAE computes in; SDXL's own overflows in float16", choices=tuple(DTYPES))
-    shard: int = option(512, "images a file", metavar="COUNT")
-    batch: int = option(8, "images read ahead by each process; the files do not depend on it", metavar="COUNT")
-    dry_run: bool = option(False, "read the images, print the plan, and leave")
+    base: str = options.base()
+    vae: str | None = options.vae()
+    resolution: int = options.resolution(1024, "size in pixels to which the shorter side is resized; the rest is cropped")
+    crop: str = option("center", "part that is kept; random draws it once for each image", group="data", choices=CROPS)
+    upscale: bool = option(False, "enlarge images that are smaller than --resolution instead of refusing them", group="data")
+    skip_unreadable: bool = option(False, "leave out images that are missing or damaged instead of refusing them", group="data")
+    images: int | None = options.first_images()
+    seed: int = option(
+        0, "seed of noise and random crops: take a secret number of 128 bits before you give the noisy set away", group="noise",
+        large=True,
+    )  # fmt: skip
+    dtype: str = option("float32", "precision of the latents that are stored", group="output", choices=DTYPES)
+    vae_dtype: str = options.vae_dtype()
+    shard: int = options.count(512, "number of images in each file of the noisy set", group="output")
+    batch: int = options.count(8, "images that each process reads ahead; the files do not depend on it", group="output")
+    dry_run: bool = options.dry_run("read the images, print the resolved plan, and exit without writing anything")
 
     def __post_init__(self) -> None:
-        for name, known in (("crop", CROPS), ("dtype", DTYPES), ("vae_dtype", DTYPES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
-        for name in ("images", "shard", "batch", "resolution"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1; got {getattr(self, name)}")
+        super().__post_init__()
         if self.level_column and self.t_n is not None:
             raise ValueError("--t-n is one level for all, --level-column one for each image; give one of them")
 
@@ -123,8 +134,6 @@ def prepare(config: Config, group: Group) -> Shards:
 
 def checked(config: Config, base: Base, group: Group) -> list[Picture]:
     """The images, unread. Raises: UserError for levels off the schedule, and for fewer images than processes."""
-    if not config.data:
-        raise UserError("--data is missing: a folder of images, the id of a dataset on the hub, or the word photographs")
     columns = Columns(config.split, config.image_column, config.caption_column, config.key_column, config.level_column)
     found = pictures(config.data, columns, caption=config.caption, t_n=config.level(), count=config.images)
     last = int(base.path().t_max)
@@ -190,7 +199,8 @@ def summary(config: Config, shards: Shards) -> list[str]:
     """What was made, and what is next."""
     size = sum(shards.file(number).stat().st_size for number in range(shards.count))
     images = several(len(shards.pictures), "image")
+    vae = ["--vae", config.vae] if config.vae else []
     return [
         f"{images} in {several(shards.count, 'shard')}, {size / 1e6:,.1f} MB, {levels(shards.pictures)} -> {config.out}",
-        f"next: python -m sdxl train --data {config.out} --base {config.base}{f' --vae {config.vae}' if config.vae else ''}",
+        f"next: python -m sdxl train {shlex.join(['--data', config.out, '--base', config.base, *vae])}",
     ]

@@ -88,7 +88,7 @@ def opened(
 
 
 def _listed(source: str, columns: Columns, caption: str | None, count: int | None) -> tuple[list[Picture], dict[str, Any]]:
-    folder = Path(source).expanduser()
+    folder = Path(source)
     if (folder / "manifest.json").is_file():
         manifest = manifest_of(folder)
         return generated(folder, manifest)[:count], manifest

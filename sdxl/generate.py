@@ -12,53 +12,62 @@ command goes on where it was stopped.
 
 from __future__ import annotations
 
-import math
 from contextlib import closing
 from dataclasses import dataclass
 
-from ambient.config import nearest, option, parse
+from ambient.config import Options, option, parse
 from ambient.runs import stop_requests
-from sdxl.base import DTYPES, SDXL, quiet
+from sdxl import options
+from sdxl.base import quiet
 from sdxl.group import Group
 from sdxl.job import Job
-from sdxl.sampling import STEPS
 
 
 @dataclass(frozen=True)
-class Config:
-    """What is painted with what."""
+class Config(Options):
+    """What images, and how."""
 
-    out: str = option("runs/images", "folder of the images", metavar="DIR")
-    base: str = option(SDXL, "SDXL: a folder or a hub id")
-    vae: str | None = option(None, "another VAE than the base's: a folder or a hub id")
-    lora: str | None = option(None, "a run directory of `python -m sdxl train`, or a LoRA's file (default: the base alone)")
-    images: int = option(4, "how many", metavar="COUNT")
-    seed: int = option(0, "an image follows from it and from the image's number")
-    prompt: str = option("", "caption of all images", metavar="TEXT")
-    prompts: str | None = option(None, "text file, a caption on each line; image i takes line i, and round again", metavar="FILE")
-    null_caption: bool = option(False, "no caption at all, as captions dropped in training; there is nothing to guide then")
-    guidance: float = option(5.0, "classifier-free guidance; 1: none", metavar="SCALE")
-    steps: int = option(25, "sampling steps from pure noise to a clean image", metavar="COUNT")
-    kernel: str = option("ddim", "the sampling step", choices=STEPS)
-    stop: int | None = option(None, "stop at exactly this t_n and denoise once: the paper's early stop", metavar="T_N")
-    posterior: str | None = option(
-        None, "start from the images of this noisy set, each at its own t_n, with its caption; image i takes row i, and round "
-        "again", metavar="DIR",
+    out: str = options.out("runs/images", "folder for the images")
+    base: str = options.base()
+    vae: str | None = options.vae()
+    lora: str | None = options.lora()
+    images: int = options.count(4, "number of images to generate", group="images", at_most=options.MOST_IMAGES)
+    seed: int = option(0, "seed of the noise; an image follows from the seed and from its own number", group="images")
+    prompt: str = option("", "caption of all images", group="images", metavar="TEXT", usual="an empty caption")
+    prompts: str | None = option(
+        None, "text file with a caption on each line; image i takes line i, starting over at the end", group="images",
+        metavar="FILE", path=True,
     )  # fmt: skip
-    resolution: int | None = option(None, "pixels (default: the base's own)", metavar="PIXELS")
-    dtype: str = option("auto", "of the UNet: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16, float16")
-    batch: int = option(1, "images at a time on each process; it may change their last bits", metavar="COUNT")
-    dry_run: bool = option(False, "print the plan, and leave")
+    null_caption: bool = option(
+        False, "use no caption, as for captions dropped in training; guidance has no effect then", group="images"
+    )
+    guidance: float = option(
+        5.0,
+        "scale of classifier-free guidance; 1 turns it off, at half the cost",
+        group="sampling",
+        metavar="SCALE",
+        at_least=0,
+    )
+    steps: int = options.steps()
+    kernel: str = options.kernel("ddim")
+    stop: int | None = option(
+        None, "time t_n of the schedule at which to stop and denoise once: the paper's early stop", group="sampling",
+        metavar="T_N", at_least=1, usual="sample to the end",
+    )  # fmt: skip
+    posterior: str | None = option(
+        None, "noisy set to draw posterior samples for: image i starts from row i, at its own t_n, with its caption, starting "
+        "over at the end", group="images", metavar="DIR", path=True, usual="start from pure noise",
+    )  # fmt: skip
+    resolution: int | None = option(
+        None, "size of the square images in pixels", group="images", metavar="PIXELS", at_least=1, at_most=options.LARGEST,
+        usual="the base's own",
+    )  # fmt: skip
+    dtype: str = options.dtype()
+    batch: int = options.count(1, "images that each process generates at a time; it may change their last bits", group="sampling")
+    dry_run: bool = options.dry_run()
 
     def __post_init__(self) -> None:
-        for name, known in (("kernel", STEPS), ("dtype", ("auto", *DTYPES))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
-        for name in ("images", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1; got {getattr(self, name)}")
-        if not 0 <= self.guidance < math.inf:
-            raise ValueError(f"--guidance must be 0 or more, 1 for none; got {self.guidance}")
+        super().__post_init__()
         captions = {"--prompt": self.prompt, "--prompts": self.prompts, "--null-caption": self.null_caption}
         given = [name for name, value in captions.items() if value]
         if len(given) > 1:

@@ -1,6 +1,7 @@
 """All of the SDXL track in minutes on a laptop, without a network, from a tiny SDXL to a page with the paper's figures.
 
     python -m sdxl rehearse
+    python -m sdxl rehearse --steps 200 --out runs/longer
 
 A tiny SDXL with random weights, 24 photographs that packages ship, a noisy set at t_n = 500, two LoRAs, with and without the
 consistency loss; images, every evaluation, attacks with their controls, figures. Nothing of it is worth looking at but that it
@@ -11,13 +12,15 @@ than it is. The same command goes on where it was stopped.
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ambient.config import option, parse
+from ambient.config import Options, parse
 from ambient.runs import write_atomically
+from sdxl import options
 from sdxl.base import quiet
 from sdxl.photographs import held_out, photographs
 
@@ -79,12 +82,12 @@ figures --runs {out}/noisy {out}/plain {out}/consistent {out}/posterior {out}/re
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """How much of it."""
 
-    out: str = option("runs/rehearsal", "folder of it all", metavar="DIR")
-    steps: int = option(40, "of each training", metavar="COUNT")
-    images: int = option(6, "to generate, of each kind", metavar="COUNT")
+    out: str = options.out("runs/rehearsal", "folder for everything")
+    steps: int = options.count(40, "number of optimiser steps of each training", group="size")
+    images: int = options.count(6, "number of images of each kind to generate", group="size", at_most=options.MOST_IMAGES)
 
 
 def main(argv: list[str]) -> None:
@@ -113,7 +116,9 @@ def prepare(out: Path) -> None:
 
 
 def stages(config: Config) -> list[list[str]]:
-    """The commands, in words."""
-    laptop = Path(__file__).parent / "configs/laptop.yaml"
-    values = {"out": config.out, "steps": config.steps, "images": config.images, "attacked": ATTACKED, "laptop": laptop}
-    return [[word.format(**values) for word in line.split()] for line in COMMANDS.replace("\\\n", "").strip().splitlines()]
+    """The commands, each a list of arguments."""
+    laptop = str(Path(__file__).parent / "configs/laptop.yaml")
+    values = {"out": config.out, "steps": str(config.steps), "images": str(config.images)}
+    values |= {"attacked": str(ATTACKED), "laptop": laptop}
+    lines = COMMANDS.replace("\\\n", "").strip().splitlines()
+    return [[re.sub(r"\{(\w+)\}", lambda name: values[name[1]], word) for word in line.split()] for line in lines]

@@ -36,7 +36,7 @@ def table(data: str, split: str | None, image: str | None) -> Table:
     """
     if data == "photographs":
         return _photographs(split)
-    folder = Path(data).expanduser()
+    folder = Path(data)
     if folder.is_dir():
         if any((folder / name).exists() for name in ("dataset_info.json", "dataset_dict.json")):
             return _dataset(_saved(folder, split), image)

@@ -1,8 +1,9 @@
 """A tiny SDXL with random weights: the real classes and folders, small enough for a laptop, made without a network.
 
-    python -m sdxl tiny DIR
+    python -m sdxl tiny runs/tiny
+    python -m sdxl tiny runs/tiny-v --prediction v_prediction
 
-It knows nothing and paints noise; tests and rehearsals run on it what runs on the real one.
+It generates noise; tests and rehearsals run on it what runs on the real one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ambient.config import option, parse
+from ambient.config import Options, option, parse
 from ambient.runs import UserError
 from sdxl.base import quiet
 
@@ -24,20 +25,25 @@ TEXT = 32  # width of each text encoder
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """What is written."""
 
-    seed: int = option(0, "the weights follow from it")
-    prediction: str = option("epsilon", "what its UNet is said to predict", choices=("epsilon", "v_prediction"))
+    out: str = option(
+        "", "new or empty folder to write the model to", group="output", metavar="DIR", path=True, positional=True, required=True
+    )
+    seed: int = option(0, "seed of the weights", group="model")
+    prediction: str = option(
+        "epsilon",
+        "prediction type of the UNet, as its scheduler's settings say",
+        group="model",
+        choices=("epsilon", "v_prediction"),
+    )
 
 
 def main(argv: list[str]) -> None:
     """Write the model that `argv` describes. Raises: UserError if the folder is not empty."""
-    words, options = (argv[:1], argv[1:]) if argv and not argv[0].startswith("-") else ([], argv)
-    config = parse(Config, options, prog="python -m sdxl tiny DIR", description=__doc__ or "")
-    if not words:
-        raise UserError("python -m sdxl tiny needs the name of a folder to write to")
-    directory = Path(words[0])
+    config = parse(Config, argv, prog="python -m sdxl tiny", description=__doc__ or "")
+    directory = Path(config.out)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UserError(f"{directory} is not an empty folder; name another one")
     quiet()

@@ -10,92 +10,115 @@ loads it: pipeline.load_lora_weights("run").
 
 from __future__ import annotations
 
-import math
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
-from ambient.config import nearest, option, parse
+from ambient.config import Options, option, parse
 from ambient.runs import Run, UserError, digest, stop_requests
-from sdxl import cost, lora
-from sdxl.base import DTYPES, SDXL, Base, dtype_of, find, quiet, within_memory
+from sdxl import cost, lora, options
+from sdxl.base import Base, dtype_of, find, quiet, within_memory
 from sdxl.group import Group
 from sdxl.noisy_set import NoisySet
 from sdxl.objective import SPACES, STEPS, Objective
 
-COUNTS = ("rank", "steps", "batch", "micro_batch", "largest_step", "save_every", "keep", "log_every", "validation_images")
 VALIDATION = ("validate_every", "validation_images", "validation_steps")
 NOT_IDENTITY = ("out", "data", "base", "vae", "dry_run", "time_limit", "keep", "log_every", "save_every", "tracker", *VALIDATION)
 TRACKERS = ("tensorboard", "wandb", "none")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """What is run."""
 
-    out: str = option("runs/sdxl", "run directory", metavar="DIR")
-    data: str = option("", "noisy set, as `python -m sdxl corrupt` wrote it", metavar="DIR")
-    base: str = option(SDXL, "SDXL: a folder or a hub id")
-    vae: str | None = option(None, "the VAE of the set, if not the base's: a folder or a hub id")
-    start_from: str | None = option(None, "a LoRA to go on from: a run directory or a file (same rank)", metavar="LORA")
-    rank: int = option(4, "of the LoRA")
-    alpha: float = option(4.0, "of the LoRA; its updates are scaled by alpha / rank")
-    steps: int = option(1_000, "optimiser steps in all")
-    batch: int = option(16, "images a step, over all processes")
-    micro_batch: int = option(1, "images at a time on each process; batch must be a multiple of it times the processes")
-    learning_rate: float = option(1e-5, "of AdamW, constant")
-    weight_decay: float = option(0.01, "of AdamW")
-    max_norm: float = option(1.0, "gradients are clipped to this norm; 0: not at all")
-    space: str = option("eps", "units of the losses: eps, or the paper's x_n", choices=SPACES)
-    min_snr: float = option(0.0, "min-SNR weight in units of eps, usually 5; 0: none", metavar="GAMMA")
-    weight: float = option(0.01, "of the consistency loss; 0: the ambient loss alone")
-    consistency_from: int = option(0, "first step with the consistency loss", metavar="STEP")
-    fraction: float = option(0.25, "share of the images that pay for consistency")
-    below: float = option(0.5, "share of those whose pair starts below t_n, one evaluation more")
-    kernel: str = option("ancestral", "reverse step of the consistency loss", choices=STEPS)
-    largest_step: int = option(20, "largest step of t in a consistency pair", metavar="STEP")
-    antithetic: bool = option(False, "four evaluations a pair, and far less variance, instead of two")
-    caption_dropout: float = option(0.1, "share of images trained without their caption, for guidance", metavar="SHARE")
-    dtype: str = option("auto", "of the base's weights: auto (bfloat16 on a GPU), float32, bfloat16, float16", metavar="DTYPE")
-    checkpointing: bool = option(True, "recompute activations: a third more work, far less memory")
-    ema: float = option(0.0, "decay of an average of the weights, saved as ema/ too, e.g. 0.999; 0: none", metavar="DECAY")
-    seed: int = option(0, "data order, levels, noise and the LoRA's start follow from it")
-    collapse: float = option(3.0, "stop where the ambient loss is this many times its least; 0: never", metavar="TIMES")
-    save_every: int = option(500, "steps between checkpoints", metavar="STEPS")
-    keep: int = option(2, "checkpoints kept", metavar="COUNT")
-    log_every: int = option(10, "steps between lines of metrics.jsonl", metavar="STEPS")
-    validate_every: int = option(0, "steps between validation images; 0: none", metavar="STEPS")
-    validation_images: int = option(4, "how many, with captions of the set and without guidance", metavar="COUNT")
-    validation_steps: int = option(25, "sampling steps of validation images", metavar="COUNT")
-    tracker: str = option("tensorboard", "beside metrics.jsonl", choices=("tensorboard", "wandb", "none"))
-    time_limit: float = option(0.0, "save and stop after so many minutes; 0: never", metavar="MINUTES")
-    dry_run: bool = option(False, "print the plan and what it costs, and leave")
+    out: str = options.out("runs/sdxl", "run directory")
+    data: str = option("", "noisy set that `python -m sdxl corrupt` wrote", group="data", metavar="DIR", path=True, required=True)
+    base: str = options.base()
+    vae: str | None = option(
+        None, "VAE with which the noisy set was made: a folder or a model id", group="model", metavar="MODEL",
+        usual="the VAE of --base", path=True,
+    )  # fmt: skip
+    start_from: str | None = option(
+        None, "LoRA whose weights training starts from, of the same rank: a run directory or a file", group="model",
+        metavar="LORA", usual="a LoRA that changes nothing", path=True,
+    )  # fmt: skip
+    rank: int = option(4, "rank of the LoRA matrices", group="model", at_least=1, at_most=4096)
+    alpha: float = option(4.0, "scale of the LoRA: its updates are multiplied by alpha / rank", group="model", above=0)
+    steps: int = options.count(1_000, "number of optimiser steps", group="optimisation")
+    batch: int = options.count(16, "images in an optimiser step, summed over all processes", group="optimisation")
+    micro_batch: int = options.count(
+        1, "images that each process handles at a time; --batch must be a multiple of this times the processes",
+        group="optimisation",
+    )  # fmt: skip
+    learning_rate: float = option(1e-5, "learning rate of AdamW, constant throughout", group="optimisation", above=0, below=1)
+    weight_decay: float = option(0.01, "weight decay of AdamW", group="optimisation", at_least=0)
+    max_norm: float = option(1.0, "norm to which gradients are clipped; 0 turns clipping off", group="optimisation", at_least=0)
+    space: str = option("eps", "units of the losses: of the noise (eps), or the paper's x_n", group="objective", choices=SPACES)
+    min_snr: float = option(
+        0.0, "gamma of the min-SNR weight of the losses in units of eps, usually 5; 0 turns it off", group="objective",
+        metavar="GAMMA", at_least=0,
+    )  # fmt: skip
+    weight: float = option(0.01, "weight of the consistency loss; 0 leaves the ambient loss alone", group="objective", at_least=0)
+    consistency_from: int = option(
+        0, "number of steps before the consistency loss begins", group="objective", metavar="STEP", at_least=0
+    )
+    fraction: float = option(
+        0.25, "share of the images with a consistency term", group="objective", metavar="SHARE", at_least=0, at_most=1
+    )
+    below: float = option(
+        0.5, "share of the consistency pairs that start below t_n, at the price of one more evaluation of the UNet each",
+        group="objective", metavar="SHARE", at_least=0, at_most=1,
+    )  # fmt: skip
+    kernel: str = option("ancestral", "kernel of the reverse step of the consistency loss", group="objective", choices=STEPS)
+    largest_step: int = option(
+        20, "largest difference t - s of a consistency pair, in times of the schedule", group="objective", metavar="STEP",
+        at_least=1,
+    )  # fmt: skip
+    antithetic: bool = option(
+        False, "use antithetic noise: far less variance of the losses, for four evaluations of the UNet a pair instead of two",
+        group="objective",
+    )  # fmt: skip
+    caption_dropout: float = option(
+        0.1, "share of the images trained without their caption, which classifier-free guidance needs", group="objective",
+        metavar="SHARE", at_least=0, at_most=1,
+    )  # fmt: skip
+    dtype: str = options.dtype()
+    checkpointing: bool = option(
+        True, "recompute activations in the backward pass: a third more work, far less memory", group="optimisation"
+    )
+    ema: float = option(
+        0.0, "decay of an exponential average of the weights, saved in ema/, e.g. 0.999; 0 keeps none", group="optimisation",
+        metavar="DECAY", at_least=0, below=1,
+    )  # fmt: skip
+    seed: int = option(
+        0, "seed of the order of the data, of levels, noise and the first weights of the LoRA", group="optimisation"
+    )
+    collapse: float = option(
+        3.0, "stop when the ambient loss is this many times the least it was; 0 never stops", group="optimisation",
+        metavar="TIMES", above=1, also=(0,),
+    )  # fmt: skip
+    save_every: int = option(500, "steps between checkpoints", group="output", metavar="STEPS", at_least=1)
+    keep: int = options.count(2, "number of checkpoints to keep, the newest ones", group="output")
+    log_every: int = option(10, "steps between lines of metrics.jsonl", group="output", metavar="STEPS", at_least=1)
+    validate_every: int = option(0, "steps between validation images; 0 makes none", group="output", metavar="STEPS", at_least=0)
+    validation_images: int = options.count(
+        4, "number of validation images, made with captions of the set and without guidance", group="output"
+    )
+    validation_steps: int = options.count(25, "number of sampling steps of a validation image", group="output")
+    tracker: str = option(
+        "tensorboard", "tracker that receives the metrics in addition to metrics.jsonl", group="output", choices=TRACKERS
+    )
+    time_limit: float = option(
+        0.0, "minutes after which to save and stop; 0 sets no limit", group="output", metavar="MINUTES", at_least=0
+    )
+    dry_run: bool = options.dry_run("print the resolved plan and what it costs, and exit")
 
     def __post_init__(self) -> None:
-        for name, known in (("space", SPACES), ("kernel", STEPS), ("dtype", ("auto", *DTYPES)), ("tracker", TRACKERS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
-        for name in COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least 1; got {getattr(self, name)}")
-        for name in ("fraction", "below", "caption_dropout", "ema"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"--{name.replace('_', '-')} is a share between 0 and 1; got {getattr(self, name)}")
-        if self.ema == 1:
-            raise ValueError("--ema 1 would keep the first weights for ever; take less, e.g. 0.999")
-        for name in ("weight", "weight_decay", "max_norm", "min_snr", "consistency_from", "validate_every", "time_limit"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"--{name.replace('_', '-')} must not be negative; got {getattr(self, name)}")
-        if not 0 < self.learning_rate < 1:
-            raise ValueError(f"--learning-rate must lie between 0 and 1; got {self.learning_rate}")
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"--alpha must be positive and finite; got {self.alpha}")
+        super().__post_init__()
         if self.min_snr and self.space != "eps":
             raise ValueError("--min-snr is a weight in units of eps; take --space eps")
-        if self.collapse != 0 and not self.collapse > 1:
-            raise ValueError(f"--collapse is a factor above 1, or 0; got {self.collapse}")
         if self.weight > 0 and self.consistency_from >= self.steps:
             raise ValueError(
                 f"--consistency-from {self.consistency_from} is not reached in {self.steps} steps; take --weight 0 for the "
@@ -147,8 +170,6 @@ def main(argv: list[str]) -> None:
 
 def checked(config: Config, base: Base, vae: Base, group: Group) -> NoisySet:
     """The noisy set. Raises: UserError if it does not go with the base, the batch or the processes."""
-    if not config.data:
-        raise UserError("--data is missing: a noisy set, as `python -m sdxl corrupt` writes it")
     if config.validate_every:
         vae.part("vae")
     data = NoisySet(config.data)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-
-from ambient.config import command, nearest
-from ambient.runs import UserError
+from ambient.config import command, dispatch
 
 EXPERIMENTS = {
-    "gmm": "Gaussian mixtures: learn a clean distribution from noisy points, beside every alternative",
-    "mnist": "digits: the same on images, and the paper's tables and figures in miniature",
+    "gmm": "learn a Gaussian mixture, or a distribution of your own points, from noisy points; compare all methods",
+    "mnist": "learn digits from noisy digits; compare all methods, or make the paper's tables and figures in miniature",
 }
+EXAMPLES = ("gmm --preset smoke", "mnist --data mnist.npz --preset full")
 
 
 def main(argv: list[str]) -> None:
     """Hand the options to the experiment named first."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m toy EXPERIMENT [options]\n")
-        print("\n".join(f"  {name:8}{title}" for name, title in EXPERIMENTS.items()))
-        print("\npython -m toy EXPERIMENT --help lists the options.")
-        return
-    if argv[0] not in EXPERIMENTS:
-        raise UserError(f"unknown experiment {argv[0]!r}{nearest(argv[0], EXPERIMENTS)}")
-    importlib.import_module(f"toy.{argv[0]}").main(argv[1:])
+    dispatch("python -m toy", "toy", EXPERIMENTS, argv, EXAMPLES)
 
 
 if __name__ == "__main__":

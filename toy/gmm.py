@@ -12,7 +12,6 @@ which tells the story with these figures. The same command resumes; Ctrl-C loses
 from __future__ import annotations
 
 import json
-import math
 import os
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -22,13 +21,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ambient.config import nearest, option, parse
+from ambient.config import Options, option, parse
 from ambient.paths import VarianceExploding
 from ambient.runs import Run, write_atomically
 from toy import figures, table
 from toy import report as report_page
 from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.methods import METHODS, ours
+from toy.methods.consistent import recipe
 from toy.mixtures import MIXTURES, Mixture
 from toy.points import LARGEST_NOISE, digest_of_file, load_points
 from toy.pool import run_all
@@ -39,6 +39,7 @@ from toy.wall import Wall
 
 POINT_METHODS = tuple(name for name in METHODS if name != "mixture")  # which is for images: here worlds are mixtures
 USUAL = "ring5"
+LARGEST = 10_000_000  # number of points or samples
 FEWEST = 100  # samples: a mean of squares over so many is already off by sqrt(2 / 100), 14 %, in one dimension
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -53,50 +54,54 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
 
     preset: str = option(
-        "default", "default: one seed, minutes; full: three seeds, the README's table; smoke: seconds, for tests"
+        "default", "set of defaults: default takes minutes; full, three seeds, makes the README's table; smoke takes seconds",
+        group="run",
+    )  # fmt: skip
+    out: str | None = option(
+        None, "run directory", group="run", metavar="DIR", path=True, usual="in runs/, named after world or file, and preset"
     )
-    out: str | None = option(None, "run directory (default: in runs/, named after world or file, and preset)", metavar="DIR")
-    world: str | None = option(None, f"built-in Gaussian mixture (default: {USUAL})", choices=tuple(MIXTURES))
+    world: str | None = option(None, "built-in Gaussian mixture", group="data", choices=MIXTURES, usual=USUAL)
     sigma_n: float | None = option(
-        None, "standard deviation of the data's noise, in the data's units (default: 0.35 of the distance of the nearest modes)"
-    )
-    points: int | None = option(None, "number N of noisy points, reused for ever (default: a stream of fresh ones)", metavar="N")
-    data: str | None = option(None, "your own noisy points, one a row: .npy, .csv or .parquet", metavar="FILE")
+        None, "noise in the data, a standard deviation in the data's units", group="noise", above=0,
+        usual="0.35 of the distance between the nearest modes",
+    )  # fmt: skip
+    points: int | None = option(
+        None, "number N of noisy points, which are used again and again", group="data", metavar="N", at_least=10,
+        at_most=LARGEST, usual="a stream of new ones",
+    )  # fmt: skip
+    data: str | None = option(
+        None, "file with your own noisy points, one on each row: .npy, .csv or .parquet", group="data", metavar="FILE", path=True,
+        usual="points of --world",
+    )  # fmt: skip
     noise_column: str | None = option(
-        None, "column of --data with each row's noise standard deviation, 0 for clean", metavar="NAME"
+        None, "column of --data that holds the standard deviation of each row's noise, 0 for a clean row", group="noise",
+        metavar="NAME", usual="--sigma-n for all",
+    )  # fmt: skip
+    method: tuple[str, ...] = option(POINT_METHODS, "methods to compare", group="method", choices=POINT_METHODS, metavar="NAME")
+    evaluations: float = option(
+        4.0, "training budget of each network: millions of samples passed forward and backward", group="run", above=0
     )
-    method: tuple[str, ...] = option(POINT_METHODS, "which methods to run", choices=POINT_METHODS, metavar="NAME")
-    evaluations: float = option(4.0, "budget of each network: millions of samples passed through it, forward and backward")
-    samples: int = option(20_000, "points and samples that each method is scored with", metavar="COUNT")
-    seed: int = option(0, "first seed; data, noise and weights follow from it")
-    seeds: int = option(1, "number of seeds", metavar="COUNT")
-    recipe: tuple[str, ...] = option((), "change the recipe of `ours`, e.g. kernel=ancestral weight=0.1", metavar="KEY=VALUE")
-    workers: int = option(2, "processes to train in, one thread each", metavar="COUNT")
+    samples: int = option(
+        20_000, "number of points and samples that each method is scored with", group="measurement", metavar="COUNT",
+        at_least=FEWEST, at_most=LARGEST,
+    )  # fmt: skip
+    seed: int = option(0, "first seed of data, noise and weights", group="run")
+    seeds: int = option(1, "number of seeds", group="run", metavar="COUNT", at_least=1, at_most=1_000)
+    recipe: tuple[str, ...] = recipe()
+    workers: int = option(
+        2, "number of training processes, of one thread each", group="run", metavar="COUNT", at_least=1, at_most=1_000
+    )
 
     def __post_init__(self) -> None:
-        for name in self.method:
-            if name not in POINT_METHODS:
-                raise ValueError(f"unknown method {name!r}{nearest(name, POINT_METHODS)}")
-        if self.world is not None and self.world not in MIXTURES:
-            raise ValueError(f"unknown world {self.world!r}{nearest(self.world, MIXTURES)}")
-        if not self.method:
-            raise ValueError("--method needs at least one name")
-        if self.sigma_n is not None and not 0 < self.sigma_n < math.inf:
-            raise ValueError(f"--sigma-n must be positive and finite; got {self.sigma_n}")
+        super().__post_init__()
         if self.data is None and self.level() > LARGEST_NOISE * self.mixture().separation:
             raise ValueError(
                 f"--sigma-n {self.sigma_n} drowns {self.built_in()}: at most {LARGEST_NOISE} times the modes' distance"
             )
-        if self.points is not None and self.points < 10:
-            raise ValueError(f"--points must be at least 10; got {self.points}")
-        if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1):
-            raise ValueError("--evaluations, --seeds and --workers must be positive")
-        if self.samples < FEWEST:
-            raise ValueError(f"--samples must be at least {FEWEST}, fewer score no method; got {self.samples}")
         if self.data is None and self.noise_column is not None:
             raise ValueError("--noise-column goes with --data")
         if self.data is not None and self.points is not None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-
-from ambient.config import nearest
-from ambient.runs import UserError
+from ambient.config import dispatch
 
 COMMANDS = {
-    "noise": "training images are noised, and restored in one step and by posterior samples (Figs. 2, 3, 8, 10)",
-    "mask": "regions of training images are hidden, and filled by the model or by an inpainting pipeline (Figs. 1, 9)",
+    "noise": "add noise to training images and restore them, in one step and by posterior samples (Figs. 2, 3, 8, 10)",
+    "mask": "hide regions of training images and fill them, by the model or by an inpainting pipeline (Figs. 1, 9)",
 }
+EXAMPLES = ("noise --data photos --lora run --out attacked", "mask --data photos --lora run --captions --out masked")
 
 
 def main(argv: list[str]) -> None:
-    """One of COMMANDS."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m sdxl attack COMMAND [options]\n")
-        print("\n".join(f"  {name:10}{title}" for name, title in COMMANDS.items()))
-        return
-    if argv[0] not in COMMANDS:
-        raise UserError(f"unknown command attack {argv[0]!r}{nearest(argv[0], COMMANDS)}")
-    importlib.import_module(f"sdxl.attack.{argv[0]}").main(argv[1:])
+    """Hand the options to the attack named first."""
+    dispatch("python -m sdxl attack", "sdxl.attack", COMMANDS, argv, EXAMPLES)

@@ -18,10 +18,10 @@ Paper: Sec. 4.1, Figs. 1, 9, with captions: without them its authors found nothi
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ambient.config import option, parse
+from sdxl import options
 from sdxl.attack.options import Common
 from sdxl.base import quiet
 
@@ -32,29 +32,32 @@ FILLS, KERNELS = ("posterior", "inpainting"), ("ancestral", "ddim")
 class Config(Common):
     """What is hidden, and who fills it."""
 
-    out: str = option("runs/masked", "folder of the results", metavar="DIR")
-    detector: str = option("faces", "what finds regions: faces, boxes:FILE, detr:SOURCE, center:SHARE", metavar="WORD")
+    out: str = options.out("runs/masked", "folder for the results")
+    detector: str = option(
+        "faces", "detector of the regions to hide: faces, boxes:FILE, detr:MODEL, or center:SHARE", group="data", path=":"
+    )
     fill: str = option(
-        "posterior", "by the model itself, told what is around; or by the stock inpainting pipeline", choices=FILLS
-    )
+        "posterior", "filler of the regions: the model itself, conditioned on what is around (posterior), or the inpainting "
+        "pipeline of diffusers", group="sampling", choices=FILLS,
+    )  # fmt: skip
     guidance: float | None = option(
-        None, "classifier-free guidance by captions; 1: none (default: 1; inpainting: 7.5, the pipeline's own)", metavar="SCALE"
-    )
-    resample: int = option(0, "posterior: how often each step is made again, to fit its surroundings", metavar="COUNT")
-    kernel: str = option("ancestral", "posterior: the sampling step", choices=KERNELS)
+        None, "scale of classifier-free guidance, which needs --captions; 1 turns it off", group="sampling", metavar="SCALE",
+        at_least=0, usual="1 for --fill posterior, 7.5 for inpainting",
+    )  # fmt: skip
+    resample: int = options.count(
+        0, "number of times each step of --fill posterior is repeated, to fit the region to its surroundings", at_least=0,
+        group="sampling", at_most=options.MOST_SAMPLES,
+    )  # fmt: skip
+    kernel: str = option("ancestral", "kernel of each sampling step of --fill posterior", group="sampling", choices=KERNELS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.known("fill", FILLS)
-        self.known("kernel", KERNELS)
-        if self.samples < 1 or self.resample < 0:
-            raise ValueError("--samples must be at least 1, and --resample 0 or more")
         if self.fill == "inpainting" and (self.resample or self.kernel != "ancestral"):
             raise ValueError("--resample and --kernel are of --fill posterior; the inpainting pipeline has its own scheduler")
         if self.fill == "inpainting" and self.steps < 2:
             raise ValueError("the inpainting pipeline leaves one step out: --steps must be at least 2")
-        if self.guidance is not None and not (self.captions and 0 <= self.guidance < math.inf):
-            raise ValueError("--guidance is a number of 0 or more, and needs --captions to guide by")
+        if self.guidance is not None and not self.captions:
+            raise ValueError("--guidance needs --captions to guide by")
         if not self.resample:
             self.varied(self.kernel)
 

@@ -16,26 +16,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ambient.config import option, parse
+from sdxl import options
 from sdxl.attack.options import Common
 from sdxl.base import quiet
-from sdxl.sampling import STEPS
 
 
 @dataclass(frozen=True)
 class Config(Common):
     """The levels, and the sampler."""
 
-    t: tuple[int, ...] = option((500, 900), "levels, times of the schedule, to which images are noised", metavar="T")
-    samples: int = option(1, "posterior samples of each image and level; 0: one step alone", metavar="COUNT")
-    kernel: str = option("ancestral", "the sampling step", choices=STEPS)
+    t: tuple[int, ...] = option(
+        (500, 900), "levels, times of the schedule, to which the images are noised", group="noise", metavar="T", at_least=1
+    )
+    samples: int = options.count(
+        1, "number of posterior samples of each image at each level; 0 for the restoration in one step alone", at_least=0,
+        group="sampling", at_most=options.MOST_SAMPLES,
+    )  # fmt: skip
+    kernel: str = options.kernel("ancestral")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.known("kernel", STEPS)
-        if self.samples < 0:
-            raise ValueError(f"--samples must be 0 or more; got {self.samples}")
-        if not self.t or len(set(self.t)) < len(self.t):
-            raise ValueError("--t names levels, each once")
         self.varied(self.kernel)
 
 

@@ -4,41 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ambient.config import nearest, option
-from sdxl.base import DTYPES, SDXL
+from ambient.config import Options, option
+from sdxl import options
 
 
 @dataclass(frozen=True)
-class Common:
+class Common(Options):
     """What is attacked with what. Each attack adds its own."""
 
-    out: str = option("runs/attacked", "folder of the results", metavar="DIR")
-    data: str = option("", "images: a folder, the id of a dataset on the hub, or the word photographs")
-    split: str = option("", "of a dataset (default: train, or its only one); of a folder of images, a folder in it")
-    images: int | None = option(None, "only the first so many", metavar="COUNT")
-    base: str = option(SDXL, "SDXL: a folder or a hub id")
-    vae: str | None = option(None, "another VAE than the base's: a folder or a hub id")
-    lora: str | None = option(None, "a run directory of `python -m sdxl train`, or a LoRA's file (default: the base alone)")
-    captions: bool = option(False, "give the model the captions of the data, not none")
-    caption_column: str = option("text", "of a dataset, where captions are", metavar="NAME")
-    resolution: int | None = option(None, "pixels (default: the base's own)", metavar="PIXELS")
-    samples: int = option(1, "of each image", metavar="COUNT")
-    steps: int = option(25, "sampling steps from pure noise to a clean image", metavar="COUNT")
-    seed: int = option(0, "noise follows from it and the image's key")
-    dtype: str = option("auto", "of the UNet: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16, float16")
-    dry_run: bool = option(False, "print the plan, and leave")
-
-    def __post_init__(self) -> None:
-        if not self.data:
-            raise ValueError("--data is missing: the images that the model was trained on (or others, for a control)")
-        self.known("dtype", ("auto", *DTYPES))
-        if self.images is not None and self.images < 1:
-            raise ValueError(f"--images must be at least 1; got {self.images}")
-
-    def known(self, name: str, words: tuple[str, ...]) -> None:
-        """Raises: ValueError for a word that is none of these."""
-        if getattr(self, name) not in words:
-            raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), words)}")
+    out: str = options.out("runs/attacked", "folder for the results")
+    data: str = options.source("", "images to attack: those the model was trained on, or others for a control", required=True)
+    split: str = option("", options.SPLIT, group="data", metavar="NAME", usual=options.USUAL_SPLIT)
+    images: int | None = options.first_images()
+    base: str = options.base()
+    vae: str | None = options.vae()
+    lora: str | None = options.lora()
+    captions: bool = option(False, "give the model the captions of the data instead of none", group="data")
+    caption_column: str = option("text", "column that holds the captions", group="data", metavar="NAME")
+    resolution: int | None = options.resolution(None, "size of the square images in pixels", usual="the base's own")
+    samples: int = options.count(1, "number of samples of each image", group="sampling", at_most=options.MOST_SAMPLES)
+    steps: int = options.steps()
+    seed: int = option(0, "seed of the noise, which follows from the seed and the image's key", group="sampling")
+    dtype: str = options.dtype()
+    dry_run: bool = options.dry_run()
 
     def varied(self, kernel: str) -> None:
         """Raises: ValueError for samples that would all be the same."""

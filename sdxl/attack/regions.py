@@ -54,7 +54,7 @@ def detector(word: str, keys: list[str], *, cut: bool, device: torch.device | st
     if kind == "center":
         return _center(source)
     if kind == "boxes":
-        return _listed(Path(source).expanduser(), keys, cut)
+        return _listed(Path(source), keys, cut)
     return _faces() if kind == "faces" else _objects(source, device)
 
 

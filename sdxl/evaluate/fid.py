@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from ambient.config import option, parse
+from ambient.config import Options, option, parse
 from ambient.runs import UserError, stop_requests
 from harness.metrics import frechet
-from sdxl import extract
+from sdxl import extract, options
 from sdxl.base import quiet
 from sdxl.evaluate import tables
 from sdxl.evaluate.curves import consistency, curves
@@ -38,34 +38,36 @@ NOTE = "Distances fall with the number of images: compare those of equal counts 
 
 
 @dataclass(frozen=True)
-class Config:
-    """What is compared with what, seen through which eyes."""
+class Config(Options):
+    """What is compared with what, by which features."""
 
-    out: str = option("runs/fid", "folder of the results", metavar="DIR")
-    generated: tuple[str, ...] = option((), "folders of generated images", metavar="DIR")
-    reference: str = option("", "real images: a folder, a dataset on the hub, or the word photographs", metavar="DATA")
-    split: str = option("", "of the reference, if it is a dataset")
-    image_column: str = option("", "of the reference, if it is a dataset (default: its first with images)", metavar="NAME")
-    resolution: int | None = option(
-        None, "the shorter side of all images is resized to it, the rest cut off (default: as they are, all of one size)",
-        metavar="PIXELS",
+    out: str = options.out("runs/fid", "folder for the results")
+    generated: tuple[str, ...] = option(
+        (), "folders of generated images, each compared with --reference", group="data", metavar="DIR", path=True, required=True
+    )
+    reference: str = options.source("", "real images", required=True)
+    split: str = option("", f"{options.SPLIT}, of --reference", group="data", metavar="NAME", usual=options.USUAL_SPLIT)
+    image_column: str = option(
+        "", "column of the reference that holds the images", group="data", metavar="NAME", usual="the first with images"
+    )
+    resolution: int | None = options.resolution(
+        None, "size in pixels to which the shorter side of all images is resized; the rest is cropped",
+        usual="images stay as they are, and all must be of one size",
     )  # fmt: skip
-    images: int | None = option(None, "only the first so many of each generated folder", metavar="COUNT")
-    extractor: str = option("dinov2", "dinov2[:SOURCE], clip:SOURCE, inception:FILE, module:PACKAGE.MODULE:FUNCTION, tiny")
-    kid_subsets: int = option(100, "random subsets for KID", metavar="COUNT")
-    kid_size: int = option(1000, "images in a subset, at most", metavar="COUNT")
-    seed: int = option(0, "the subsets follow from it")
-    batch: int = option(16, "images at a time on each process; it may change last bits", metavar="COUNT")
-    anyway: bool = option(False, "also a Frechet distance of too few images, which means little")
-    dry_run: bool = option(False, "read the images, print the plan, and leave")
-
-    def __post_init__(self) -> None:
-        for name, least in (("images", 2), ("kid_subsets", 1), ("kid_size", 2), ("batch", 1), ("resolution", 1)):
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {least}; got {getattr(self, name)}")
-        for name in ("generated", "reference"):
-            if not getattr(self, name):
-                raise ValueError(f"--{name} is missing; see python -m sdxl evaluate fid --help")
+    images: int | None = options.count(
+        None, "number of images to take of each generated folder, from the first on", at_least=2, usual="all"
+    )
+    extractor: str = options.extractor(
+        "dinov2[:MODEL], clip:MODEL, inception:FILE, module:PACKAGE.MODULE:FUNCTION, or tiny for rehearsals"
+    )
+    kid_subsets: int = options.count(100, "number of random subsets for KID", group="measurement", at_most=1_000_000)
+    kid_size: int = options.count(1000, "largest number of images in a subset for KID", group="measurement", at_least=2)
+    seed: int = option(0, "seed of the subsets", group="measurement")
+    batch: int = options.count(16, "images at a time on each process; it may change last bits", group="measurement")
+    anyway: bool = option(
+        False, "compute a Frechet distance of fewer images than features too, which means little", group="measurement"
+    )
+    dry_run: bool = options.dry_run("read the images, print the resolved plan, and exit")
 
 
 def main(argv: list[str]) -> None:

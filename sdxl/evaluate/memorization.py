@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ambient.config import option, parse
+from ambient.config import Options, option, parse
 from ambient.runs import stop_requests
+from sdxl import options
 from sdxl.base import quiet
 from sdxl.evaluate import tables
 from sdxl.evaluate.matches import Found, Sets, measure
@@ -31,27 +32,32 @@ from sdxl.group import Group
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """What is compared with what."""
 
-    out: str = option("runs/memorization", "folder of the results", metavar="DIR")
-    images: tuple[str, ...] = option((), "folders of images, one for each model", metavar="DIR")
-    training: str = option("", "what the models were trained on: a folder, a dataset on the hub, or the word photographs")
-    training_split: str = option("", "of it (default: train, or its only one)", metavar="SPLIT")
-    held_out: str | None = option(None, "images of the same kind that no model has seen", metavar="DATA")
-    held_out_split: str = option("", "of them; held_out of the photographs", metavar="SPLIT")
-    control: tuple[str, ...] = option(
-        (), "folders of the same attack on the --held-out images, one for each of --images in their order", metavar="DIR"
+    out: str = options.out("runs/memorization", "folder for the results")
+    images: tuple[str, ...] = option(
+        (), "folders of images to examine, one for each model", group="data", metavar="DIR", path=True, required=True
     )
-    extractor: str = option("dinov2", "what sees the images: dinov2[:SOURCE], clip:SOURCE, module:PACKAGE.MODULE:FUNCTION, tiny")
-    top: int = option(16, "matches shown", metavar="COUNT")
-    seed: int = option(0, "the bootstrap follows from it")
-    batch: int = option(16, "images at a time in the extractor", metavar="COUNT")
-    dry_run: bool = option(False, "read the images, print the plan, and leave")
+    training: str = options.source("", "images that the models were trained on", required=True)
+    training_split: str = option("", f"{options.SPLIT}, of --training", group="data", metavar="SPLIT", usual=options.USUAL_SPLIT)
+    held_out: str | None = options.source(None, "images of the same kind that no model has seen", usual="no such baseline")
+    held_out_split: str = option(
+        "", f"{options.SPLIT}, of --held-out (held_out for the photographs)", group="data", metavar="SPLIT",
+        usual=options.USUAL_SPLIT,
+    )  # fmt: skip
+    control: tuple[str, ...] = option(
+        (), "folders of the same attack on the --held-out images, one for each of --images and in the same order", group="data",
+        metavar="DIR", path=True,
+    )  # fmt: skip
+    extractor: str = options.extractor("dinov2[:MODEL], clip:MODEL, module:PACKAGE.MODULE:FUNCTION, or tiny for rehearsals")
+    top: int = options.count(16, "number of matches to show, the nearest first", group="output")
+    seed: int = option(0, "seed of the bootstrap", group="measurement")
+    batch: int = options.count(16, "images at a time in the feature extractor", group="measurement")
+    dry_run: bool = options.dry_run("read the images, print the resolved plan, and exit")
 
     def __post_init__(self) -> None:
-        if not self.images or not self.training:
-            raise ValueError("--images and --training are both needed: folders of images, and what the models were trained on")
+        super().__post_init__()
         names = [Path(folder).name for folder in (*self.images, *self.control)]
         if len(set(names)) < len(names):
             raise ValueError(f"folders of --images and --control need names of their own; got {', '.join(names)}")
@@ -59,8 +65,6 @@ class Config:
             raise ValueError("--control needs --held-out: the images that it attacked")
         if self.control and len(self.control) != len(self.images):
             raise ValueError(f"one --control for each of --images: there are {len(self.control)} for {len(self.images)}")
-        if self.top < 1 or self.batch < 1:
-            raise ValueError("--top and --batch must be at least 1")
 
 
 def main(argv: list[str]) -> None:

@@ -17,52 +17,57 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ambient.config import nearest, option, parse
+from ambient.config import Options, option, parse
 from ambient.runs import UserError, stop_requests
 from harness.statistics import mean
-from sdxl.base import DTYPES, SDXL, quiet
+from sdxl import options
+from sdxl.base import quiet
 from sdxl.evaluate import table1, tables
 from sdxl.evaluate.table1 import SPACES
 from sdxl.group import Group
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """What is restored by what."""
 
-    out: str = option("runs/restoration", "folder of the results", metavar="DIR")
-    base: str = option(SDXL, "SDXL: a folder or a hub id")
-    vae: str | None = option(None, "another VAE than the base's: a folder or a hub id")
-    loras: tuple[str, ...] = option((), "run directories of `python -m sdxl train`, or LoRAs' files", metavar="LORA")
-    with_base: bool = option(True, "also the base alone")
-    data: str = option("", "held-out images: a folder, a dataset on the hub, or the word photographs")
-    split: str = option("", "of the images, if they are a dataset")
-    image_column: str = option("", "of a dataset (default: its first with images)", metavar="NAME")
-    caption_column: str = option("text", "where captions are", metavar="NAME")
-    caption: str | None = option(None, "for images without one", metavar="TEXT")
-    null_caption: bool = option(False, "no captions at all")
-    resolution: int = option(1024, "pixels: the shorter side is resized to it, the rest cut off", metavar="PIXELS")
-    images: int | None = option(None, "only the first so many; the paper: 32", metavar="COUNT")
-    levels: tuple[int, ...] = option((900, 800, 500, 100), "times to noise to", metavar="T")
-    pixels: bool = option(True, "also decode, which takes longer than to restore")
-    seed: int = option(0, "the noise follows from it, the image's key and the level")
-    dtype: str = option("auto", "of the UNet: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16, float16")
-    vae_dtype: str = option("float32", "the VAE computes in; SDXL's own overflows in float16", choices=tuple(DTYPES))
-    dry_run: bool = option(False, "read the images, print the plan, and leave")
+    out: str = options.out("runs/restoration", "folder for the results")
+    base: str = options.base()
+    vae: str | None = options.vae()
+    loras: tuple[str, ...] = option(
+        (), "LoRAs to compare: run directories of `python -m sdxl train`, or .safetensors files", group="model", metavar="LORA",
+        path=True,
+    )  # fmt: skip
+    with_base: bool = option(True, "measure the base without a LoRA too", group="model")
+    data: str = options.source("", "held-out images", required=True)
+    split: str = option("", options.SPLIT, group="data", usual=options.USUAL_SPLIT, metavar="NAME")
+    image_column: str = option(
+        "", "column of the dataset that holds the images", group="data", metavar="NAME", usual="the first with images"
+    )
+    caption_column: str = option("text", "column that holds the captions", group="data", metavar="NAME")
+    caption: str | None = option(
+        None, "caption for images without one", group="data", metavar="TEXT", usual="such images are refused"
+    )
+    null_caption: bool = option(False, "use no captions", group="data")
+    resolution: int = options.resolution(1024, "size in pixels to which the shorter side is resized; the rest is cropped")
+    images: int | None = option(
+        None, "number of images to take, from the first on; the paper takes 32", group="data", metavar="COUNT", at_least=1,
+        usual="all",
+    )  # fmt: skip
+    levels: tuple[int, ...] = option(
+        (900, 800, 500, 100), "levels, times of the schedule, to which the images are noised", group="noise", metavar="T",
+        at_least=1,
+    )  # fmt: skip
+    pixels: bool = option(True, "decode, and measure errors of pixels too, which takes longer than to restore", group="output")
+    seed: int = option(0, "seed of the noise, which follows from the seed, the image's key and the level", group="noise")
+    dtype: str = options.dtype()
+    vae_dtype: str = options.vae_dtype()
+    dry_run: bool = options.dry_run("read the images, print the resolved plan, and exit")
 
     def __post_init__(self) -> None:
-        for name, kinds in (("dtype", ("auto", *DTYPES)), ("vae_dtype", tuple(DTYPES))):
-            if getattr(self, name) not in kinds:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), kinds)}")
-        for name in ("images", "resolution"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1; got {getattr(self, name)}")
-        if not self.data:
-            raise ValueError("--data is missing: held-out images, a folder, the id of a dataset, or the word photographs")
+        super().__post_init__()
         if not self.loras and not self.with_base:
             raise ValueError("--no-with-base leaves no model; give --loras")
-        if not self.levels:
-            raise ValueError("--levels names no level")
         if self.null_caption and self.caption is not None:
             raise ValueError("--caption and --null-caption say two things of one caption; leave one of them")
 

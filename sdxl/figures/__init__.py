@@ -13,26 +13,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ambient.config import option, parse
+from ambient.config import Options, option, parse
 from ambient.runs import UserError
+from sdxl import options
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """What is shown."""
 
-    runs: tuple[str, ...] = option((), "directories of the other commands, in any order", metavar="DIR")
-    out: str = option("runs/figures", "folder of the page", metavar="DIR")
-    data: str | None = option(None, "images to show as the data of Fig. 11: a folder, a dataset, or the word photographs")
-    split: str = option("", "of them, if they are a dataset", metavar="NAME")
-    columns: int = option(6, "pictures in a row, at most", metavar="COUNT")
-    dry_run: bool = option(False, "say what the directories are and which figures they give, and leave")
-
-    def __post_init__(self) -> None:
-        if not self.runs:
-            raise ValueError("--runs is missing: directories of corrupt, train, generate, attack and evaluate")
-        if self.columns < 1:
-            raise ValueError(f"--columns must be at least 1; got {self.columns}")
+    runs: tuple[str, ...] = option(
+        (), "directories of corrupt, train, generate, attack and evaluate, in any order", group="data", metavar="DIR", path=True,
+        required=True,
+    )  # fmt: skip
+    out: str = options.out("runs/figures", "folder for the page")
+    data: str | None = options.source(None, "images to show as the data of Fig. 11", usual="Fig. 11 lacks them")
+    split: str = option("", f"{options.SPLIT}, of --data", group="data", metavar="NAME", usual=options.USUAL_SPLIT)
+    columns: int = options.count(6, "largest number of pictures in a row", group="output", at_most=1_000)
+    dry_run: bool = options.dry_run("print what the directories are and which figures they give, and exit")
 
 
 def main(argv: list[str]) -> None:
@@ -42,6 +40,8 @@ def main(argv: list[str]) -> None:
     from sdxl.figures.found import Runs
     from sdxl.figures.paper import FIGURES
 
+    if config.data and Path(config.data).is_file():
+        raise UserError(f"--data {config.data} is a file; give a folder of images, a dataset, or the word photographs")
     out = Path(config.out)
     if out.is_dir() and not (out / "report.html").exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no report of figures; take another folder")

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ambient.config import words
+from ambient.config import to_argv
 from ambient.runs import digest
 from sdxl.base import SDXL
 from sdxl.figures.found import FID, MASK, MEMORY, NOISE, NOISY, POSTERIOR, RESTORATION, SAMPLES, TRAINING, Found, Runs
@@ -33,7 +33,7 @@ def made(found: Found, runs: Runs) -> str:
 
 def _line(name: str, asked: dict[str, Any]) -> str:
     kind = importlib.import_module(f"sdxl.{name.replace(' ', '.')}").Config
-    return f"python -m sdxl {name} {shlex.join(words(kind, asked))}"
+    return f"python -m sdxl {name} {shlex.join(to_argv(kind, asked))}"
 
 
 def of_set(found: Found, runs: Runs) -> tuple[dict[str, Any], str]:

@@ -7,32 +7,41 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from ambient.config import command, nearest, option, parse, words
+from ambient.config import Options, command, nearest, option, parse, to_argv
 from ambient.runs import Interrupted, UserError
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     preset: str = option("plain", "which one")
-    rate: float = option(0.1, "per second")
-    num_steps: int = option(10, "how many, 100% of them")
+    rate: float = option(0.1, "per second", above=0)
+    num_steps: int = option(10, "how many, 100% of them", group="sampling", at_least=1, at_most=1_000)
     name: str | None = option(None, "of the run")
     levels: tuple[float, ...] = option((), "to look at")
     kinds: tuple[str, ...] = option(("a",), "of things", choices=("a", "b"))
     title: str = option("", "what it is called")
     fast: bool = option(False, "hurry")
-    limit: int | None = option(5, "at most")
+    limit: int | None = option(5, "at most", usual="none")
+    out: str | None = option(None, "folder", path=True, metavar="DIR")
+    detector: str = option("faces", "what finds faces", path=":")
+    decay: float = option(0.0, "of the average", at_least=0, below=1)
+    factor: float = option(3.0, "to stop at", above=1, also=(0,))
+    widths: tuple[int, ...] = option((8,), "of layers", repeats=True)
+    grid: tuple[int, ...] = option((1, 2), "of steps", rising=True)
+    seed: int = option(0, "of any size", large=True)
+    files: tuple[str, ...] = option((), "to read", path=True)
 
     def __post_init__(self) -> None:
-        if self.rate <= 0:
-            raise ValueError(f"--rate must be positive; got {self.rate}")
+        super().__post_init__()
+        if self.fast and self.num_steps > 100:
+            raise ValueError("--fast takes at most 100 steps")
 
 
 PRESETS = {"plain": {}, "quick": {"rate": 0.5, "num_steps": 1, "fast": True}}
 
 
 def read(*argv, presets=PRESETS):
-    return parse(Config, argv, prog="prog", description="A program.", presets=presets)
+    return parse(Config, argv, prog="prog", description="A program.\n\n    prog 1\n    prog 2\n", presets=presets)
 
 
 @pytest.fixture
@@ -76,8 +85,8 @@ def test_types_from_the_command_line():
     Config(),
     Config(preset="quick", rate=0.25, num_steps=7, name="-two words", levels=(1.0, 2.5), kinds=("b", "a"), fast=True, limit=3),
 ])  # fmt: skip
-def test_words_are_what_is_read_as_the_same_values(config):
-    found = words(Config, asdict(config) | {"elsewhere": 3, "levels": list(config.levels)})
+def test_the_command_line_of_values_is_read_as_the_same_values(config):
+    found = to_argv(Config, asdict(config) | {"elsewhere": 3, "levels": list(config.levels)})
     assert read(*found) == config
     assert (found == []) == (config == Config())
 
@@ -100,12 +109,32 @@ def test_types_from_yaml(yaml_file):
         (["--zzzz"], "unknown option --zzzz; known: --preset, --rate"),
         (["--nnnam"], "unknown option --nnnam; did you mean --name?"),
         (["--zzz"], "unknown option --zzz; known: --preset, --rate"),
-        (["--preset", "quik"], "unknown preset 'quik'; did you mean quick?"),
-        (["--rate", "fast"], "argument --rate: invalid float value: 'fast'; see prog --help"),
-        (["--num-steps", "1.5"], "argument --num-steps: invalid int value: '1.5'"),
-        (["--levels", "1", "x"], "argument --levels: invalid float value: 'x'"),
+        (["--preset", "quik"], "--preset does not know 'quik'; did you mean quick?"),
+        (["--preset", ""], "--preset does not know ''"),
+        (["--rate", "fast"], "--rate must be a number; got 'fast'"),
+        (["--num-steps", "1.5"], "--num-steps must be a whole number; got '1.5'"),
+        (["--levels", "1", "x"], "--levels must be a number; got 'x'"),
         (["--rate"], "argument --rate: expected one argument"),
-        (["--rate", "-1"], "--rate must be positive; got -1.0"),
+        (["--rate", "-1"], "--rate must be above 0; got -1.0"),
+        (["--rate", "nan"], "--rate must be finite, above 0; got nan"),
+        (["--rate", "inf"], "--rate must be finite"),
+        (["--num-steps", "0"], "--num-steps must be between 1 and 1,000; got 0"),
+        (["--num-steps", "9" * 5000], "(5,002 characters)"),
+        (["--decay", "1"], "--decay must be at least 0 and below 1; got 1.0"),
+        (["--factor", "1"], "--factor must be 0, or above 1; got 1.0"),
+        (["--limit", str(2**63)], "--limit must be a whole number of at most 63 bits"),
+        (["--grid", "2", "1"], "--grid must rise; got 2 1"),
+        (["--grid", "2", "2"], "--grid names 2 twice"),
+        (["--levels", ".5", "0.50"], "--levels names 0.5 twice"),
+        (["--files", "a", "b/../a"], "--files names 'b/../a' twice"),
+        (["--kinds", "c"], "--kinds does not know 'c'; known: a, b"),
+        (["--out", ""], "--out must not be empty"),
+        (["--out", "a\0b"], "--out must be text in UTF-8 without NUL"),
+        (["--title", "\udcff"], "--title must be text in UTF-8 without NUL; got '\\udcff'"),
+        (["--out", "~nobody-of-this-name/x"], "--out begins with ~, and no such home folder is known"),
+        (["--fast", "--num-steps", "101"], "--fast takes at most 100 steps"),
+        (["--config", ""], "--config must not be empty"),
+        (["--config", "a\0b"], "--config must be text in UTF-8 without NUL"),
         (["stray"], "unknown option stray"),
         (["--kinds", "b", "a", "b"], "--kinds names 'b' twice"),
         (["--config", "missing.yaml"], "cannot read missing.yaml: No such file or directory"),
@@ -121,27 +150,36 @@ def test_mistakes_on_the_command_line(argv, words):
     [
         ("rtae: 1", "unknown key 'rtae' in {file}; did you mean rate?"),
         ("num-steps: 1", "unknown key 'num-steps' in {file}; did you mean num_steps?"),
-        ("1: 1", "unknown key 1 in {file}"),
-        ("rate: fast", "rate in {file} must be of type float; got 'fast'"),
-        ("rate: null", "rate in {file} must be of type float; got None"),
-        ("name: [a, b]", "name in {file} must be of type str | None; got ['a', 'b']"),
-        ("title:", "title in {file} must be of type str; got None"),
-        ("levels: [1, [2]]", "levels in {file} must be of type tuple[float, ...]; got [1, [2]]"),
-        ("kinds: [{a: b}]", "kinds in {file} must be of type tuple[str, ...]; got [{{'a': 'b'}}]"),
-        ("kinds: [a, null]", "kinds in {file} must be of type tuple[str, ...]; got ['a', None]"),
-        ("kinds:", "kinds in {file} must be of type tuple[str, ...]; got None"),
-        ("rate: true", "rate in {file} must be of type float; got True"),
-        ("rate: [1]", "rate in {file} must be of type float; got [1]"),
-        ("num_steps: 1.5", "num_steps in {file} must be of type int; got 1.5"),
-        ("fast: 1", "fast in {file} must be of type bool; got 1"),
-        ("fast: 'yes'", "fast in {file} must be of type bool; got 'yes'"),
-        ("levels: [1, x]", "levels in {file} must be of type tuple[float, ...]; got [1, 'x']"),
-        ("limit: x", "limit in {file} must be of type int | None; got 'x'"),
-        ("preset: quik", "unknown preset 'quik'; did you mean quick?"),
-        ("rate: -1", "--rate must be positive; got -1.0"),
+        ("1: 1", "unknown key '1' in {file}"),
+        ("[a]: 1", "unknown key 'a list or a mapping' in {file}"),
+        ("rate: fast", "rate in {file} must be a number; got 'fast'"),
+        ("rate: null", "rate in {file} must be text or a number"),
+        ("\nname: [a, b]", "name in {file} must be text or a number, without a !!type; see line 2"),
+        ("title:", "title in {file} must be text or a number"),
+        ("levels: [1, [2]]", "levels in {file} must be text or a number, or a list of them"),
+        ("kinds: [{a: b}]", "kinds in {file} must be text or a number, or a list of them"),
+        ("kinds: [a, null]", "kinds in {file} must be text or a number, or a list of them"),
+        ("kinds:", "kinds in {file} must be text or a number, or a list of them"),
+        ("kinds: []", "--kinds must not be empty"),
+        ("rate: true", "rate in {file} must be a number; got 'true'"),
+        ("rate: [1]", "rate in {file} must be text or a number"),
+        ("rate: 1:30", "rate in {file} must be a number; got '1:30'"),
+        ("num_steps: 1.5", "num_steps in {file} must be a whole number; got '1.5'"),
+        ("num_steps: 0b1", "num_steps in {file} must be a whole number; got '0b1'"),
+        ("num_steps: !!int abc", "num_steps in {file} must be text or a number, without a !!type"),
+        ("num_steps: " + "9" * 5000, "num_steps in {file} must be a whole number"),
+        ("rate: " + "[" * 1000, "{file} is nested too deeply"),
+        ('out: "a\\0b"', "out in {file} must be text in UTF-8 without NUL"),
+        ('out: ""', "out in {file} must not be empty"),
+        ("fast: 1", "fast in {file} must be true or false; got '1'"),
+        ("levels: [1, x]", "levels in {file} must be a number; got 'x'"),
+        ("limit: x", "limit in {file} must be a whole number; got 'x'"),
+        ("preset: quik", "--preset does not know 'quik'; did you mean quick?"),
+        ("rate: -1", "--rate must be above 0; got -1.0"),
         ("rate: 1\nname: x\nrate: 2", "{file} gives 'rate' twice; leave one of them"),
         ('rate: 1\n"rate": 1', "{file} gives 'rate' twice"),
         ("kinds: [a, b, a]", "--kinds names 'a' twice"),
+        ("levels: &same [1, *same]", "levels in {file} must be text or a number, or a list of them"),
         ("- rate", "{file} must hold option: value pairs"),
         ("rate: [1", "{file} is not valid YAML: "),
     ],
@@ -152,9 +190,72 @@ def test_mistakes_in_yaml(yaml_file, text, words):
     assert words.format(file=file) in refusal("--config", file)
 
 
-def test_numbers_may_repeat():
-    """It is names that are chosen once; widths of layers, say, are often equal."""
-    assert read("--levels", "1", "1").levels == (1.0, 1.0)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("num_steps: 0500", 500),
+        ("name: 12:30", "12:30"),
+        ("name: 2024-05-12", "2024-05-12"),
+        ("name: 2024-13-01", "2024-13-01"),
+        ("name: 2024_05_12", "2024_05_12"),
+        ("name: 0x1F", "0x1F"),
+        ("name: 1.10", "1.10"),
+        ("name: yes", "yes"),
+        ("name: 'null'", "null"),
+        ("name: ~", None),
+        ("fast: yes", True),
+        ("fast: False", False),
+        ("levels: [1, 1e-3]", (1.0, 0.001)),
+    ],
+    ids=str,
+)
+def test_values_in_yaml_are_read_as_written(yaml_file, text, expected):
+    """And are what the same words are on the command line."""
+    found = read("--config", yaml_file(text))
+    name, _, value = text.partition(": ")
+    assert getattr(found, name) == expected
+    if isinstance(expected, (int, str)) and not isinstance(expected, bool):
+        assert found == read(f"--{name.replace('_', '-')}", value.strip("'"))
+
+
+def test_home_is_found_wherever_a_path_is_given(yaml_file, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/x")
+    assert read("--out=~/a", "--files", "~/b", "c/~", "--detector", "boxes:~/d", "--title", "~/e") == Config(
+        out="/home/x/a", files=("/home/x/b", "c/~"), detector="boxes:/home/x/d", title="~/e"
+    )
+    assert read("--config", yaml_file("out: ~/a\nfiles: [~/b]")) == Config(out="/home/x/a", files=("/home/x/b",))
+    monkeypatch.setenv("HOME", "")
+    assert "--out begins with ~" in refusal("--out", "~/a")  # else it would be the root
+
+
+def test_what_is_declared_is_allowed():
+    found = read("--widths", "8", "8", "--factor", "0", "--num-steps", "1000", "--seed", str(2**128), "--grid", "1", "5")
+    assert found == Config(widths=(8, 8), factor=0.0, num_steps=1000, seed=2**128, grid=(1, 5))
+
+
+def test_options_that_are_made_by_hand_are_checked_too():
+    with pytest.raises(ValueError, match="--rate must be above 0; got -1"):
+        Config(rate=-1)
+
+
+def test_what_is_missing_and_what_stands_by_its_place():
+    @dataclass(frozen=True)
+    class Written(Options):
+        out: str = option("", "folder", metavar="DIR", path=True, positional=True, required=True)
+        data: tuple[str, ...] = option((), "images to read", path=True, required=True)
+
+    def written(*argv):
+        return parse(Written, argv, prog="prog", description="")
+
+    for argv in ([], ["--data", "x"], ["", "--data", "x"]):
+        with pytest.raises(UserError, match=r"^DIR (is missing|must not be empty)"):
+            written(*argv)
+    with pytest.raises(UserError, match="--data is missing: images to read; see prog --help"):
+        written("a")
+    with pytest.raises(UserError, match="unknown option b"):
+        written("a", "b", "--data", "x")
+    assert written("a", "--data", "x") == written("--data", "x", "--", "a") == Written(out="a", data=("x",))
+    assert written(*to_argv(Written, {"out": "a", "data": ["x", "y"]})) == Written(out="a", data=("x", "y"))
 
 
 def test_a_yaml_file_that_is_no_text(tmp_path):
@@ -167,10 +268,20 @@ def test_help_reads_like_documentation(capsys):
     with pytest.raises(SystemExit) as caught:
         read("--help")
     assert caught.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    assert "A program." in text
-    for said in ("per second (default: 0.1)", "how many, 100% of them", "one of: plain, quick", "any of: a, b", "--no-fast"):
-        assert said in text
+    out = capsys.readouterr().out
+    text = " ".join(out.split())
+    assert (
+        text.index("A program.") < text.index("sampling:") < text.index("--num-steps STEPS how") < text.index("examples: prog 1")
+    )
+    for said in (
+        "per second (above 0; default: 0.1)",
+        "how many, 100% of them (between 1 and 1,000; default: 10)",
+        "--no-fast",
+        "which one (one of: plain, quick; default: plain)",
+        "things (any of: a, b; default: a)",
+        "at most (default: none)",
+    ):
+        assert said in text  # fmt: skip
 
 
 def test_the_nearest_or_all():

@@ -195,6 +195,40 @@ def test_two_processes_cannot_share_a_directory(run):
     again(run).close()
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_told_as_that(tmp_path, monkeypatch, capsys, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    Run(tmp_path / "run", CONFIG).close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert os.strerror(number) in line
+    assert "in use" not in line
+    assert (tmp_path / "run/config.yaml").exists()
+
+
+def test_the_cache_is_where_it_is_wanted_or_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given, expected in ((None, ".cache/exact-ambient"), ("", ".cache/exact-ambient"), ("~/elsewhere", "elsewhere")):
+        monkeypatch.setenv("EXACT_AMBIENT_CACHE", given) if given is not None else monkeypatch.delenv(
+            "EXACT_AMBIENT_CACHE", raising=False
+        )
+        assert runs.cache_folder() == tmp_path / expected
+
+
+@pytest.mark.parametrize("home", [None, ""])
+def test_without_a_home_a_folder_for_the_cache_must_be_named(monkeypatch, home):
+    def unknown(_):
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setenv("HOME", "") if home == "" else monkeypatch.delenv("HOME")
+    monkeypatch.delenv("EXACT_AMBIENT_CACHE", raising=False)
+    with pytest.raises(UserError, match="set EXACT_AMBIENT_CACHE"):
+        runs.cache_folder()
+
+
 @pytest.mark.parametrize("below", ["", "deeper/still"])
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path, below):
     (tmp_path / "file").write_text("mine")

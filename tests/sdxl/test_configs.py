@@ -53,8 +53,6 @@ def test_comments_hold_the_commands(path, monkeypatch):
     monkeypatch.chdir(FOLDER.parents[1])
     found = {}
     for command, *words in commands(path.read_text()):
-        if command == "tiny":
-            words = words[1:]
         found[command] = parse(CLASSES[command], words, prog=command, description="")
     config = read(["--config", str(path)])
     assert found["train"] == config

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ambient.config import words
+from ambient.config import to_argv
 from ambient.randomness import generator
 from ambient.runs import Interrupted, UserError
 from harness.metrics import frechet
@@ -263,7 +263,7 @@ def test_the_numbers_follow_from_what_results_say_was_asked(tmp_path, own_cache)
     main(fid([made], reference, tmp_path / "one", "--seed", 3, "--kid-size", 4, "--kid-subsets", 5))
     first = (tmp_path / "one/results.json").read_bytes()
     shutil.rmtree(own_cache)
-    asked = words(Config, json.loads(first)["config"])
+    asked = to_argv(Config, json.loads(first)["config"])
     main(["evaluate", "fid", *asked, "--out", str(tmp_path / "again")])
     assert (tmp_path / "again/results.json").read_bytes() == first
     main(["evaluate", "fid", *asked, "--out", str(tmp_path / "other"), "--seed", "4"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ambient.config import words as config_words
+from ambient.config import to_argv
 from sdxl.__main__ import main
 from sdxl.encode import fit
 from sdxl.evaluate import memorization
@@ -160,7 +160,7 @@ def test_what_is_no_control(attacked, tiny_base, tmp_path):
 def test_the_numbers_follow_from_what_results_say_was_asked(attacked, tmp_path):
     main([*compared(attacked, out=tmp_path / "first"), "--seed", "3"])
     first = (tmp_path / "first/results.json").read_bytes()
-    asked = config_words(memorization.Config, json.loads(first)["config"])
+    asked = to_argv(memorization.Config, json.loads(first)["config"])
     shutil.rmtree(tmp_path / "cache")
     main(["evaluate", "memorization", *asked, "--out", str(tmp_path / "again")])
     assert (tmp_path / "again/results.json").read_bytes() == first
@@ -174,7 +174,7 @@ def test_mistakes(attacked, tiny_base, tmp_path):
     assert "--t must name times of the schedule, 1 .. 999; got 1000" in refusal(*words(tiny_base, out), "--t", 1000)
     assert "all its samples of an image are the same" in refusal(*words(tiny_base, out), "--kernel", "ddim", "--samples", 2)
     assert "--data is missing" in refusal("attack", "noise", "--out", out)
-    assert "unknown command attack 'nose'; did you mean noise?" in refusal("attack", "nose")
+    assert "unknown command 'nose'; did you mean noise?" in refusal("attack", "nose")
     assert "both needed" in refusal("evaluate", "memorization", "--out", out)
     few = shutil.copytree(attacked, tmp_path / "few")
     next((few / "images").glob("*.png")).unlink()

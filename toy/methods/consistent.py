@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ambient import losses
-from ambient.config import nearest
 from ambient.denoisers import gaussian_mmse
 from ambient.kernels import KERNELS, Kernel, matched_trace
+from ambient.options import Options, from_text, nearest, option, shown, types
 from toy.levels import level_above, pair_below
 from toy.methods import ambient_only
 from toy.problem import Problem
@@ -23,49 +22,44 @@ FULL_COVARIANCE = 8  # coordinates up to which a step is matched in full
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The choices in which training with consistency can differ."""
+class Recipe(Options):
+    """The choices in which training with consistency can differ, each an option `--recipe NAME=VALUE`."""
 
-    antithetic: bool = True  # both losses; otherwise the paper's ambient loss and its pair
-    kernel: str = "matched"
-    approach: str = "ddim"  # the step that takes noisy data down to the level where consistency starts
-    weight: float = 1.0  # of the consistency loss, both losses in units of the prior's variance
-    steps: tuple[float, float] = (0.1, 1.0)  # of log(sigma / alpha), smallest and largest
-    crowding: float = 3.0  # of those levels towards the data's, see `pair_below`
-    anchored: float = 0.7  # share that starts at the data's level itself
-    batch: int = 64  # samples of the consistency loss; the ambient loss has 256
-    start: float = 0.1  # share of the budget spent before consistency begins
-    optimiser: str = "soap"
-    learning_rate: float = 5e-3
+    antithetic: bool = option(True, "antithetic noise in both losses, instead of the paper's ambient loss and its pair")
+    kernel: str = option("matched", "kernel of the reverse step", choices=KERNELS)
+    approach: str = option(
+        "ddim", "kernel of the step that takes noisy data down to the level where consistency starts", choices=KERNELS
+    )
+    weight: float = option(1.0, "weight of the consistency loss, both losses in units of the prior's variance", at_least=0)
+    steps: tuple[float, float] = option(
+        (0.1, 1.0), "smallest and largest step of log(sigma / alpha)", above=0, rising=True, repeats=True
+    )
+    crowding: float = option(3.0, "how closely the levels crowd towards the data's, see `pair_below`", above=0)
+    anchored: float = option(0.7, "share of the pairs that start at the data's level itself", at_least=0, at_most=1)
+    batch: int = option(64, "samples of the consistency loss in a batch; the ambient loss has 256", at_least=1)
+    start: float = option(0.1, "share of the budget spent before consistency begins", at_least=0, at_most=1)
+    optimiser: str = option("soap", "optimiser", choices=("soap", "adam"))
+    learning_rate: float = option(5e-3, "learning rate", above=0, below=1)
 
-    def __post_init__(self) -> None:
-        for name in (self.kernel, self.approach):
-            if name not in KERNELS:
-                raise ValueError(f"unknown kernel {name!r}{nearest(name, KERNELS)}")
-        if self.optimiser not in ("soap", "adam"):
-            raise ValueError(f"optimiser must be soap or adam; got {self.optimiser!r}")
-        if not (0 < self.steps[0] <= self.steps[1] < math.inf and self.batch >= 1 and 0 < self.learning_rate < 1):
-            raise ValueError("steps must be positive and in order, batch at least 1, learning_rate between 0 and 1")
-        if not (
-            0 <= self.weight < math.inf and 0 <= self.anchored <= 1 and 0 <= self.start <= 1 and 0 < self.crowding < math.inf
-        ):
-            raise ValueError("weight must not be negative, crowding positive, anchored and start between 0 and 1")
+    @classmethod
+    def spelled(cls, name: str) -> str:
+        return f"--recipe {name}"
 
     def changed(self, words: tuple[str, ...]) -> Recipe:
         """This recipe with changes, key=value each. Raises: ValueError for an unknown key or a value it cannot take."""
-        known, changes = {field.name: getattr(self, field.name) for field in fields(self)}, {}
+        changes: dict[str, Any] = {}
         for word in words:
             key, equals, value = word.partition("=")
             if not equals:
-                raise ValueError(f"--recipe takes KEY=VALUE; got {word!r}")
-            if key not in known:
-                raise ValueError(f"unknown recipe key {key!r}{nearest(key, known)}")
+                raise ValueError(f"--recipe takes KEY=VALUE; got {shown(word)}")
+            if key not in types(Recipe):
+                raise ValueError(f"unknown --recipe {shown(key)}{nearest(key, types(Recipe))}")
             if key in changes:
                 raise ValueError(f"--recipe gives {key!r} twice")
             try:
-                changes[key] = _as(known[key], value)
+                changes[key] = from_text(types(Recipe)[key], value.split(","))
             except ValueError as error:
-                raise ValueError(f"recipe {key} takes a value like {known[key]}; got {value!r}") from error
+                raise ValueError(f"{self.spelled(key)} {error}") from error
         return replace(self, **changes)
 
     def check(self, words: tuple[str, ...], methods: tuple[str, ...]) -> None:
@@ -123,12 +117,7 @@ def plain_ambient_term(problem: Problem, denoiser: Counted, draw: Draw) -> Tenso
     return (loss / gaussian_mmse(problem.path(t), problem.data_std)).mean()
 
 
-def _as(example: Any, text: str) -> Any:
-    if isinstance(example, bool):
-        if text not in ("true", "false"):
-            raise ValueError
-        return text == "true"
-    if isinstance(example, tuple):
-        low, high = text.split(",")
-        return float(low), float(high)
-    return type(example)(text)
+def recipe() -> Any:
+    """The option `--recipe` of an experiment."""
+    what = f"changes of the method ours: {', '.join(types(Recipe))}, e.g. kernel=ancestral weight=0.1"
+    return option((), what, group="method", metavar="NAME=VALUE")

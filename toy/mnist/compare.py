@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ambient.config import nearest, option, parse
+from ambient.config import option, parse
 from ambient.runs import Run, write_atomically
 from toy import table
 from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.methods import METHODS
+from toy.methods.consistent import recipe
 from toy.mnist import features, report
 from toy.mnist.data import Digits
 from toy.mnist.going_on import Again
 from toy.mnist.scoring import BELOW, ImageScore
-from toy.mnist.source import ADAM, RECIPE, ImageSource, LevelConfig, tell_held_out
+from toy.mnist.source import ADAM, RECIPE, ImageSource, LevelConfig, count, evaluations, sigma_n, t_n, tell_held_out
 from toy.mnist.story import NO_LABELS
 from toy.pool import run_all
 
@@ -52,24 +53,17 @@ class Config(LevelConfig):
     """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
 
     USUAL: ClassVar = {"ve": 0.6, "sdxl": 500}
-    sigma_n: float | None = option(None, "standard deviation of the noise on the ve path, pixels in [-1, 1] (default: 0.6)")
-    t_n: int | None = option(None, "level of the noise on the sdxl path, of 1,000 steps (default: 500)", metavar="STEP")
-    evaluations: float = option(0.1, "budget of each network: millions of images passed through it, forward and backward")
-    method: tuple[str, ...] = option(COMPARED, "which methods to run", choices=COMPARED, metavar="NAME")
-    points: int = option(1_000, "held-out images that the error is measured on, or all if they are fewer", metavar="COUNT")
-    samples: int = option(1_000, "images that each method makes", metavar="COUNT")
-    steps: int = option(50, "sampling steps", metavar="COUNT")
-    recipe: tuple[str, ...] = option((), "change the recipe of `ours`, e.g. kernel=ancestral weight=0.1", metavar="KEY=VALUE")
+    sigma_n: float | None = sigma_n("0.6")
+    t_n: int | None = t_n("500")
+    evaluations: float = evaluations(0.1)
+    method: tuple[str, ...] = option(COMPARED, "methods to compare", group="method", choices=COMPARED, metavar="NAME")
+    points: int = count(1_000, "number of held-out images that errors are measured on; all, if they are fewer")
+    samples: int = count(1_000, "number of images that each method generates")
+    steps: int = count(50, "number of sampling steps", at_least=2, at_most=100_000)
+    recipe: tuple[str, ...] = recipe()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.method:
-            if name not in COMPARED:
-                raise ValueError(f"unknown method {name!r}{nearest(name, COMPARED)}")
-        if not self.method:
-            raise ValueError("--method needs at least one name")
-        if self.points < 100 or self.samples < 100 or self.steps < 2:
-            raise ValueError("--points and --samples must be at least 100, --steps at least 2")
         RECIPE.check(self.recipe, self.method)
 
 

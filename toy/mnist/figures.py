@@ -31,7 +31,7 @@ from toy.mnist.features import Features, features_of, frechet
 from toy.mnist.going_on import Again
 from toy.mnist.multistep import SecondOrder
 from toy.mnist.scoring import chunked
-from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource
+from toy.mnist.source import ADAM, PATHS, RECIPE, ImageConfig, ImageSource, count, evaluations
 from toy.pool import run_all
 from toy.problem import Problem
 from toy.table import FOOTNOTE, aligned, markdown, over_seeds, show, starred, wrapped
@@ -54,18 +54,22 @@ POSTERIOR_STEPS = 50
 class Config(ImageConfig):
     """What is run."""
 
-    path: str = option("sdxl", "levels are steps of SDXL's schedule, or with ve standard deviations", choices=("ve", "sdxl"))
-    levels: tuple[float, ...] = option((), "levels of the data (default: 100 300 500 on sdxl, 0.35 0.8 1.6 on ve)", metavar="T_N")
-    evaluations: float = option(0.1, "budget of each network: millions of images passed through it, forward and backward")
-    samples: int = option(1_000, "images that each model makes", metavar="COUNT")
-    steps: tuple[int, ...] = option((25, 50, 100), "numbers of sampling steps; the last counts, the others show convergence")
+    path: str = option(
+        "sdxl", "noise process: sdxl, with steps of SDXL's schedule as levels; or ve, with standard deviations", group="noise",
+        choices=PATHS,
+    )  # fmt: skip
+    levels: tuple[float, ...] = option(
+        (), "levels of the data", group="noise", metavar="T_N", usual="100 300 500 for sdxl, 0.35 0.8 1.6 for ve"
+    )
+    evaluations: float = evaluations(0.1)
+    samples: int = count(1_000, "number of images that each model generates")
+    steps: tuple[int, ...] = option(
+        (25, 50, 100), "rising numbers of sampling steps; the last one counts, the others show convergence", group="measurement",
+        at_least=2, at_most=100_000, rising=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.samples < 100 or min(self.steps) < 2 or list(self.steps) != sorted(set(self.steps)):
-            raise ValueError("--samples must be at least 100, --steps rising numbers from 2")
-        if len(set(self.levels)) != len(self.levels):
-            raise ValueError("--levels names a level twice")
         if not self.levels:
             object.__setattr__(self, "levels", LEVELS[self.path][self.preset])
         for level in self.levels:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ambient.config import words
+from ambient.config import to_argv
 from toy.mnist.source import ImageConfig
 
 SHARED = ("data", "size", "clean_share", "fresh_noise", "network", "skip")  # what other experiments are asked for alike
@@ -45,4 +45,4 @@ class Again:
         return lines
 
     def _line(self, command: str, options: dict[str, Any]) -> str:
-        return shlex.join(["python", "-m", "toy", *command.split(), *words(type(self.config), options)])
+        return shlex.join(["python", "-m", "toy", *command.split(), *to_argv(type(self.config), options)])

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ambient.config import nearest, option, parse
+from ambient.config import option, parse
 from ambient.runs import Run, UserError, write_atomically
 from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.mnist import copies, memorization_page
@@ -30,7 +30,20 @@ from toy.mnist.data import FEWEST, Digits
 from toy.mnist.features import features_of
 from toy.mnist.going_on import Again
 from toy.mnist.memorization_findings import headline
-from toy.mnist.source import ADAM, RECIPE, ImageSource, LevelConfig
+from toy.mnist.source import (
+    ADAM,
+    LARGEST,
+    NETWORKS,
+    PATHS,
+    RECIPE,
+    SKIPS,
+    ImageSource,
+    LevelConfig,
+    count,
+    evaluations,
+    sigma_n,
+    t_n,
+)  # fmt: skip
 from toy.pool import run_all
 from toy.table import aligned, wrapped
 
@@ -51,33 +64,36 @@ class Config(LevelConfig):
 
     USUAL: ClassVar = {"ve": 0.35, "sdxl": 100}
 
-    images: int | None = option(300, "number of training images", metavar="N")
+    images: int | None = option(
+        300, "number of training images, as many as are held out and attacked", group="data", metavar="N", at_least=100,
+        at_most=LARGEST,
+    )  # fmt: skip
+    world: str = option("digits", "distribution that the images come from", group="data", choices=("digits",))
     path: str = option(
-        "sdxl", "sdxl: variance preserving with SDXL's 1,000 steps; ve: X_t = X_0 + sigma Z", choices=("ve", "sdxl")
-    )
-    sigma_n: float | None = option(None, "standard deviation of the noise on the ve path, pixels in [-1, 1] (default: 0.35)")
-    t_n: int | None = option(None, "level of the noise on the sdxl path, of 1,000 steps (default: 100)", metavar="STEP")
+        "sdxl", "noise process: sdxl, variance preserving with SDXL's 1,000 steps; or ve, X_t = X_0 + sigma Z", group="noise",
+        choices=PATHS,
+    )  # fmt: skip
+    sigma_n: float | None = sigma_n("0.35")
+    t_n: int | None = t_n("100")
     method: tuple[str, ...] = option(
-        ("paper", "mixture"), "noisy-trained, beside the clean-trained network", choices=METHODS, metavar="NAME"
-    )
-    attack: tuple[float, ...] = option((), "attack levels (default: 300 500 700 on sdxl, 0.8 1.6 3.3 on ve)", metavar="T")
-    network: str = option("mlp", "what corrects the skip; unet: diffusers' UNet2DModel", choices=("conv", "mlp", "unet"))
-    skip: str = option("scalar", "where networks start: scalar (EDM), wiener, mixture", choices=("scalar", "wiener", "mixture"))
-    evaluations: float = option(0.2, "budget of each network: millions of images passed through it, forward and backward")
-    draws: int = option(2, "posterior samples for each noisy digit", metavar="COUNT")
-    steps: int = option(50, "sampling steps", metavar="COUNT")
+        ("paper", "mixture"), "methods trained on noisy images, next to the network trained on clean ones", group="method",
+        choices=METHODS, metavar="NAME",
+    )  # fmt: skip
+    attack: tuple[float, ...] = option(
+        (), "levels to which images are noised for the attack", group="measurement", metavar="T",
+        usual="300 500 700 for sdxl, 0.8 1.6 3.3 for ve",
+    )  # fmt: skip
+    network: str = option("mlp", "architecture; unet is diffusers' UNet2DModel", group="model", choices=NETWORKS)
+    skip: str = option(
+        "scalar", "denoiser that the network corrects: a scalar (as in EDM), a Wiener filter, or a mixture of Wiener filters",
+        group="model", choices=SKIPS,
+    )  # fmt: skip
+    evaluations: float = evaluations(0.2)
+    draws: int = count(2, "number of posterior samples for each noisy image", at_least=1, at_most=10_000)
+    steps: int = count(50, "number of sampling steps", at_least=2, at_most=100_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.world != "digits":
-            raise ValueError(f"--world {self.world}: what is attacked here are the images themselves; leave it out")
-        for name in self.method:
-            if name not in METHODS:
-                raise ValueError(f"unknown method {name!r}{nearest(name, METHODS)}")
-        if not self.method or self.draws < 1 or self.steps < 2:
-            raise ValueError("--method needs a name, --draws must be at least 1, --steps at least 2")
-        if len(set(self.attack)) != len(self.attack):
-            raise ValueError("--attack names a level twice")
         for t in self.levels():
             self.check_level(t)
             if t <= INVISIBLE[self.path]:

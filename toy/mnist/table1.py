@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ambient.config import nearest, option, parse
+from ambient.config import option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
 from harness.statistics import mean
@@ -29,7 +29,7 @@ from toy.method import Fitted
 from toy.mnist import table1_findings, table1_page
 from toy.mnist.going_on import Again
 from toy.mnist.scoring import denoised
-from toy.mnist.source import ADAM, RECIPE, ImageConfig, ImageSource, tell_held_out
+from toy.mnist.source import ADAM, RECIPE, SCHEDULE, ImageConfig, ImageSource, count, evaluations, tell_held_out
 from toy.pool import run_all
 from toy.problem import Problem
 from toy.table import aligned, markdown
@@ -48,24 +48,14 @@ SHOWN = 4  # held-out images kept at each level
 class Config(ImageConfig):
     """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
 
-    path: str = option("sdxl", "SDXL's schedule, as in the paper", choices=("sdxl",))
-    levels: tuple[int, ...] = option((100, 500, 800), "levels of the data, steps of the schedule", metavar="T_N")
-    method: str = option("ambient-only", "how the models are trained", choices=TRAINED, metavar="NAME")
-    evaluations: float = option(0.1, "budget of each network: millions of images passed through it, forward and backward")
-    points: int = option(1_000, "held-out images to restore, or all if they are fewer", metavar="COUNT")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.path != "sdxl":
-            raise ValueError("Table 1 is about SDXL's schedule; --path can only be sdxl")
-        if self.method not in TRAINED:
-            raise ValueError(f"unknown method {self.method!r}{nearest(self.method, TRAINED)}")
-        if self.points < 100:
-            raise ValueError(f"--points must be at least 100; got {self.points}")
-        if list(self.levels) != sorted(set(self.levels)):
-            raise ValueError("--levels must rise, each named once")
-        for level in self.levels:
-            self.check_level(level)
+    path: str = option("sdxl", "noise process: SDXL's schedule, as in the paper", group="noise", choices=("sdxl",))
+    levels: tuple[int, ...] = option(
+        (100, 500, 800), "levels of the data, rising steps of the schedule, one model each", group="noise", metavar="T_N",
+        at_least=1, at_most=SCHEDULE, rising=True,
+    )  # fmt: skip
+    method: str = option("ambient-only", "method that trains the models", group="method", choices=TRAINED, metavar="NAME")
+    evaluations: float = evaluations(0.1)
+    points: int = count(1_000, "number of held-out images to restore; all, if they are fewer")
 
 
 @dataclass(frozen=True)
