@@ -421,7 +421,7 @@ def test_mistakes(tiny_base, inpainting, tmp_path):
         "did you mean faces?": words(base, out, detector="face"),
         "between 0 and 1; got '2'": words(base, out, detector="center:2"),
         "takes 9 channels, --fill posterior needs 4; take --fill inpainting": words(inpainting, out),
-        "--guidance is a number": words(base, out, "--guidance", 3),
+        "--guidance needs --captions": words(base, out, "--guidance", 3),
         "--resample and --kernel are of --fill posterior": words(base, out, "--fill", "inpainting", "--resample", 2),
         "--steps must be at least 2": words(base, out, "--fill", "inpainting", "--steps", 1),
         "ddim draws nothing": words(base, out, "--kernel", "ddim", "--samples", 2),

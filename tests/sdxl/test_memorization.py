@@ -175,7 +175,7 @@ def test_mistakes(attacked, tiny_base, tmp_path):
     assert "all its samples of an image are the same" in refusal(*words(tiny_base, out), "--kernel", "ddim", "--samples", 2)
     assert "--data is missing" in refusal("attack", "noise", "--out", out)
     assert "unknown command 'nose'; did you mean noise?" in refusal("attack", "nose")
-    assert "both needed" in refusal("evaluate", "memorization", "--out", out)
+    assert "--images is missing" in refusal("evaluate", "memorization", "--out", out)
     few = shutil.copytree(attacked, tmp_path / "few")
     next((few / "images").glob("*.png")).unlink()
     assert "does not match its manifest.json" in refusal(*compared(few, out=out))

@@ -298,15 +298,15 @@ def test_another_config_in_the_same_folder_is_refused(tiny_base, small_set, tmp_
     ("changes", "said"),
     [
         (["--batch", 3, "--micro-batch", 2], "--batch 3 is no multiple of 2"),
-        (["--rank", 0], "--rank must be at least 1"),
+        (["--rank", 0], "--rank must be between 1"),
         (["--fraction", 0], "--weight 0"),
         (["--steps", 10, "--consistency-from", 10], "is not reached in 10 steps; take --weight 0"),
-        (["--fraction", 1.5], "share between 0 and 1"),
+        (["--fraction", 1.5], "--fraction must be between 0 and 1"),
         (["--min-snr", 5, "--space", "x_n"], "take --space eps"),
         (["--kernel", "ancestrel"], "did you mean ancestral?"),
         (["--learning-rat", 1], "did you mean --learning-rate?"),
         (["--start-from", "nowhere"], "nowhere does not exist"),
-        (["--collapse", 0.5], "a factor above 1"),
+        (["--collapse", 0.5], "--collapse must be 0, or above 1"),
     ],
 )
 def test_mistakes_in_options(tiny_base, small_set, tmp_path, changes, said):
