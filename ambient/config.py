@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import shlex
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ import yaml
 from ambient.options import Declared, Options, declarations, expanded, from_text, nearest, option, shown, types
 from ambient.runs import Interrupted, UserError
 
-__all__ = ["Options", "command", "dispatch", "nearest", "option", "parse", "to_argv"]
+__all__ = ["Options", "command", "command_of", "dispatch", "nearest", "option", "parse", "to_argv"]
 
 TEXT = "tag:yaml.org,2002:str"  # of all scalars, if they are read as written
 
@@ -66,13 +67,17 @@ def parse(
     return found
 
 
-def to_argv(config_class: type, values: Mapping[str, Any]) -> list[str]:
-    """The command line that `parse` reads as these values: what differs from the defaults; what is no option is left out."""
+def to_argv(config_class: type, values: Mapping[str, Any], usual: Mapping[str, Any] | None = None) -> list[str]:
+    """The command line that `parse` reads as these values: what differs from the defaults; what is no option is left out.
+
+    usual: the defaults of the preset that the values name.
+    """
     found: list[str] = []
     for field in dataclasses.fields(config_class):
-        value = values.get(field.name, field.default)
+        default = (usual or {}).get(field.name, field.default)
+        value = values.get(field.name, default)
         value = tuple(value) if isinstance(value, list) else value
-        if value == field.default or value is None:
+        if value == default or value is None:
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
@@ -83,6 +88,11 @@ def to_argv(config_class: type, values: Mapping[str, Any]) -> list[str]:
             said = [str(entry) for entry in (value if isinstance(value, tuple) else (value,))]
             found += [f"--{flag}={said[0]}"] if said[:1] and said[0].startswith("-") else [f"--{flag}", *said]
     return found
+
+
+def command_of(prog: str, options: Any, presets: Mapping[str, Mapping[str, Any]]) -> str:
+    """The command that runs with these options, for a shell."""
+    return shlex.join([*prog.split(), *to_argv(type(options), dataclasses.asdict(options), presets[options.preset])])
 
 
 def _parser(config_class: type, prog: str, description: str, presets: Mapping[str, Any]) -> _Parser:

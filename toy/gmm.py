@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ambient.config import Options, option, parse
+from ambient.config import Options, command_of, option, parse
 from ambient.paths import VarianceExploding
 from ambient.runs import Run, write_atomically
 from toy import figures, table
@@ -164,7 +164,7 @@ def main(argv: list[str]) -> None:
         if config.data is not None:
             write_samples(config, out, methods)
         figures.draw_all(out, results, problem)
-        report_page.write(out, results, problem)
+        report_page.write(out, results, problem, command_of("python -m toy gmm", config, PRESETS))
         run.finish()
     print(f"\n{table.as_text(summary)}\n\nreport: {out / 'report.html'}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from toy.story import CAPTIONS
 from toy.wall import modulation
 
 
-def write(out: Path, results: dict[str, Any], problem: Problem) -> None:
+def write(out: Path, results: dict[str, Any], problem: Problem, command: str) -> None:
     """Write `out`/report.html. The figures must have been drawn."""
     drawing = Drawing(out, results, problem)
     title, parts = ("Your noisy points", unknown) if problem.world is None else ("A clean distribution from noisy points", known)
     top = paragraphs(f"A run of `python -m toy gmm`. The ideas are those of {story.PAPER}.", kind="by")
-    write_page(out, title, [top, *parts(drawing), *ending(drawing)])
+    write_page(out, title, [top, *parts(drawing), *ending(drawing, command)])
 
 
 def known(drawing: Drawing) -> list[str]:
@@ -101,33 +100,14 @@ def ideas(problem: Problem, path: str = story.UNIT_SIGNAL) -> list[str]:
     ]
 
 
-def ending(drawing: Drawing) -> list[str]:
-    """Limits, how to go on, and what the run was."""
+def ending(drawing: Drawing, command: str) -> list[str]:
+    """Limits, and what the run was."""
     out, config = drawing.out, drawing.results["config"]
     training = picture(out, "training", CAPTIONS["training"])
     return [
         "<h2>What this run cannot show</h2>",
         bullets(findings.limits(drawing)),
-        "<h2>How to go on</h2>",
-        code("\n".join(next_commands(config, drawing.problem.t_n * drawing.problem.scale))),
+        "<h2>The command of this run</h2>",
+        code(command),
         *about_run(out, config, ("Training", training)),
     ]
-
-
-def next_commands(config: dict[str, Any], level: float) -> list[str]:
-    """Commands that go on from this run, each after a word on what it does."""
-    options = {"data": config["data"]} if config["data"] else {"world": config["world"]}
-    options |= {key: config[key] for key in ("sigma_n", "noise_column", "points") if config[key] is not None}
-
-    def command(**changes: Any) -> str:
-        given = {**options, **changes}
-        return "python -m toy gmm " + " ".join(f"--{key.replace('_', '-')} {shlex.quote(str(v))}" for key, v in given.items())
-
-    lines = ["# three seeds and a larger budget", command(preset="full")]
-    if not config["data"]:
-        lines += ["# twice the noise: towards the wall", command(sigma_n=f"{2 * level:.3g}", out="runs/noisier")]
-        lines += ["# as many points as you would have", command(points=10_000, out="runs/finite")]
-        lines += ["# your own noisy points", "python -m toy gmm --data points.csv --sigma-n 0.3 --out runs/mine"]
-    else:
-        lines += ["# a world whose truth is known", "python -m toy gmm --world ring5 --points 10000 --out runs/known"]
-    return [*lines, "# every formula on this page, checked", "pytest theory_checks"]

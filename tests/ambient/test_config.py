@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import shlex
 from dataclasses import asdict, dataclass
 
 import pytest
 
-from ambient.config import Options, command, nearest, option, parse, to_argv
+from ambient.config import Options, command, command_of, nearest, option, parse, to_argv
 from ambient.runs import Interrupted, UserError
 
 
@@ -89,6 +90,13 @@ def test_the_command_line_of_values_is_read_as_the_same_values(config):
     found = to_argv(Config, asdict(config) | {"elsewhere": 3, "levels": list(config.levels)})
     assert read(*found) == config
     assert (found == []) == (config == Config())
+
+
+@pytest.mark.parametrize("words", [["--rate", "0.1"], ["--no-fast", "--name", "a 'b'"], []])
+def test_the_command_of_a_preset_with_changes_is_read_as_the_same(words):
+    config = read("--preset", "quick", *words)
+    command = command_of("python -m prog", config, PRESETS)
+    assert read(*shlex.split(command)[3:]) == config
 
 
 def test_types_from_yaml(yaml_file):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from dataclasses import replace
 from html import unescape
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from ambient.config import parse
 from ambient.paths import VarianceExploding
 from tests.toy.conftest import DIGITS
 from tests.toy.test_figures import page_of, results_of, text_of
@@ -115,12 +118,9 @@ def test_the_page_of_a_run_with_clean_images_does_not_deny_them(tmp_path, hasty)
     assert figure is not None
     assert "below the data's noise: clean images alone" in [text.get_text() for text in figure.axes[0].texts]
     assert "* uses the truth" not in table.as_text(results["summary"], report.columns(results["summary"]))
-    commands = [line for line in unescape(page_of(out)[0]).splitlines() if "python -m toy mnist --" in line]
-    assert commands
-    assert [line for line in commands if "--clean-share 0.2" not in line] == [
-        line for line in commands if "runs/none-clean" in line
-    ]
-    assert not any("--evaluations 0.002" in line for line in commands)  # the preset's
+    (command,) = re.findall(r"python -m toy mnist (--.*)</pre>", unescape(page_of(out)[0]))
+    again = parse(compare.Config, shlex.split(command), prog="", description="", presets=compare.PRESETS)
+    assert (again, again.out) == (replace(config, out=str(out), workers=1), str(out))
 
 
 # --- what is shown is what was measured ------------------------------------------------------------------------------------

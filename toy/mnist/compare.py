@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ambient.config import option, parse
+from ambient.config import command_of, option, parse
 from ambient.runs import Run, write_atomically
 from toy import table
 from toy.experiment import FORMAT, Fit, choose, say, share_networks
@@ -27,7 +27,6 @@ from toy.methods import METHODS
 from toy.methods.consistent import recipe
 from toy.mnist import features, report
 from toy.mnist.data import Digits
-from toy.mnist.going_on import Again
 from toy.mnist.scoring import BELOW, ImageScore
 from toy.mnist.source import ADAM, RECIPE, ImageSource, LevelConfig, count, evaluations, sigma_n, t_n, tell_held_out
 from toy.mnist.story import NO_LABELS
@@ -84,7 +83,7 @@ def main(argv: list[str]) -> None:
         results = {"format": FORMAT, "config": identity, "summary": summary, "rows": rows}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         write_atomically(out / "table.md", (table.as_markdown(summary, report.columns(summary)) + "\n").encode())
-        report.write_comparison(out, results, digits, problem, Again("mnist", config, PRESETS))
+        report.write_comparison(out, results, digits, problem, command_of("python -m toy mnist", config, PRESETS))
         run.finish()
     print(f"\n{table.as_text(summary, report.columns(summary))}\n\nreport: {out / 'report.html'}")
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ambient import kernels, samplers
-from ambient.config import option, parse
+from ambient.config import command_of, option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
 from toy.evaluation import generate
@@ -28,7 +28,6 @@ from toy.levels import FINEST
 from toy.method import Fitted
 from toy.mnist import figures_page
 from toy.mnist.features import Features, features_of, frechet
-from toy.mnist.going_on import Again
 from toy.mnist.multistep import SecondOrder
 from toy.mnist.scoring import chunked
 from toy.mnist.source import ADAM, PATHS, RECIPE, ImageConfig, ImageSource, count, evaluations
@@ -118,7 +117,9 @@ def main(argv: list[str]) -> None:
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
         write_atomically(out / "table.md", (markdown(cells(results)) + "\n").encode())
         problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}  # fitted meanwhile, side by side
-        figures_page.write(out, results, cells(results), digits, problems, Again("mnist figures", config, PRESETS))
+        figures_page.write(
+            out, results, cells(results), digits, problems, command_of("python -m toy mnist figures", config, PRESETS)
+        )
         run.finish()
     found = wrapped(figures_page.findings(results))
     print(f"\n{aligned(cells(results))}\n{FOOTNOTE}\n\n{found}\n\nreport: {out / 'report.html'}")

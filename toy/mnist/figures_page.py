@@ -12,7 +12,6 @@ from ambient.page import about_run, bullets, code, highlights, paragraphs, pictu
 from toy.figures import save_all
 from toy.findings import limits_of_seeds, relation
 from toy.mnist.data import Digits
-from toy.mnist.going_on import Again
 from toy.mnist.pictures import image_grid
 from toy.mnist.story import noised
 from toy.page import html_table
@@ -34,7 +33,7 @@ LIMITS = [
 
 
 def write(
-    out: Path, results: dict[str, Any], cells: list[list[str]], digits: Digits, problems: dict[float, Problem], again: Again
+    out: Path, results: dict[str, Any], cells: list[list[str]], digits: Digits, problems: dict[float, Problem], command: str
 ) -> None:
     """Figures and report.html in `out`; `problems` by level, of the first seed."""
     arrays = {key: _arrays(out, results, *key) for key in ((row["level"], row["method"]) for row in results["summary"])}
@@ -76,21 +75,11 @@ def write(
         ),
         "<h2>What this run cannot show</h2>",
         bullets([*limits_of_seeds(config["seeds"]), *LIMITS]),
-        "<h2>How to go on</h2>",
-        code("\n".join(next_commands(config, again))),
+        "<h2>The command of this run</h2>",
+        code(command),
         *about_run(out, config),
     ]
     write_page(out, "Digits from noisy digits", parts)
-
-
-def next_commands(config: dict[str, Any], again: Again) -> list[str]:
-    """Commands that go on from this run."""
-    other = "ve" if config["path"] == "sdxl" else "sdxl"
-    words = "pixel noise, without a schedule" if other == "ve" else "the levels of SDXL's schedule"
-    return again.suggest(
-        ("three seeds, a larger budget", {"preset": "full"}),
-        (words, {"path": other, "levels": (), "out": f"runs/figures-{other}"}),
-    )
 
 
 def findings(results: dict[str, Any]) -> list[str]:

@@ -21,14 +21,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ambient.config import option, parse
+from ambient.config import command_of, option, parse
 from ambient.runs import Run, UserError, write_atomically
 from toy.experiment import FORMAT, Fit, choose, say, share_networks
 from toy.mnist import copies, memorization_page
 from toy.mnist.attack import KNOWN, LAST, Attack, Calibration
 from toy.mnist.data import FEWEST, Digits
 from toy.mnist.features import features_of
-from toy.mnist.going_on import Again
 from toy.mnist.memorization_findings import headline
 from toy.mnist.source import (
     ADAM,
@@ -134,7 +133,7 @@ def main(argv: list[str]) -> None:
             "differences": copies.differences(models, config.levels()),
         }
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        memorization_page.write(out, results, models, training, Again("mnist memorization", config, PRESETS))
+        memorization_page.write(out, results, models, training, command_of("python -m toy mnist memorization", config, PRESETS))
         run.finish()
     for kind, table in memorization_page.tables(results).items():
         print(f"\n{kind}\n{aligned(memorization_page.brief(table))}")

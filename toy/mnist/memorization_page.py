@@ -19,7 +19,6 @@ from toy.findings import limits_of_seeds
 from toy.methods import METHODS
 from toy.mnist.attack import GROUPS, KINDS
 from toy.mnist.copies import CLOSE, COPY, Models, shares_of_bins
-from toy.mnist.going_on import Again
 from toy.mnist.memorization_findings import findings, span
 from toy.mnist.pictures import Row, image_grid
 from toy.mnist.story import noised
@@ -79,7 +78,7 @@ LIMITS = [
 ]
 
 
-def write(out: Path, results: dict[str, Any], models: Models, training: Tensor, again: Again) -> None:
+def write(out: Path, results: dict[str, Any], models: Models, training: Tensor, command: str) -> None:
     """Figures, table.md and report.html in `out`."""
     config, levels = results["config"], results["levels"]
     save_all(out, {"similarity": partial(similarity, results, models), "digits": partial(digits, results, models, training)})
@@ -115,8 +114,8 @@ def write(out: Path, results: dict[str, Any], models: Models, training: Tensor, 
                 *LIMITS,
             ]
         ),
-        "<h2>How to go on</h2>",
-        code("\n".join(next_commands(config, again))),
+        "<h2>The command of this run</h2>",
+        code(command),
     ]
     write_page(out, "What a model keeps of its training digits", [*parts, *about_run(out, config)])
 
@@ -124,18 +123,6 @@ def write(out: Path, results: dict[str, Any], models: Models, training: Tensor, 
 def title(model: str) -> str:
     """A line on what a model is."""
     return TITLES.get(model) or METHODS[model].title
-
-
-def next_commands(config: dict[str, Any], again: Again) -> list[str]:
-    """Commands that go on from this run."""
-    noisier = {"sigma_n": 1.6, "attack": ()} if config["path"] == "ve" else {"t_n": 500, "attack": ()}
-    longer = float(f"{4 * config['evaluations']:g}")
-    return again.suggest(
-        ("four times the budget: more is learned by heart", {"evaluations": longer, "out": "runs/longer"}),
-        ("three seeds", {"preset": "full"}),
-        ("noise in which so few digits drown", {**noisier, "out": "runs/noisier"}),
-        ("other ways to learn from noise", {"method": ("ours", "ambient-only", "mixture"), "out": "runs/other"}),
-    )
 
 
 def tables(results: dict[str, Any]) -> dict[str, list[list[str]]]:

@@ -13,7 +13,6 @@ from toy.drawing import Drawing
 from toy.mnist import findings, panels, story
 from toy.mnist.data import Digits
 from toy.mnist.features import features_of, frechet
-from toy.mnist.going_on import Again
 from toy.mnist.pictures import SHEET
 from toy.mnist.scoring import BELOW, LEVELS
 from toy.page import results_table
@@ -24,13 +23,13 @@ from toy.story import PAPER, TABLE, UNIT_SIGNAL
 SHOWN = (0.3, 0.5, 0.7, 1.0, 1.5, 3.0)  # levels of the table
 
 
-def write_comparison(out: Path, results: dict[str, Any], digits: Digits, problem: Problem, again: Again) -> None:
+def write_comparison(out: Path, results: dict[str, Any], digits: Digits, problem: Problem, command: str) -> None:
     """report.html and figures of `python -m toy mnist`."""
     drawing = Drawing(out, results, problem)
     drawn = {name: getattr(panels, name) for name in ("data", "restored", "samples", "errors")} | {"training": figures.training}
     figures.save_all(out, {name: partial(draw, drawing) for name, draw in drawn.items()})
     write_page(
-        out, "Clean images from noisy ones", [*problem_part(drawing), *results_part(drawing, digits), *ending(drawing, again)]
+        out, "Clean images from noisy ones", [*problem_part(drawing), *results_part(drawing, digits), *ending(drawing, command)]
     )
 
 
@@ -126,36 +125,13 @@ def columns(summary: list[dict[str, Any]]) -> table.Columns:
     return [*levels, *ends, *([("FD", table.entry("frechet"))] if any("frechet" in row for row in summary) else [])]
 
 
-def ending(drawing: Drawing, again: Again) -> list[str]:
-    """Limits, how to go on, and what the run was."""
+def ending(drawing: Drawing, command: str) -> list[str]:
+    """Limits, and what the run was."""
     out, config = drawing.out, drawing.results["config"]
     return [
         "<h2>What this run cannot show</h2>",
         bullets(findings.limits(drawing)),
-        "<h2>How to go on</h2>",
-        code("\n".join(next_commands(config, again))),
+        "<h2>The command of this run</h2>",
+        code(command),
         *about_run(out, config, ("Training", picture(out, "training", story.CAPTIONS["training"]))),
-    ]
-
-
-def next_commands(config: dict[str, Any], again: Again) -> list[str]:
-    """Commands that go on from this run, each after a word on what it does."""
-    half = {"sigma_n": float(f"{config['sigma_n'] / 2:g}")} if config["path"] == "ve" else {"t_n": max(1, config["t_n"] // 2)}
-    if config["world"] == "digits":
-        other = ("images of a smooth world: every best guess is known exactly", {"world": "smooth", "out": "runs/smooth"})
-    else:
-        other = ("the images themselves", {"world": "digits", "out": "runs/digits"})
-    share = 0.0 if config["clean_share"] else 0.1
-    words = "no image is clean" if config["clean_share"] else "one image in ten is clean"
-    return [
-        *again.suggest(
-            other,
-            (words, {"clean_share": share, "out": f"runs/{'none' if config['clean_share'] else 'some'}-clean"}),
-            ("less noise", {**half, "out": "runs/less-noise"}),
-            ("28x28, three seeds, hours (all of MNIST: --data mnist)", {"preset": "full"}),
-        ),
-        "# the paper's Table 1, its Figs. 4 to 6, its Fig. 8",
-        *(again.elsewhere(f"mnist {name}") for name in ("table1", "figures", "memorization")),
-        "# every formula on this page, checked",
-        "pytest theory_checks",
     ]

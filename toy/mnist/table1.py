@@ -20,14 +20,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ambient.config import option, parse
+from ambient.config import command_of, option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
 from harness.statistics import mean
 from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.method import Fitted
 from toy.mnist import table1_findings, table1_page
-from toy.mnist.going_on import Again
 from toy.mnist.scoring import denoised
 from toy.mnist.source import ADAM, RECIPE, SCHEDULE, ImageConfig, ImageSource, count, evaluations, tell_held_out
 from toy.pool import run_all
@@ -114,7 +113,11 @@ def main(argv: list[str]) -> None:
         write_atomically(out / "table.md", (markdown(cells) + "\n").encode())
         write_atomically(out / "table.csv", pd.DataFrame(summary).to_csv(index=False).encode())
         table1_page.write(
-            out, results, lambda t: _shown(problem, t, config.points), problem, Again("mnist table1", config, PRESETS)
+            out,
+            results,
+            lambda t: _shown(problem, t, config.points),
+            problem,
+            command_of("python -m toy mnist table1", config, PRESETS),
         )
         run.finish()
     found = "\n".join(table1_findings.findings(results)).replace("**", "")

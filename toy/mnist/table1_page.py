@@ -13,7 +13,6 @@ from matplotlib.ticker import PercentFormatter
 
 from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
 from toy.figures import save_all
-from toy.mnist.going_on import Again
 from toy.mnist.pictures import image_grid
 from toy.mnist.story import noised
 from toy.mnist.table1_findings import CLOSE, NOTE, cells, entries, findings, limits, listed, name_of, standard_error
@@ -46,7 +45,7 @@ The same {shown} held-out images under more and less noise, and what each model 
 known, and the best guess is an average of what images look like; at t = 100 almost everything."""
 
 
-def write(out: Path, results: dict[str, Any], look: Look, problem: Problem, again: Again) -> None:
+def write(out: Path, results: dict[str, Any], look: Look, problem: Problem, command: str) -> None:
     """Figures and report.html in `out`; `problem` is that of the first level and seed."""
     config = results["config"]
     save_all(out, {"differences": partial(differences, results), "restored": partial(restored, out, results, look)})
@@ -73,20 +72,11 @@ def write(out: Path, results: dict[str, Any], look: Look, problem: Problem, agai
         picture(out, "restored", PICTURE.format(shown=len(look(900)[0])), wide=True),
         "<h2>What this run cannot show</h2>",
         bullets(limits(config)),
-        "<h2>How to go on</h2>",
-        code("\n".join(next_commands(config, again))),
+        "<h2>The command of this run</h2>",
+        code(command),
         *about_run(out, config),
     ]
     write_page(out, "Restored by models trained on noisy images", parts)
-
-
-def next_commands(config: dict[str, Any], again: Again) -> list[str]:
-    """Commands that go on from this run."""
-    return again.suggest(
-        ("with consistency, which works below t_n", {"method": "ours", "out": "runs/table1-ours"}),
-        ("60,000 digits, three seeds", {"data": "mnist", "images": None, "preset": "full"}),
-        ("other levels", {"levels": (200, 400, 600), "out": "runs/table1-levels"}),
-    )
 
 
 def colours_of(results: dict[str, Any]) -> dict[int, str]:
