@@ -1,21 +1,25 @@
-"""Mutation testing: one small fault at a time in the mathematics, and whether the tests notice.
+"""Mutation testing: one small fault at a time in the code that makes numbers, and whether the tests notice.
 
-    python benchmarks/mutants.py                          a sample of 400 faults, on one core
-    python benchmarks/mutants.py --sample 0 --only paths  all faults of one module
+    python benchmarks/mutants.py                                  a sample of 400 faults, on one core
+    python benchmarks/mutants.py --sample 0 --only ambient/paths  all faults of one module
+    python benchmarks/mutants.py --sample 60 --only sdxl toy      a sample of two packages
 
 Faults are those of cosmic-ray (`pip install "cosmic-ray>=8.3"`): an arithmetic operator, a comparison, a number, a sign, a
 condition, a decorator. Left out are those that say nothing: bit operations on real numbers, identity for equality, and texts of
-error messages. They are planted in a copy of the tree; each runs, in a fork of one warm process, the tests of its module with
-few draws, and if these pass all of theory_checks and tests/ambient. docs/mutants.md lists the survivors with the reason.
+error messages. They are planted in a copy of the tree; each runs, in a fork of one warm process, the tests that TESTS names for
+its module, with few draws, the quickest first. A fault of `ambient` that passes these runs all of theory_checks and
+tests/ambient as well. docs/mutants.md lists the survivors with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -27,18 +31,45 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST = {  # the tests of each module; theory_checks/test_NAME.py
+CHECKS = {  # theory_checks/test_NAME.py of each module of ambient, beside its tests/ambient/test_MODULE.py
     "paths": ["transition", "schedule"],
     "tweedie": ["double_tweedie", "tweedie", "parametrisations"],
     "losses": ["ambient", "sure", "antithetic", "estimators", "noisier2noise", "parametrisations"],
     "kernels": ["reverse_sde", "matched_step"],
     "noisy_mixture": ["noisy_mixture", "noisy_mixture_limit", "noisy_mixture_pull"],
     "worlds": ["worlds", "empirical"],
+    "noisy_mixture": ["noisy_mixture", "noisy_mixture_pull", "noisy_mixture_limit"],
+    "samplers": ["reverse_chain"],
+    "randomness": [],
 }
+AMBIENT = {
+    f"ambient/{name}": [f"tests/ambient/test_{name}.py", *(f"theory_checks/test_{check}.py" for check in checks)]
+    for name, checks in CHECKS.items()
+}
+TESTS = AMBIENT | {  # of each module the tests that must notice, the quickest first
+    "toy/levels": ["tests/toy/test_levels.py"],
+    "toy/training": ["tests/toy/test_training.py", "tests/toy/test_gmm_resume.py::test_a_trainer_resumes_to_the_bit"],
+    "toy/evaluation": ["tests/toy/test_evaluation.py"],
+    "toy/methods/consistent": ["tests/toy/test_consistent.py"],
+    "toy/mnist/features": ["tests/toy/test_mnist_features.py"],
+    "sdxl/objective": ["tests/sdxl/test_objective.py", "tests/sdxl/test_draws.py", "tests/sdxl/test_loop.py"],
+    "sdxl/loop": ["tests/sdxl/test_loop.py", "tests/sdxl/test_train.py"],
+    "sdxl/sampling": ["tests/sdxl/test_sampled.py", "tests/sdxl/test_attacked.py"],
+    "sdxl/lora": ["tests/sdxl/test_lora.py"],
+    "sdxl/noisy_set": ["tests/sdxl/test_noisy_set.py", "tests/sdxl/test_corrupt.py"],
+    "sdxl/shards": ["tests/sdxl/test_corrupt.py"],
+    "sdxl/encode": ["tests/sdxl/test_corrupt.py"],
+    "sdxl/attack/restore": ["tests/sdxl/test_attacked.py", "tests/sdxl/test_calibration.py"],
+    "sdxl/evaluate/copying": ["tests/sdxl/test_copying.py", "tests/sdxl/test_calibration.py"],
+    "sdxl/evaluate/distances": ["tests/sdxl/test_fid.py"],
+}
+EVERYTHING = ["theory_checks", "tests/ambient"]
+LEFT_OUT = "not faults and not two_processes and not sigterm"  # those that plant faults themselves; subprocesses
+HEAVY = ("diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl", "transformers.models.clip.modeling_clip")
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Pow"}
 ORDER = {"Eq", "NotEq", "Lt", "LtE", "Gt", "GtE"}
 OPPOSITES = ({"Is", "IsNot"}, {"In", "NotIn"})
-LIMIT = 300  # seconds for one mutant; one that runs for ever is noticed
+LIMIT = 300  # seconds of the processor for one mutant: one that runs for ever is noticed; of the clock six times as many
 
 
 class Mutant(NamedTuple):
@@ -62,7 +93,7 @@ def says_something(operator: str) -> bool:
 
 
 def source_of(module: str) -> str:
-    return (ROOT / "ambient" / f"{module}.py").read_text()
+    return (ROOT / f"{module}.py").read_text()
 
 
 def mutants_of(module: str) -> Iterator[Mutant]:
@@ -101,7 +132,7 @@ def plant(mutant: Mutant, tree: Path, number: int) -> tuple[str, str]:
 
     source = source_of(mutant.module)
     changed = mutate_code(source, plugins.get_operator(mutant.operator)(), mutant.occurrence)
-    path = tree / "ambient" / f"{mutant.module}.py"
+    path = tree / f"{mutant.module}.py"
     path.write_text(changed)
     os.utime(path, (number, number))
     before, after = source.splitlines(), changed.splitlines()
@@ -109,24 +140,26 @@ def plant(mutant: Mutant, tree: Path, number: int) -> tuple[str, str]:
 
 
 def restore(mutant: Mutant, tree: Path, number: int) -> None:
-    path = tree / "ambient" / f"{mutant.module}.py"
+    path = tree / f"{mutant.module}.py"
     path.write_text(source_of(mutant.module))
     os.utime(path, (number, number))
 
 
 def passes(tests: list[str], tree: Path) -> bool:
-    """Run the tests in a fork, which has torch and pytest loaded and `ambient` not."""
+    """Run the tests in a fork, which has torch and pytest loaded and none of this project."""
     child = os.fork()
     if child == 0:
-        signal.alarm(LIMIT)
+        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
+        signal.alarm(6 * LIMIT)  # of one that waits for ever
         os.chdir(tree)
+        os.environ["PYTHONPATH"] = str(tree)
         sys.path.insert(0, str(tree))
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
         import pytest
 
-        quiet = ["-q", "-n0", "-p", "no:cacheprovider"]
+        quiet = ["-q", "-n0", "-p", "no:cacheprovider", "-k", LEFT_OUT]
         quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is loaded
         os._exit(int(pytest.main(["-x", *quiet, *tests])))
     _, status = os.waitpid(child, 0)
@@ -136,12 +169,21 @@ def passes(tests: list[str], tree: Path) -> bool:
     return code == 0
 
 
+def load_once() -> None:
+    """What takes long to import, for all forks."""
+    for name in ("hypothesis", "sklearn.mixture", "peft", "accelerate", "pytorch_optimizer", "pandas", *HEAVY):
+        importlib.import_module(name)
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def copy_tree(tree: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in listed.stdout.splitlines():
-        if name.startswith(("ambient/", "theory_checks/", "tests/")) or name == "pyproject.toml":
+        if name.startswith(("ambient/", "toy/", "sdxl/", "theory_checks/", "tests/")) or name == "pyproject.toml":
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)
 
@@ -152,17 +194,15 @@ def run(mutants: list[Mutant], out: Path) -> list[dict]:
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
         copy_tree(tree)
-        everything = ["theory_checks", "tests/ambient"]
-        if not passes(everything, tree):
-            raise SystemExit("the tests do not pass without a mutant")
+        for tests in {tuple(TESTS[mutant.module]) for mutant in mutants}:
+            if not passes(list(tests), tree):
+                raise SystemExit(f"{' '.join(tests)} do not pass without a mutant")
         for number, mutant in enumerate(mutants):
             if tuple(mutant) in done:
                 continue
             start = time.monotonic()
             before, after = plant(mutant, tree, 2 * number + 1)
-            first = [f"tests/ambient/test_{mutant.module}.py"]
-            first += [f"theory_checks/test_{check}.py" for check in FIRST[mutant.module]]
-            survived = passes(first, tree) and passes(everything, tree)
+            survived = passes(TESTS[mutant.module], tree) and (mutant.module not in AMBIENT or passes(EVERYTHING, tree))
             restore(mutant, tree, 2 * number + 2)
             row = {"mutant": mutant, "survived": survived, "before": before, "after": after}
             done[tuple(mutant)] = row
@@ -183,30 +223,24 @@ def main() -> None:
         "--sample", type=int, default=400, help="faults drawn at random, each as likely; 0 for all (default: 400)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--only", nargs="+", choices=list(FIRST), default=list(FIRST), help="modules")
+    parser.add_argument("--only", nargs="+", default=["ambient"], help="modules, or packages (default: ambient)")
     parser.add_argument("--out", type=Path, default=Path("runs/mutants.jsonl"), help="verdicts, one a line; resumes")
     parser.add_argument("--list", action="store_true", help="only list the faults")
     options = parser.parse_args()
     os.environ.update(HYPOTHESIS_PROFILE="mutants", OMP_NUM_THREADS="1")
-    mutants = [mutant for module in options.only for mutant in mutants_of(module)]
+    chosen = [module for module in TESTS if any(f"{module}/".startswith(f"{word}/") for word in options.only)]
+    mutants = [mutant for module in chosen for mutant in mutants_of(module)]
     total = len(mutants)
     if options.sample and options.sample < total:
         mutants = sorted(random.Random(options.seed).sample(mutants, options.sample))
     if options.list:
         print(*mutants, f"{len(mutants)} of {total}", sep="\n")
         return
-    import diffusers  # noqa: F401 - loaded once, here, for all forks
-    import hypothesis  # noqa: F401
-    import sklearn.mixture  # noqa: F401
-    import torch
-
-    torch.set_num_threads(1)
+    load_once()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     rows = run(mutants, options.out)
     killed = sum(not row["survived"] for row in rows)
-    print(
-        f"\n{killed} of {len(rows)} mutants killed, {100 * killed / len(rows):.1f} %; {total} exist in {', '.join(options.only)}"
-    )
+    print(f"\n{killed} of {len(rows)} mutants killed, {100 * killed / len(rows):.1f} %; {total} exist in {', '.join(chosen)}")
     for row in rows:
         if row["survived"]:
             print(f"{row['mutant'][0]}:{row['mutant'][3]}  {row['before']}  ->  {row['after']}")

@@ -1,4 +1,4 @@
-"""The real training loop in float64 on a very small UNet, by one process or by several that meet in threads of this one."""
+"""The real training loop in float64 on a small UNet, by one process or by several that meet in threads of this one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from ambient.randomness import generator
@@ -22,26 +21,11 @@ from sdxl.noisy_set import NoisySet
 from sdxl.train import Config
 
 
-class SmallBase(Base):
-    """The tiny SDXL, but with a smaller UNet."""
+class DoubleBase(Base):
+    """A base whose UNet is in float64 after `in_double`."""
 
     def unet(self, dtype: torch.dtype = torch.float32) -> Any:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            unet = UNet2DConditionModel(
-                sample_size=4,
-                block_out_channels=(8, 8),  # type: ignore[arg-type]
-                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),  # type: ignore[arg-type]
-                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),  # type: ignore[arg-type]
-                layers_per_block=1,
-                attention_head_dim=2,
-                cross_attention_dim=2 * tiny.TEXT,
-                norm_num_groups=4,
-                addition_embed_type="text_time",
-                addition_time_embed_dim=4,
-                projection_class_embeddings_input_dim=6 * 4 + tiny.TEXT,
-            )
-        return frozen(unet.float())  # float64 after `in_double`
+        return frozen(super().unet(dtype).float())
 
 
 def in_double(patch: pytest.MonkeyPatch) -> None:
@@ -62,7 +46,7 @@ class Meeting:
     """Where the processes of a group, threads here, add up what each of them has."""
 
     def __init__(self, size: int):
-        self.size, self.barrier, self.brought = size, threading.Barrier(size, timeout=60), dict[int, Any]()
+        self.size, self.barrier, self.brought = size, threading.Barrier(size, timeout=600), dict[int, Any]()
 
     def gather(self, rank: int, value: Any) -> list[Any]:
         self.brought[rank] = value

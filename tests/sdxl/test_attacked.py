@@ -28,7 +28,7 @@ from sdxl.group import Group
 from sdxl.survey import decode
 from tests.faults import planted
 from tests.noise import check_independent
-from tests.sdxl.exact import SmallBase, in_double
+from tests.sdxl.exact import DoubleBase, in_double
 from tests.sdxl.test_corrupt import pixels
 from tests.sdxl.written_out import doubled, draws, predictor, sampled
 from theory_checks.statistics_kit import mean_is
@@ -53,7 +53,7 @@ def double(monkeypatch):
 
 @pytest.fixture(scope="module")
 def base(tiny_base) -> Base:
-    return SmallBase(tiny_base.folder)
+    return DoubleBase(tiny_base.folder)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from sdxl.base import Base
 from sdxl.encode import fit, latent
 from sdxl.noisy_set import NoisySet
 from tests.faults import planted
-from tests.sdxl.launch import on_two, refusal
+from tests.sdxl.launch import in_two, refusal
 from theory_checks.statistics_kit import mean_is
 
 LEVELS = (500, 0, 100, 500, 999)
@@ -285,7 +285,7 @@ def test_two_processes_write_the_same_files_and_end_together(source, made, tmp_p
     kept = (tmp_path / "half" / FILES[1]).stat().st_mtime_ns
     words = ["--resolution", 64, "--level-column", "t_n"]
     few, blocked, half = (["corrupt", *common(tiny_base, source, tmp_path / out), *words] for out in ("few", "blocked", "half"))
-    answer = on_two("-m", "tests.sdxl.in_turn", *few, "--images", 1, "then", *blocked, "then", *half)
+    answer = in_two(tmp_path, *few, "--images", 1, "then", *blocked, "then", *half)
     assert answer.code == 0, answer.error
     ends = [line for line in answer.out.splitlines() if line.startswith("process ")]
     first, second = ([line[11:] for line in ends if line.startswith(f"process {rank}")] for rank in (0, 1))

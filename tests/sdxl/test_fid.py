@@ -25,7 +25,7 @@ from sdxl.evaluate.fid import Config
 from sdxl.features import SHARD, features
 from sdxl.folder import opened
 from sdxl.group import Group
-from tests.sdxl.launch import on_two, refusal
+from tests.sdxl.launch import in_two, refusal
 
 
 class Colours(nn.Module):
@@ -250,7 +250,7 @@ def test_two_processes_leave_the_same_files(tmp_path, own_cache):
     main(fid([made], reference, tmp_path / "one"))
     first = {file.name + file.parent.name: file.read_bytes() for file in own_cache.rglob("*.safetensors")}
     shutil.rmtree(own_cache)
-    answer = on_two("-m", "sdxl", *fid([made], reference, tmp_path / "two"))
+    answer = in_two(tmp_path, *fid([made], reference, tmp_path / "two"))
     assert answer.code == 0, answer.error
     for name in ("results.json", "table.md", "table.csv", "distances.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -29,7 +29,7 @@ from sdxl.group import Group
 from sdxl.job import Job
 from sdxl.noisy_set import NoisySet
 from tests.sdxl.conftest import write_set
-from tests.sdxl.launch import on_two, refusal
+from tests.sdxl.launch import in_two, refusal
 from tests.sdxl.test_base import change_settings
 from tests.sdxl.test_lora import trained
 
@@ -323,7 +323,7 @@ def test_two_processes_make_the_same_images_and_end_together(tiny_base, mixed, t
     broken = ["--posterior", with_nan(mixed, row=3), "--images", 4, "--guidance", 1]
     both = ["--base", tiny_base.folder, "--steps", 2, "--out"]
     first, second = (["generate", *both, tmp_path / out, *more] for out, more in (("two", words), ("broken", broken)))
-    answer = on_two("-m", "tests.sdxl.in_turn", *first, "then", *second)
+    answer = in_two(tmp_path, *first, "then", *second)
     assert answer.code == 0, answer.error
     assert sorted(answer.out.splitlines()) == [
         f"5 images, 5 of them made now -> {tmp_path / 'two'}",

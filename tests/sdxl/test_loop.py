@@ -25,7 +25,7 @@ from sdxl.objective import order
 from sdxl.train import Config
 from tests.faults import planted
 from tests.sdxl.conftest import write_set
-from tests.sdxl.exact import SmallBase, State, in_double, loops, null_condition, steps_of
+from tests.sdxl.exact import DoubleBase, State, in_double, loops, null_condition, steps_of
 
 LEVELS = [0.0, 30, 300, 500, 500, 800]
 COMMON = {
@@ -44,6 +44,7 @@ CASES = {  # processes, and options
     "one process": (1, {"micro_batch": 4, "min_snr": 5.0, "antithetic": True, "fraction": 0.5}),
     "one process, one micro-batch": (1, {"micro_batch": 8, **PAPERS, "max_norm": 0.0, "weight": 1e-3}),
     "two processes": (2, {"micro_batch": 2, "fraction": 0.4, "min_snr": 1.0, "consistency_from": 1, "steps": 4}),
+    "two processes, two steps": (2, {"micro_batch": 2, "fraction": 0.4, "min_snr": 1.0, "steps": 2}),
     "four processes": (4, {"micro_batch": 1, "fraction": 0.25}),
     "the ambient loss alone, not clipped": (2, {"micro_batch": 4, "weight": 0.0, "max_norm": 10.0}),
 }
@@ -56,7 +57,7 @@ def double(monkeypatch):
 
 @pytest.fixture(scope="module")
 def base(tiny_base) -> Base:
-    return SmallBase(tiny_base.folder)
+    return DoubleBase(tiny_base.folder)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,7 @@ def test_a_step_is_that_of_the_reference(base, data, case):
 
 def scaled(base: Base, data: NoisySet, code: ModuleType = loop) -> list[State]:
     """Two processes with a loss scale, as in float16: losses are multiplied by it, and gradients divided again."""
-    config, processes = config_of("two processes")
+    config, processes = config_of("two processes, two steps")
     members = loops(config, base, data, processes, code=code)
     for member in members:
         member.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
@@ -162,7 +163,7 @@ def scaled(base: Base, data: NoisySet, code: ModuleType = loop) -> list[State]:
 def test_a_loss_scale_changes_not_one_bit(base, data, monkeypatch):
     """It is a power of two. In float32: torch's scaler takes no float64."""
     monkeypatch.undo()
-    config, processes = config_of("two processes")
+    config, processes = config_of("two processes, two steps")
     plain, members = steps_of(loops(config, base, data, processes)), scaled(base, data)
     assert plain[-1].weights[0].dtype == torch.float32
     assert all(torch.equal(a, b) for a, b in zip(plain[-1].weights, members[-1].weights, strict=True))
@@ -213,10 +214,10 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_of_the_loop_are_refused(base, data, fault):
-    config, processes = config_of("two processes")
+    config, processes = config_of("two processes, two steps")
     members = loops(config, base, data, processes, code=planted(loop, *FAULTS[fault]))
     with pytest.raises(AssertionError):
-        compare(steps_of(members), expected_of("two processes", base, data))
+        compare(steps_of(members), expected_of("two processes, two steps", base, data))
 
 
 FAULTS_OF_THE_OBJECTIVE = {
@@ -231,9 +232,9 @@ FAULTS_OF_THE_OBJECTIVE = {
 
 @pytest.mark.parametrize("fault", FAULTS_OF_THE_OBJECTIVE)
 def test_faults_of_the_objective_are_refused(base, data, fault):
-    config, processes = config_of("two processes")
+    config, processes = config_of("two processes, two steps")
     members, changed = loops(config, base, data, processes), planted(objective, FAULTS_OF_THE_OBJECTIVE[fault])
     for member in members:
         member.objective = changed.Objective(**vars(member.objective))
     with pytest.raises(AssertionError):
-        compare(steps_of(members), expected_of("two processes", base, data))
+        compare(steps_of(members), expected_of("two processes, two steps", base, data))

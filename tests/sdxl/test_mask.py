@@ -35,7 +35,7 @@ from sdxl.attack.regions import detector, mapped
 from sdxl.encode import fit
 from sdxl.photographs import photographs
 from sdxl.survey import decode
-from tests.sdxl.launch import on_two, refusal
+from tests.sdxl.launch import in_two, refusal
 from toy.mnist.data import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' Euler, numpy 2
@@ -347,7 +347,7 @@ def test_captions_and_guidance_and_repetitions_count(tiny_base, tmp_path):
 
 def test_two_processes_fill_alike(masked, tiny_base, tmp_path):
     out = tmp_path / "two"
-    answer = on_two("-m", "tests.sdxl.in_turn", *words(tiny_base.folder, out, "--images", 6, "--samples", 2))
+    answer = in_two(tmp_path, *words(tiny_base.folder, out, "--images", 6, "--samples", 2))
     assert answer.out.count("done") == 2, answer.out + answer.error
     assert pictures(out, *PARTS) == pictures(masked, *PARTS)
     assert (out / "regions.json").read_bytes() == (masked / "regions.json").read_bytes()

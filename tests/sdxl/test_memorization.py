@@ -17,7 +17,7 @@ from sdxl.evaluate import memorization
 from sdxl.folder import to_bytes
 from sdxl.photographs import Photograph, held_out, photographs
 from sdxl.survey import decode
-from tests.sdxl.launch import on_two, refusal
+from tests.sdxl.launch import in_two, refusal
 
 IMAGES = 6
 
@@ -51,7 +51,7 @@ def attacked(tiny_base, tmp_path_factory) -> Path:
 def test_two_processes_attack_and_compare_alike(attacked, tiny_base, tmp_path):
     """Both commands after one another; the features are made anew, in another cache than that of one process."""
     two = tmp_path / "two" / attacked.name
-    answer = on_two("-m", "tests.sdxl.in_turn", *words(tiny_base, two), "then", *compared(two, out=tmp_path / "by_two"))
+    answer = in_two(tmp_path, *words(tiny_base, two), "then", *compared(two, out=tmp_path / "by_two"))
     assert answer.out.count("done") == 4, answer.out + answer.error
     assert pictures(attacked) == pictures(two)
     assert len(pictures(attacked)) == 3 * IMAGES  # one step, a sample, a strip

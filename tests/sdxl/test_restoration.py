@@ -25,7 +25,7 @@ from sdxl.__main__ import main
 from sdxl.evaluate import restoration, restorer
 from sdxl.evaluate.denoising import noise, restored, square_error
 from sdxl.photographs import held_out
-from tests.sdxl.launch import on_two, refusal
+from tests.sdxl.launch import in_two, refusal
 from tests.sdxl.test_lora import trained
 
 LEVELS = (900.0, 800.0, 500.0, 100.0)
@@ -181,7 +181,7 @@ def test_stopped_and_gone_on_with_it_ends_in_the_same_numbers(finished, tiny_bas
 
 def test_two_processes_leave_the_same_files(finished, tiny_base, loras, tmp_path):
     first, second = (words(tiny_base, loras, tmp_path / name, "--images", count) for name, count in (("out", 3), ("few", 1)))
-    answer = on_two("-m", "tests.sdxl.in_turn", *first, "then", *second)
+    answer = in_two(tmp_path, *first, "then", *second)
     assert answer.code == 0, answer.error
     assert answer.out.count("done") == 2
     assert answer.out.count("images to work on: 1, processes: 2;") == 1

@@ -24,7 +24,7 @@ from sdxl.job import Job
 from sdxl.noisy_set import NoisySet
 from tests.faults import planted
 from tests.sdxl.conftest import write_set
-from tests.sdxl.exact import SmallBase, in_double, null_condition
+from tests.sdxl.exact import DoubleBase, in_double, null_condition
 from tests.sdxl.written_out import doubled, draws, predictor, sampled
 
 LEVELS, SEED = [500.0, 0.0, 100.0, 500.0], 3
@@ -49,7 +49,7 @@ def double(monkeypatch):
 
 @pytest.fixture(scope="module")
 def base(tiny_base) -> Base:
-    return SmallBase(tiny_base.folder)
+    return DoubleBase(tiny_base.folder)
 
 
 @pytest.fixture(scope="module")
