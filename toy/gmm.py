@@ -1,7 +1,7 @@
 """Learn a clean distribution from noisy points alone, beside every alternative, where the truth is known.
 
     python -m toy gmm                                    five Gaussians on a ring, every method, one seed
-    python -m toy gmm --preset full                      three seeds: the README's table
+    python -m toy gmm --preset full                      three seeds: the table of docs/results.md
     python -m toy gmm --world line3 --sigma-n 0.4        another mixture, another noise
     python -m toy gmm --data points.csv --sigma-n 0.3    your own noisy points, the truth unknown
 
@@ -58,7 +58,7 @@ class Config(Options):
     """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
 
     preset: str = option(
-        "default", "set of defaults: default takes minutes; full, three seeds, makes the README's table; smoke takes seconds",
+        "default", "set of defaults: default takes minutes; full, three seeds, makes docs/results.md; smoke takes seconds",
         group="run",
     )  # fmt: skip
     out: str | None = option(

@@ -111,7 +111,7 @@ def aligned(table: list[list[str]]) -> str:
 
 
 def as_markdown(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
-    """The table of the README."""
+    """The table of docs/results.md."""
     return markdown(cells(summary, wanted))
 
 
