@@ -38,7 +38,6 @@ CHECKS = {  # theory_checks/test_NAME.py of each module of ambient, beside its t
     "kernels": ["reverse_sde", "matched_step"],
     "noisy_mixture": ["noisy_mixture", "noisy_mixture_limit", "noisy_mixture_pull"],
     "worlds": ["worlds", "empirical"],
-    "noisy_mixture": ["noisy_mixture", "noisy_mixture_pull", "noisy_mixture_limit"],
     "samplers": ["reverse_chain"],
     "randomness": [],
 }
