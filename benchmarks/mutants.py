@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,7 +92,9 @@ def says_something(operator: str) -> bool:
     return "Invert" not in pair and kind not in ("VariableReplacer", "VariableInserter", "NoOp", "ReplaceKeyword")
 
 
+@cache
 def source_of(module: str) -> str:
+    """As it was when first read: it may be edited meanwhile."""
     return (ROOT / f"{module}.py").read_text()
 
 

@@ -37,7 +37,7 @@ def after(steps: int) -> Callable[[], bool]:
 if __name__ == "__main__":
     quiet()
     group, (base, data, out) = Group(), sys.argv[1:]
-    options = {"base": base, "data": data, "steps": 7, "batch": 2, "fraction": 0.5, "learning_rate": 1e-3, "tracker": "none"}
+    options = {"base": base, "data": data, "steps": 7, "batch": 2, "fraction": 1.0, "learning_rate": 1e-3, "tracker": "none"}
     options |= {"log_every": 2, "ema": 0.9, "consistency_from": 2}
     train(Config(out=f"{out}/whole", **options), group)
     train(Config(out=f"{out}/parts", **options), group, after(3))

@@ -85,13 +85,19 @@ def test_a_stopped_run_goes_on_to_the_bit(tiny_base, small_set, tmp_path):
 
 
 def test_two_processes_go_on_to_the_bit_and_do_what_one_does(tiny_base, small_set, tmp_path):
+    """Where all images have the consistency loss; else which of them have it depends on the processes."""
     answer = on_two("-m", "tests.sdxl.interrupted", tiny_base.folder, small_set, tmp_path)
     assert answer.code == 0, answer.error
     assert same(newest(tmp_path / "whole"), newest(tmp_path / "parts"))
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
-    train(config(tiny_base, small_set, tmp_path / "alone", ema=0.9, micro_batch=2, fraction=0.5), Group())
+    train(config(tiny_base, small_set, tmp_path / "alone", ema=0.9, micro_batch=2, fraction=1.0), Group())
     one, two = metrics(tmp_path / "alone"), metrics(tmp_path / "whole")
-    assert [row["ambient"] for row in two[:1]] == pytest.approx([row["ambient"] for row in one[:1]], rel=1e-5)
+    assert len(one) == 4
+    for row, other in zip(one, two, strict=True):
+        assert other == pytest.approx(row, rel=1e-3)
+    ours, theirs = (lora.read(tmp_path / name / lora.FILE) for name in ("alone", "whole"))
+    for name, weight in ours.items():
+        assert float((weight - theirs[name]).abs().max()) < 1e-4  # seven steps of 1e-3
 
 
 def test_checkpoints_hold_the_lora_alone(tiny_base, small_set, tmp_path):

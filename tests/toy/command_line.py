@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -17,7 +17,10 @@ import torch
 from ambient.config import command
 from ambient.runs import read_metrics
 from ambient.states import unpack
+from toy import gmm
 from toy.__main__ import main
+from toy.mnist import compare, figures, memorization, table1
+from toy.pool import Task
 
 
 class Answer(NamedTuple):
@@ -33,6 +36,7 @@ class Here:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
         self.monkeypatch, self.capsys = monkeypatch, capsys
+        without_pool(monkeypatch)
 
     def __call__(self, *words: object) -> Answer:
         self.monkeypatch.setattr("sys.argv", ["toy", *map(str, words)])
@@ -48,6 +52,17 @@ class Here:
         assert answer.error.startswith("error: ")
         assert answer.error.count("\n") == lines
         return answer.error
+
+
+def without_pool(patch: pytest.MonkeyPatch) -> None:
+    """Tasks run in this process, one after the other: a pool, whose processes import everything anew, costs more than they do."""
+
+    def here(tasks: Sequence[Task], workers: int, done: Callable[[Any], None]) -> None:
+        for task in tasks:
+            done(task(lambda *_: None, lambda: False))
+
+    for module in (gmm, compare, figures, memorization, table1):
+        patch.setattr(module, "run_all", here)
 
 
 def start(*words: object) -> subprocess.Popen[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.toy.command_line import without_pool
 from toy import gmm
 from toy.mnist import compare, features, table1
 
@@ -14,7 +15,9 @@ from toy.mnist import compare, features, table1
 def smoke_run(tmp_path_factory) -> Path:
     """A run of every step on the default world; its networks are hardly trained."""
     out = tmp_path_factory.mktemp("runs") / "smoke"
-    gmm.main(["--preset", "smoke", "--evaluations", "0.002", "--out", str(out)])
+    with pytest.MonkeyPatch.context() as patch:
+        without_pool(patch)
+        gmm.main(["--preset", "smoke", "--evaluations", "0.002", "--out", str(out)])
     return out
 
 
@@ -26,7 +29,9 @@ def own_data_run(tmp_path_factory) -> Path:
     np.savetxt(folder / "points.csv", points, delimiter=",", header="a,b,c", comments="")
     out = folder / "run"
     words = ["--data", str(folder / "points.csv"), "--sigma-n", "0.4", "--evaluations", "0.002", "--out", str(out)]
-    gmm.main([*words, "--preset", "smoke", "--method", "ours", "ambient-only", "early-stop", "wiener"])
+    with pytest.MonkeyPatch.context() as patch:
+        without_pool(patch)
+        gmm.main([*words, "--preset", "smoke", "--method", "ours", "ambient-only", "early-stop", "wiener"])
     return out
 
 
@@ -45,6 +50,7 @@ def hasty(image_cache, monkeypatch) -> None:
 def _hurry(patch: pytest.MonkeyPatch, cache: Path) -> None:
     patch.setenv("EXACT_AMBIENT_CACHE", str(cache))
     patch.setattr(features, "STEPS", 20)
+    without_pool(patch)
 
 
 DIGITS = ("--preset", "smoke", "--data", "digits8", "--images", "300", "--workers", "1", "--points", "100")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 
 import numpy as np
 import pandas as pd
@@ -234,16 +233,14 @@ def test_a_changed_config_in_the_same_folder_is_refused_with_the_difference(toy,
 
 
 def test_a_finished_run_is_not_run_again(toy, smoke_run, tmp_path):
-    """The same table from the same files, in less time than starting twice takes; `workers` is no part of what is asked."""
+    """The same table from the same files; `workers` is no part of what is asked."""
     out = tmp_path / "copy"
     shutil.copytree(smoke_run, out)
     work = [*out.rglob("checkpoints/*.safetensors"), *out.rglob("result.json")]
     before = {path: path.stat().st_mtime_ns for path in work}
     rows = json.loads((out / "results.json").read_text())["summary"]
-    start_time = time.monotonic()
     answer = toy("gmm", *SMOKE, "--out", out, "--workers", "1")
     assert answer.code == 0, answer.error
-    assert time.monotonic() - start_time < 45
     assert len(work) > 8
     assert {path: path.stat().st_mtime_ns for path in work} == before
     assert json.loads((out / "results.json").read_text())["summary"] == rows

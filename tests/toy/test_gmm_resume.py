@@ -14,23 +14,24 @@ import torch
 from ambient.paths import VarianceExploding
 from ambient.randomness import generator
 from ambient.runs import Interrupted
-from tests.toy.command_line import final_weights, finish, same_bits, start, wait_for_step, wait_until_left
+from tests.toy.command_line import final_weights, finish, same_bits, start, wait_for_step, wait_until_left, without_pool
 from toy import gmm
 from toy.methods import ours
 from toy.mixtures import MIXTURES
 from toy.problem import from_world
 from toy.training import Trainer
 
-WORDS = ("--preset", "smoke", "--method", "ours", "ambient-only", "--evaluations", "0.25")
+WORDS = ("--preset", "smoke", "--method", "ours", "ambient-only", "--evaluations", "0.25", "--workers", "1")
 NETWORKS = ("ours", "ambient-only")
 
 
 @pytest.fixture(scope="module")
 def bare():
-    """Pictures and the report are drawn elsewhere; here they would be most of the time."""
+    """Pictures and the report are drawn elsewhere; here they would be most of the time, as would a pool of processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gmm.figures, "draw_all", lambda *_: None)
         patch.setattr(gmm.report_page, "write", lambda *_: None)
+        without_pool(patch)
         yield
 
 
@@ -98,7 +99,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path, uninterrupted):
     chance, kills, runs, seconds = random.Random(0), 0, 0, float((uninterrupted / "seconds").read_text())
     while kills < 20:
         out = tmp_path / f"run_{runs}"
-        process = start("gmm", *WORDS, "--out", out)
+        process = start("gmm", *WORDS, "--workers", "2", "--out", out)
         time.sleep(chance.uniform(0.1, 1.2) * min(seconds, 30.0))
         at_work = process.poll() is None
         if at_work and kills % 2:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.toy.command_line import Here, final_weights, finish, same_bits, start, wait_until
 from tests.toy.conftest import COMPARED, DIGITS, METHODS, TABLE1
-from toy.mnist import COMMANDS, compare, table1
+from toy.mnist import COMMANDS, table1
 from toy.mnist.story import NO_LABELS
 
 TEXTS = ("results.json", "table.md", "report.html", "config.yaml", "environment.json", "DONE")
@@ -103,13 +103,7 @@ def test_a_comparison_leaves_everything(digit_run):
     assert [value is None for value in early["mse"]] == [True] * 6 + [False] * 3
 
 
-def test_images_without_labels_have_no_frechet_distance(toy, tmp_path, monkeypatch, hasty):
-    def here(tasks, workers, done):
-        """Without a pool of processes, which costs more than the task."""
-        for task in tasks:
-            done(task(lambda *_: None, lambda: False))
-
-    monkeypatch.setattr(compare, "run_all", here)
+def test_images_without_labels_have_no_frechet_distance(toy, tmp_path, hasty):
     file, out = tmp_path / "own.npz", tmp_path / "run"
     np.savez(file, x_train=np.random.default_rng(0).random((300, 8, 8)))
     answer = toy("mnist", *DIGITS, "--images", "250", "--size", "8", "--data", file, "--method", "wiener", "--out", out)

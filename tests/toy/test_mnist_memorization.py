@@ -298,6 +298,10 @@ def test_a_run_leaves_everything_and_resumes_to_the_same(toy, tmp_path, monkeypa
         "2",
         "--method",
         "mixture",
+        "--steps",
+        "20",
+        "--evaluations",
+        "0.02",
         "--out",
         out,
     )
