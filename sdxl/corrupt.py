@@ -29,7 +29,7 @@ from sdxl.encode import CROPS, PARTS, shapes
 from sdxl.group import Group
 from sdxl.shards import Shards
 from sdxl.sources import Columns, Picture, pictures
-from sdxl.survey import few, several, survey, usable
+from sdxl.survey import few, repeated, several, survey, usable
 
 T_N = 500
 FEWEST = 100  # images; the paper reports that it did not work on fewer
@@ -41,9 +41,9 @@ class Config(Options):
 
     out: str = options.out("runs/noisy", "folder for the noisy set")
     data: str = option(
-        "", "images: a folder of images with metadata.jsonl or .csv, of parquet or webdataset files, or saved by `datasets`; "
-        "the id of a dataset on the Hugging Face hub; or the word photographs, 24 that come with Python packages", group="data",
-        metavar="DATA", path=True, required=True,
+        "", "images: a folder of images with metadata.jsonl, .csv or .parquet (transparent parts become white), of parquet or "
+        "webdataset files, or saved by `datasets`; the id of a dataset on the Hugging Face hub; or the word photographs, 24 that "
+        "come with Python packages", group="data", metavar="DATA", path=True, required=True,
     )  # fmt: skip
     split: str | None = option(None, options.SPLIT, group="data", metavar="NAME", usual=options.USUAL_SPLIT)
     image_column: str | None = option(
@@ -71,6 +71,9 @@ class Config(Options):
     crop: str = option("center", "part that is kept; random draws it once for each image", group="data", choices=CROPS)
     upscale: bool = option(False, "enlarge images that are smaller than --resolution instead of refusing them", group="data")
     skip_unreadable: bool = option(False, "leave out images that are missing or damaged instead of refusing them", group="data")
+    keep_duplicates: bool = option(
+        False, "go on although one image is there under several names, each with noise of its own", group="data"
+    )
     images: int | None = options.first_images()
     seed: int = option(
         0, "seed of noise and random crops: take a secret number of 128 bits before you give the noisy set away", group="noise",
@@ -126,16 +129,21 @@ def prepare(config: Config, group: Group) -> Shards:
     left_out = [f"{p.key} {s.fault}" for p, s in zip(pictures, seen, strict=True) if s.fault]
     if left_out:
         group.say(f"left out {len(left_out)} of {len(pictures)} images, which cannot be read: {few(left_out, 20)}")
+    twice = repeated(pictures, seen, kept)
+    if twice:
+        leak = f"{twice}; each copy gets noise of its own, and their mean has less of it"
+        group.end_if([] if config.keep_duplicates else [f"{leak}; remove the copies, or go on with --keep-duplicates"])
+        group.say(f"warning: {leak}")
     if len(kept) < FEWEST:
         group.say(f"warning: {several(len(kept), 'image')}; the paper reports that it did not work on fewer than {FEWEST}")
-    chosen = [(pictures[i], seen[i].digest) for i in kept]
-    return group.together(lambda: Shards(config, base, vae, chosen, left_out, sizes, group))
+    chosen, white = [(pictures[i], seen[i].digest) for i in kept], any(seen[i].transparent for i in kept)
+    return group.together(lambda: Shards(config, base, vae, chosen, left_out, sizes, group, white=white))
 
 
 def checked(config: Config, base: Base, group: Group) -> list[Picture]:
     """The images, unread. Raises: UserError for levels off the schedule, and for fewer images than processes."""
     columns = Columns(config.split, config.image_column, config.caption_column, config.key_column, config.level_column)
-    found = pictures(config.data, columns, caption=config.caption, t_n=config.level(), count=config.images)
+    found = pictures(config.data, columns, caption=config.caption, t_n=config.level(), count=config.images, say=group.say)
     last = int(base.path().t_max)
     off = [f"{p.t_n} for {p.key}" for p in found if not 0 <= p.t_n <= last]
     if off:

@@ -18,7 +18,8 @@ from sdxl.decode import to_bytes
 from sdxl.encode import fit
 from sdxl.group import Group
 from sdxl.sources import Columns, Picture, pictures
-from sdxl.survey import Seen, decode, few, survey
+from sdxl.survey import Seen, decode, survey
+from sdxl.wording import few
 
 NO_CAPTIONS = Columns(caption="")
 
@@ -81,20 +82,22 @@ def opened(
     Raises: UserError for a source that is not there, images that cannot be read, are of several sizes or smaller than the
     resolution, and a folder of `generate` that does not hold what its manifest says.
     """
-    found, manifest = group.together(lambda: _listed(source, columns, caption, count))
+    found, manifest = group.together(lambda: _listed(source, columns, caption, count, group))
     seen = survey(found, group, threads)
     size = group.together(lambda: _size(source, found, seen, resolution))
     return Images(source, found, [s.digest for s in seen], size, resolution, manifest)
 
 
-def _listed(source: str, columns: Columns, caption: str | None, count: int | None) -> tuple[list[Picture], dict[str, Any]]:
+def _listed(
+    source: str, columns: Columns, caption: str | None, count: int | None, group: Group
+) -> tuple[list[Picture], dict[str, Any]]:
     folder = Path(source)
     if (folder / "manifest.json").is_file():
         manifest = manifest_of(folder)
         return generated(folder, manifest)[:count], manifest
     if (folder / "config.yaml").is_file() and (folder / "images").is_dir():
         raise UserError(f"{source} is not finished; run the same command again")
-    return pictures(source, columns, caption=caption, t_n=0, count=count), {}
+    return pictures(source, columns, caption=caption, t_n=0, count=count, say=group.say), {}
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:

@@ -38,7 +38,10 @@ class Shards:
         left_out: list[str],
         sizes: dict[str, tuple[int, ...]],
         group: Group,
+        *,
+        white: bool = False,
     ):
+        self.ground = " on white" if white else ""  # of images with transparent parts
         self.config, self.base, self.vae, self.left_out, self.group = config, base, vae, left_out, group
         self.pictures, self.digests = [picture for picture, _ in chosen], [found for _, found in chosen]
         self.directory = Path(config.out)
@@ -63,7 +66,7 @@ class Shards:
             "no_caption": "zeros" if zeros_for_no_caption(self.base) else "embedding",
             "schedule": self.base.schedule_digest(),
             "prediction": self.base.prediction(),
-            "transform": f"RGB, shorter side to {config.resolution} by Lanczos, {config.crop} crop",
+            "transform": f"RGB{self.ground}, shorter side to {config.resolution} by Lanczos, {config.crop} crop",
             "seed": digest(str(config.seed).encode()),
             "dtype": config.dtype,
             "vae_dtype": config.vae_dtype,

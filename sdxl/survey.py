@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ambient.runs import UserError, digest
 from sdxl.group import Group
 from sdxl.sources import Picture
+from sdxl.wording import few, several
 
 DEEP = ("I", "F")  # modes of more than 8 bits a channel begin so; PIL would cut them off at 255
 A = TypeVar("A")
@@ -27,29 +28,46 @@ class Seen(NamedTuple):
     digest: str
     size: tuple[int, int]
     fault: str = ""
+    transparent: bool = False  # in part at least
+    several: bool = False  # frames or pages
 
 
 def decode(payload: bytes) -> Any:
-    """An RGB image, turned as its camera says; transparency is dropped. Raises: ValueError telling why it cannot be had."""
+    """An RGB image, turned as its camera says, transparent parts on white. Raises: ValueError telling why it cannot be had."""
+    return _decode(payload)[0]
+
+
+def _decode(payload: bytes) -> tuple[Any, bool, bool]:
+    """The image as `decode` gives it, whether parts of it are transparent, and whether it has several frames or pages."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata that is odd
             image = Image.open(io.BytesIO(payload))
             image.load()
             if not image.mode.startswith(DEEP):
-                return ImageOps.exif_transpose(image).convert("RGB")
+                frames = image.format != "MPO" and getattr(image, "is_animated", False)  # a camera's MPO: a photograph, previews
+                return *_opaque(ImageOps.exif_transpose(image)), frames
     except Exception as error:  # of the codecs: a dozen kinds
         why = "is no image" if isinstance(error, Image.UnidentifiedImageError) else f"is damaged: {error}"
         raise ValueError(why) from error
     raise ValueError("has more than 8 bits a channel; convert it")
 
 
+def _opaque(image: Any) -> tuple[Any, bool]:
+    """The image in RGB on white, and whether white shows through: what an editor has erased is often still in the file."""
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        if layered.getchannel("A").getextrema()[0] < 255:
+            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layered).convert("RGB"), True
+    return image.convert("RGB"), False
+
+
 def look(picture: Picture) -> Seen:
     """Read and decode an image."""
     try:
         payload = picture.read()
-        width, height = decode(payload).size
-        return Seen(digest(payload), (height, width))
+        image, transparent, frames = _decode(payload)
+        return Seen(digest(payload), (image.height, image.width), "", transparent, frames)
     except FileNotFoundError:
         return Seen("", (0, 0), "does not exist")
     except OSError as error:
@@ -59,11 +77,18 @@ def look(picture: Picture) -> Seen:
 
 
 def survey(pictures: list[Picture], group: Group, threads: int) -> list[Seen]:
-    """Look at every image, each process at its share."""
+    """Look at every image, each process at its share, and say how those are read that hold more than one opaque image."""
     mine = range(group.rank, len(pictures), group.size)
     bar = tqdm(mine, desc="reading", unit="image", disable=None if group.main else True, leave=False)
     shares = group.gather(list(ahead(look, (pictures[i] for i in bar), threads)))
-    return [shares[i % group.size][i // group.size] for i in range(len(pictures))]
+    seen = [shares[i % group.size][i // group.size] for i in range(len(pictures))]
+    clear = [p.key for p, s in zip(pictures, seen, strict=True) if s.transparent]
+    if clear:
+        group.say(f"{several(len(clear), 'image')} with transparent parts ({few(clear)}): put on white")
+    more = [p.key for p, s in zip(pictures, seen, strict=True) if s.several]
+    if more:
+        group.say(f"{several(len(more), 'image')} with several frames or pages ({few(more)}): the first is taken")
+    return seen
 
 
 def usable(pictures: list[Picture], seen: list[Seen], *, smallest: int, skip: bool) -> list[int]:
@@ -83,9 +108,13 @@ def usable(pictures: list[Picture], seen: list[Seen], *, smallest: int, skip: bo
     return kept
 
 
-def few(names: list[str], most: int = 3) -> str:
-    """The first of many."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def repeated(pictures: list[Picture], seen: list[Seen], kept: list[int]) -> str:
+    """In words: which images have the same bytes under several names; "" if none have."""
+    names: dict[str, list[str]] = {}
+    for i in kept:
+        names.setdefault(seen[i].digest, []).append(pictures[i].key)
+    groups = [" = ".join(keys) for keys in names.values() if len(keys) > 1]
+    return f"{several(len(groups), 'image')} under several names ({few(groups)})" if groups else ""
 
 
 def ahead(work: Callable[[A], B], items: Iterable[A], count: int) -> Iterator[B]:
@@ -98,8 +127,3 @@ def ahead(work: Callable[[A], B], items: Iterable[A], count: int) -> Iterator[B]
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def several(count: int, one: str, many: str = "") -> str:
-    """1 shard, 2 shards; 1 box, 2 boxes."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ambient.config import nearest
 from ambient.runs import UserError
+from sdxl.rows import Row, rows
+from sdxl.walk import METADATA, Contents, contents
+from sdxl.wording import few, several
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif")
-METADATA = ("metadata.jsonl", "metadata.csv")
-DATASETS = ("*.parquet", "*.tar", "*.arrow")
+SAVED = ("dataset_info.json", "dataset_dict.json")  # what `datasets` writes beside a dataset that it saves
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"}
 HUB = "where there is a network run `hf download --repo-type dataset"
 
 
@@ -27,6 +28,10 @@ class Table:
     known: list[str]
     column: Callable[[str], list[Any]]
     read: Callable[[int], bytes]
+    place: Callable[[int], str]  # of a row, for messages
+    kind: str  # what the source was taken for, in words
+    left_out: str = ""  # what in the source is not read, in words
+    lost: list[str] = field(default_factory=list)  # rows of metadata that name no file
 
 
 def table(data: str, split: str | None, image: str | None) -> Table:
@@ -38,16 +43,16 @@ def table(data: str, split: str | None, image: str | None) -> Table:
         return _photographs(split)
     folder = Path(data)
     if folder.is_dir():
-        if any((folder / name).exists() for name in ("dataset_info.json", "dataset_dict.json")):
-            return _dataset(_saved(folder, split), image)
-        if any(path.name != "metadata.parquet" for pattern in DATASETS for path in folder.rglob(pattern)):
-            return _dataset(_loaded(str(folder), split), image)
-        if image:
-            raise UserError(f"{data} is a folder of images, which has no column {image!r}: leave --image-column out")
-        return _folder(folder, split)
+        return _on_disk(data, folder, split, image)
     if folder.exists() or data.startswith((".", "/", "~")) or data.count("/") > 1:
         raise UserError(f"{data} is no folder; --data takes a folder, the id of a dataset on the hub, or the word photographs")
-    return _dataset(_loaded(data, split), image)
+    return _dataset(data, *_loaded(data, split), image)
+
+
+def unknown_column(name: str, option: str, known: list[str]) -> str:
+    """In words: a column is not there, which one may be meant, and all that are."""
+    meant, columns = nearest(name, known), ", ".join(known) or "none"
+    return f"there is no column {name!r} for {option}{meant if 'did you mean' in meant else ''} (columns: {columns})"
 
 
 def _photographs(split: str | None) -> Table:
@@ -58,59 +63,97 @@ def _photographs(split: str | None) -> Table:
     if wanted not in lists:
         raise UserError(f"photographs have no split {wanted!r}{nearest(wanted, lists)}")
     found = lists[wanted]()
-    return Table([p.key for p in found], ["text"], lambda _: [p.caption for p in found], lambda i: found[i].payload())
+    captions, keys = [p.caption for p in found], [p.key for p in found]
+    said = f"{len(found)} photographs that packages ship"
+    return Table(keys, ["text"], lambda _: captions, lambda i: found[i].payload(), lambda i: keys[i], said)
 
 
-def _folder(folder: Path, split: str | None) -> Table:
-    """Images in a folder and its folders, and those that metadata.jsonl or metadata.csv lists, in the order of their names."""
+def _on_disk(data: str, folder: Path, split: str | None, image: str | None) -> Table:
+    """A folder, read as what it holds: images, or a dataset. Raises: UserError for one that holds both."""
+    if (folder / "manifest.json").is_file() and (folder / "config.yaml").is_file() and (folder / "images").is_dir():
+        raise UserError(f"{data} is a folder of results, with sheets beside the images; give {folder / 'images'}")
+    root = folder / (split or "")
+    holds = contents(root if root.is_dir() else folder)
+    archives = [*(name for name in SAVED if (folder / name).is_file()), *holds.archives]
+    if archives and holds.images and not image:
+        raise UserError(
+            f"{data} holds images ({few(holds.images, 1)}) and also {few(archives)}: images have other keys, and other noise, in "
+            "a folder than in a dataset; move one of the two to another folder"
+        )
+    if archives[:1] and archives[0] in SAVED:
+        return _dataset(data, *_saved(folder, split), image)
+    if archives:
+        return _dataset(data, *_loaded(str(folder), split), image)
+    if image:
+        raise UserError(f"{data} is a folder of images, which has no column {image!r}: leave --image-column out")
+    return _folder(folder, split, holds)
+
+
+def _folder(folder: Path, split: str | None, holds: Contents) -> Table:
+    """Images in a folder and its folders, and those that metadata lists, in the order of their names."""
     root = folder / (split or "")
     if not root.is_dir():
         parts = [path.name for path in folder.iterdir() if path.is_dir()]
         raise UserError(f"{folder} has no folder {split!r}{nearest(str(split), parts) if parts else ''}")
-    listed: dict[str, dict[str, Any]] = {}
-    for file in (file for name in METADATA for file in sorted(root.rglob(name))):
-        for key, row in _metadata(file, root):
-            if listed.setdefault(key, row) is not row:
-                raise UserError(f"{file} tells of {key}, which a row before has told of; leave one of them")
-    files = (path for path in root.rglob("*") if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
-    keys = sorted({*listed, *(path.relative_to(root).as_posix() for path in files)})
+    listed = _listed(root, holds)
+    keys = sorted({*listed, *holds.images})
     if not keys:
-        raise UserError(f"{root} holds no images ({', '.join(ENDINGS)}), and no dataset")
-    known = list(dict.fromkeys(name for row in listed.values() for name in row))
+        others = holds.left_out()
+        raise UserError(f"{root} holds no images and no dataset{f', beside {others}' if others else ''}")
+    splits = sorted({key.split("/")[0] for key in keys if "/" in key and key.split("/")[0].lower() in SPLITS})
+    if len(splits) > 1 and not split:
+        raise UserError(f"{folder} holds {' and '.join(splits)}: name one with --split, or take --split . for all of them")
+    fields = [listed[key].fields if key in listed else {} for key in keys]
+    known = list(dict.fromkeys(name for row in listed.values() for name in row.fields if name != "file_name"))
     return Table(
-        keys, known, lambda name: [listed.get(key, {}).get(name) for key in keys], lambda i: (root / keys[i]).read_bytes()
+        keys,
+        known,
+        lambda name: [row.get(name) for row in fields],
+        lambda i: (root / keys[i]).read_bytes(),
+        lambda i: listed[keys[i]].place if keys[i] in listed else keys[i],
+        f"a folder of {several(len(keys), 'image')}" + (f", {len(listed)} of them in {few(holds.metadata)}" if listed else ""),
+        holds.left_out(),
+        [f"{row.place} names {_alike(key, holds.images)}" for key, row in listed.items() if not os.path.lexists(root / key)],
     )
 
 
-def _metadata(file: Path, root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(key, columns) of each row: the key is the file's place under `root`."""
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream)) if file.suffix == ".csv" else [row for _, row in json_lines(stream)]
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    for row in rows:
-        name = row.pop("file_name", None) if isinstance(row, dict) else None
-        if not name:
-            raise UserError(f"{file} has a row without file_name, the place of its image beside it")
-        key = os.path.normpath((file.parent / str(name)).relative_to(root)).replace(os.sep, "/")
-        if key.startswith("../"):
-            raise UserError(f"{file} names {name}, which lies outside {root}")
-        yield key, row
+def _listed(root: Path, holds: Contents) -> dict[str, Row]:
+    """The row of metadata of each image that has one, by the image's place under `root`. Raises: UserError."""
+    found: dict[str, Row] = {}
+    for file in sorted(holds.metadata, key=lambda name: (METADATA.index(os.path.basename(name)), name)):
+        for row in rows(root / file):
+            key = _key(root, os.path.dirname(file), row)
+            if key in found:
+                raise UserError(f"{row.place} is about {key}, and so is {found[key].place}; leave one of them")
+            found[key] = row
+    return found
 
 
-def json_lines(lines: Iterable[str]) -> list[tuple[int, Any]]:
-    """(number from 1, what it holds) of each line that is not empty. Raises: ValueError that names the line."""
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows += [(number, json.loads(line))] if line.strip() else []
-        except json.JSONDecodeError as error:
-            raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
-    return rows
+def _key(root: Path, folder: str, row: Row) -> str:
+    """The place under `root` of the image that a row of a file in `folder`, which lies there, is about."""
+    name = row.text("file_name")
+    key = os.path.normpath(os.path.join(folder, name))
+    if os.path.isabs(name):
+        key = os.path.relpath(name, os.path.abspath(root))
+        if key.startswith(".."):  # perhaps by way of a symbolic link
+            key = os.path.relpath(os.path.realpath(name), os.path.realpath(root))
+    if key.split(os.sep)[0] == "..":
+        raise UserError(f"{row.place}: the field file_name is {name!r}, which lies outside {root}; name files below it")
+    return key.replace(os.sep, "/")
 
 
-def _saved(folder: Path, split: str | None) -> Any:
+def _alike(key: str, images: list[str]) -> str:
+    """In words: the name of a file that is not there, and the one that is meant where they differ in spelling alone."""
+
+    def plain(name: str) -> str:
+        return unicodedata.normalize("NFC", name.replace("\\", "/")).casefold()
+
+    meant = next((name for name in images if plain(name) == plain(key)), None)
+    return f"{key!a}" + (f", and the file is {meant!a}" if meant else "")
+
+
+def _saved(folder: Path, split: str | None) -> tuple[Any, str]:
+    """The rows of a dataset that `datasets` has saved, and which split they are."""
     from datasets import load_from_disk
 
     try:
@@ -119,8 +162,8 @@ def _saved(folder: Path, split: str | None) -> Any:
         raise UserError(f"{folder} cannot be read as a saved dataset: {str(error).partition(chr(10))[0]}") from error
 
 
-def _loaded(name: str, split: str | None) -> Any:
-    """From parquet or webdataset files, or from the hub; kept in the cache of `datasets`."""
+def _loaded(name: str, split: str | None) -> tuple[Any, str]:
+    """As `_saved`: from parquet or webdataset files, or from the hub; kept in the cache of `datasets`."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -134,33 +177,39 @@ def _loaded(name: str, split: str | None) -> Any:
         raise UserError(f"cannot load {name} ({why}){advice}") from error
 
 
-def _one_split(found: Any, split: str | None, name: str) -> Any:
+def _one_split(found: Any, split: str | None, name: str) -> tuple[Any, str]:
     from datasets import DatasetDict
 
     if not isinstance(found, DatasetDict):
         if split:
             raise UserError(f"{name} has no splits; leave --split out")
-        return found
+        return found, ""
     wanted = split or ("train" if "train" in found or len(found) > 1 else str(next(iter(found))))
     if wanted not in found:
         raise UserError(f"{name} has no split {wanted!r}{nearest(wanted, map(str, found))} (--split)")
-    return found[wanted]
+    others = [str(other) for other in found if other != wanted]
+    return found[wanted], f", its split {wanted}" + (f" (others: {few(others)})" if others else "")
 
 
-def _dataset(rows: Any, image: str | None) -> Table:
+def _dataset(data: str, rows: Any, split: str, image: str | None) -> Table:
     from datasets import Image
 
     known = list(rows.column_names)
     pictured = [name for name, kind in rows.features.items() if isinstance(kind, Image)]
     column = image or next(iter(pictured), "image")
     if column not in known:
-        raise UserError(f"there is no column {column!r} with images{nearest(column, known)} (--image-column)")
+        raise UserError(f"{data}: {unknown_column(column, '--image-column', known)}")
     if column in pictured:
         rows = rows.cast_column(column, Image(decode=False))
     images = rows.select_columns([column])
     names = list(rows["__key__"]) if "__key__" in known else [f"row_{i:08d}" for i in range(len(rows))]
     return Table(
-        names, [name for name in known if name != column], lambda name: list(rows[name]), lambda i: _bytes(images[i][column])
+        names,
+        [name for name in known if name != column],
+        lambda name: list(rows[name]),
+        lambda i: _bytes(images[i][column]),
+        lambda i: f"{data}, row {i + 1}",
+        f"a dataset of {several(len(rows), 'row')}{split}",
     )
 
 

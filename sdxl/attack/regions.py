@@ -10,8 +10,6 @@ Boxes are pixels of the image as it is shown, from the left and from the top.
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +22,10 @@ from ambient.config import nearest
 from ambient.runs import UserError, digest
 from sdxl.base import fetch, fingerprint, frozen, load, within_memory
 from sdxl.encode import scaled
-from sdxl.tables import json_lines
+from sdxl.rows import finite, loads, readable, rows
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+SIDES = ("x0", "y0", "x1", "y1")
 WORDS = ("faces", "boxes", "detr", "center")
 FILES = ["config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json"]
 LARGEST = 512  # pixels of the longer side of an image in which faces are looked for
@@ -152,15 +151,10 @@ def _objects(source: str, device: torch.device | str) -> Detector:
 
 def _listed(file: Path, keys: list[str], cut: bool) -> Detector:
     """Raises: UserError for what cannot be read, a row that is no box, and keys that no image has."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        rows = _rows(text, file.suffix.lower())
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(f"{file} cannot be read: {why}") from error
+    text = readable(file, lambda file: file.read_text(encoding="utf-8-sig"))
     found: dict[str, list[Box]] = {}
-    for where, key, values in rows:
-        found.setdefault(key, []).append(_box(f"{file}, {where}", values))
+    for key, box in _boxes(file):
+        found.setdefault(key, []).append(box)
     others = [key for key in found if key not in set(keys)]
     if others and (not cut or len(others) == len(found)):
         raise UserError(
@@ -169,33 +163,28 @@ def _listed(file: Path, keys: list[str], cut: bool) -> Detector:
     return Detector(f"boxes {digest(text.encode())}", lambda image, key: found.get(key, []))
 
 
-def _rows(text: str, ending: str) -> list[tuple[str, str, Any]]:
-    """(where, key, numbers) of each box. Raises: ValueError for a file that is none of the three."""
-    if ending == ".json":
-        found = json.loads(text)
-        if not isinstance(found, dict) or not all(isinstance(boxes, list) for boxes in found.values()):
-            raise ValueError("JSON must be {key: [[x0, y0, x1, y1], ...]}")
-        return [(f"key {key}", key, box) for key, boxes in found.items() for box in boxes]
-    if ending == ".csv":
-        table = csv.DictReader(text.splitlines())
-        return [(f"line {table.line_num}", str(row.get("key")), _numbers(row)) for row in table]
-    if ending != ".jsonl":
-        raise ValueError("boxes are read from .csv, .jsonl or .json")
-    return [
-        (f"line {i}", str(row.get("key")), _numbers(row)) if isinstance(row, dict) else (f"line {i}", "", row)
-        for i, row in json_lines(text.splitlines())
-    ]
+def _boxes(file: Path) -> list[tuple[str, Box]]:
+    """Key and box of each row. Raises: UserError, which names the file, the row and the field that is none."""
+    ending = file.suffix.lower()
+    if ending in (".csv", ".jsonl"):
+        return [(row.text("key"), _box(row.place, [row.number(side) for side in SIDES])) for row in rows(file)]
+    if ending != ".json":
+        raise UserError(f"{file} cannot be read: boxes are read from .csv, .jsonl or .json")
+    found = readable(file, lambda file: loads(file.read_text(encoding="utf-8-sig")))
+    if not isinstance(found, dict) or not all(isinstance(boxes, list) for boxes in found.values()):
+        raise UserError(f"{file} cannot be read: JSON must be {{key: [[x0, y0, x1, y1], ...]}}")
+    listed = []
+    for key, boxes in found.items():
+        for number, box in enumerate(boxes, 1):
+            place = f"{file}, key {key}, box {number}"
+            if not isinstance(box, list) or len(box) != len(SIDES):
+                raise UserError(f"{place} must be [x0, y0, x1, y1]; got {box!r}")
+            listed.append((key, _box(place, [finite(x, f"{place}: {side}") for side, x in zip(SIDES, box, strict=True)])))
+    return listed
 
 
-def _numbers(row: dict[str, Any]) -> list[Any]:
-    return [row.get(name) for name in ("x0", "y0", "x1", "y1")]
-
-
-def _box(where: str, values: Any) -> Box:
-    try:
-        x0, y0, x1, y1 = map(float, values)
-        if not (math.isfinite(x0 + y0 + x1 + y1) and x0 < x1 and y0 < y1):
-            raise ValueError
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where} is no box: x0 < x1 and y0 < y1 are needed in pixels; got {values!r}") from error
+def _box(place: str, sides: list[float]) -> Box:
+    x0, y0, x1, y1 = sides
+    if not (x0 < x1 and y0 < y1):
+        raise UserError(f"{place}: a box needs x0 < x1 and y0 < y1, in pixels; got {x0:g}, {y0:g}, {x1:g}, {y1:g}")
     return x0, y0, x1, y1

@@ -36,7 +36,7 @@ class Plan(ABC):
         named = config.caption_column if config.captions else ""
         columns = Columns(split=config.split, caption=named, advice="leave --captions out")
         caption = None if config.captions else ""
-        self.pictures = pictures(config.data, columns, caption=caption, t_n=0, count=config.images)
+        self.pictures = pictures(config.data, columns, caption=caption, t_n=0, count=config.images, say=group.say)
         group.employ(len(self.pictures), config.data)
         self.base, self.vae = find_with_vae(config.base, config.vae, parts=("unet", "scheduler", *encode.PARTS))
         self.prints = {part: self.base.fingerprint(part) for part in ("unet", *encode.PARTS)}

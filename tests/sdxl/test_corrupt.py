@@ -520,6 +520,39 @@ def test_images_that_cannot_be_read_are_left_out_only_if_asked(photos, tmp_path,
     assert [left.split()[0] for left in data.manifest["left_out"]] == ["1.png", "3.png"]
 
 
+def test_an_image_that_is_there_twice_is_refused_unless_it_is_wanted(photos, made, tmp_path, corrupt, refused, capsys):
+    """Two noises of one image leak half of each. What is refused for it is not written; the others keep their noise."""
+    shutil.copy(photos / "3.png", photos / "3 (1).png")
+    words = ("--caption", "a copy", "--key-column", "", "--images", 5)
+    message = refused(photos, tmp_path / "a", *words)
+    assert "3 (1).png = 3.png" in message
+    assert "--keep-duplicates" in message
+    assert not (tmp_path / "a").exists()
+    data = NoisySet(corrupt(photos, tmp_path / "a", *words, "--keep-duplicates"))
+    assert "3 (1).png = 3.png" in capsys.readouterr().out
+    assert torch.equal(data.rows([0])["x_n"], NoisySet(made).rows([0])["x_n"])
+    assert [data.key(i) for i in range(5)] == ["0.png", "1.png", "2.png", "3 (1).png", "3.png"]
+    assert not torch.equal(data.rows([3])["x_n"], data.rows([4])["x_n"])
+
+
+def test_what_lies_beside_the_images_does_not_change_their_noise(photos, made, tmp_path, corrupt):
+    (photos / ".thumbnails").mkdir()
+    shutil.copy(photos / "3.png", photos / ".thumbnails" / "3.png")
+    (photos / ".cache").mkdir()
+    (photos / ".cache" / "part.parquet").write_bytes(b"of another program")
+    assert same_files(corrupt(photos, tmp_path / "a", "--level-column", "t_n"), made)
+
+
+def test_a_set_with_transparent_images_says_what_lies_behind_them(photos, made, tmp_path, corrupt):
+    """White; of opaque images nothing is said, and their sets are as they were."""
+    layered = pixels(3)
+    layered.putalpha(128)
+    layered.save(photos / "3.png")
+    corrupt(photos, tmp_path / "a", "--level-column", "t_n")
+    transforms = [yaml.safe_load((out / "config.yaml").read_text())["transform"] for out in (tmp_path / "a", made)]
+    assert ["white" in transform for transform in transforms] == [True, False]
+
+
 def test_small_images_are_enlarged_only_if_asked(photos, tmp_path, corrupt, refused):
     pixels(3, 60, 90).save(photos / "2.png")
     assert refused(photos, tmp_path / "a").startswith("1 of 5 images are smaller than 64 pixels (2.png 60x90)")

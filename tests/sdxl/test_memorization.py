@@ -130,7 +130,7 @@ def test_a_control_that_finds_as_much_leaves_nothing_and_one_that_finds_nothing_
     row = json.loads((tmp_path / "alone/results.json").read_text())["models"][0]
     assert row["control"]["copies"]["mean"] < 1
     assert row["beyond control"]["memorised"]["mean"] == 1
-    lines = list(csv.DictReader((tmp_path / "copied/similarities.csv").open()))
+    lines = list(csv.DictReader((tmp_path / "copied/similarities.csv").read_text().splitlines()))
     assert {row["nearest"] == row["key"] for row in lines if row["images"] in ("attack", "control of attack")} == {True}
     assert len(lines) == 24 + 6 + 2 * 2 * IMAGES
     assert "| memorised, by the control |" in (tmp_path / "copied/table.md").read_text()

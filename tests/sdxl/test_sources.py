@@ -76,7 +76,9 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path, listed):
 def test_metadata_may_lie_in_each_folder_and_a_split_is_a_folder(tmp_path):
     for part in ("train", "test"):
         folder_of(tmp_path / "d" / part, [{"file_name": f"{part}.png", "text": part}])
-    assert [p.key for p in read(tmp_path / "d")] == ["test/test.png", "train/train.png"]
+    assert "--split" in refusal(tmp_path / "d")
+    assert "--split" in refusal(tmp_path / "d", split="")  # as `attack` has it where none is given
+    assert [p.key for p in read(tmp_path / "d", split=".")] == ["test/test.png", "train/train.png"]
     assert [(p.key, p.caption) for p in read(tmp_path / "d", split="test")] == [("test.png", "test")]
     assert "did you mean test" in refusal(tmp_path / "d", split="tset")
 
@@ -107,14 +109,17 @@ def test_images_that_the_metadata_does_not_list_have_no_caption(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
-        (ROWS, {"caption_column": "txt"}, "no column 'txt' with captions; did you mean text?"),
-        (ROWS, {"caption_column": "level"}, "column 'level' holds no captions but values of type int"),
-        (ROWS, {"key": "lvel"}, "no column 'lvel' for --key-column; did you mean level?"),
+        (ROWS, {"caption_column": "txt"}, "no column 'txt' for --caption-column; did you mean text? (columns: text, level)"),
+        (ROWS, {"caption_column": "level"}, "metadata.jsonl, line 2: the field level must be text; got 100"),
+        (ROWS, {"key": "lvel"}, "no column 'lvel' for --key-column; did you mean level? (columns: text, level)"),
         (ROWS, {"level": "levle"}, "no column 'levle' for --level-column; did you mean level?"),
         ([row | {"id": "x"} for row in ROWS], {"key": "id"}, "1 keys are not unique (first: x)"),
-        ([row | {"level": 1.5} for row in ROWS], {"level": "level"}, "the level of a.png is 1.5; t_n is a whole number"),
-        ([row | {"level": None} for row in ROWS], {"level": "level"}, "the level of a.png is None"),
-        ([row | {"level": float("nan")} for row in ROWS], {"level": "level"}, "the level of a.png is nan"),
+        ([ROWS[0], ROWS[1] | {"id": None}], {"key": "id"}, "metadata.jsonl, line 2: the field id must be a key"),
+        ([row | {"level": 1.5} for row in ROWS], {"level": "level"}, "metadata.jsonl, line 2: the field level"),
+        ([row | {"level": None} for row in ROWS], {"level": "level"}, "metadata.jsonl, line 2: the field level"),
+        ([row | {"level": True} for row in ROWS], {"level": "level"}, "metadata.jsonl, line 2: the field level"),
+        ([row | {"level": 10**400} for row in ROWS], {"level": "level"}, "metadata.jsonl, line 2: the field level"),
+        ([row | {"level": float("nan")} for row in ROWS], {"level": "level"}, "metadata.jsonl, line 2: the field level"),
     ],
 )
 def test_mistakes_with_columns_are_told_in_one_line(tmp_path, rows, options, words):
@@ -138,13 +143,18 @@ def test_folders_that_hold_nothing_of_use_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"file_name": "a.png"}\n\n{not json}\n', "cannot be read: line 3, column 2"),
-        ('{"text": "a"}\n', "has a row without file_name"),
+        ('{"file_name": "a.png"}\n\n{not json}\n', "metadata.jsonl, line 3, column 2 cannot be read"),
+        ('{"text": "a"}\n', "metadata.jsonl, line 1: the field file_name is missing; there is text"),
+        ('{"file_name": 7}\n', "metadata.jsonl, line 1: the field file_name must be text; got 7"),
         ('{"file_name": "../../etc/x.png"}\n', "lies outside"),
-        ("[1]\n", "has a row without file_name"),
+        ('{"file_name": "/etc/x.png"}\n', "lies outside"),
+        ("[1]\n", "metadata.jsonl, line 1 holds no fields"),
+        ("[" * 100_000, "metadata.jsonl, line 1 cannot be read"),
+        ('{"file_name": "a.png", "text": "a", "text": "b"}\n', "metadata.jsonl, line 1 cannot be read: 'text' is given twice"),
+        ('{"file_name": "a.png", "text": "\\ud83d"}\n', "metadata.jsonl, line 1 cannot be read"),
         (
             '{"file_name": "a.png", "text": "a cat"}\n{"file_name": "./a.png", "text": "a dog"}\n',
-            "tells of a.png, which a row before",
+            "metadata.jsonl, line 2 is about a.png, and so is ",
         ),
     ],
 )
@@ -197,8 +207,10 @@ def test_a_dataset_with_splits_takes_train_or_the_one_named(tmp_path, rows):
     data = as_saved(rows, tmp_path / "d")
     assert [p.caption for p in read(data, split="test")] == ["words 1"]
     assert "did you mean test" in refusal(data, split="tset")
-    assert "no column 'pixels' with images" in refusal(data, image="pixels")
-    assert "no column 'text' with captions" in refusal(as_parquet(rows.rename_column("text", "words"), tmp_path / "p"))
+    assert "no column 'pixels' for --image-column (columns: image, text, level)" in refusal(data, image="pixels")
+    assert "no column 'text' for --caption-column (columns: words, level)" in refusal(
+        as_parquet(rows.rename_column("text", "words"), tmp_path / "p")
+    )
 
 
 def test_webdataset_gives_its_own_keys(tmp_path, rows):
