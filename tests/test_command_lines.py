@@ -22,6 +22,7 @@ from tests.test_layout import COMMANDS
 from toy.__main__ import main as toy
 
 MAINS = {"toy": toy, "sdxl": sdxl}
+PLACES = ("DIR", "FILE", "MODEL", "LORA", "DATA")  # metavars of options whose values are paths, or may be
 FRAGMENT = re.compile(r"(of|for|how|where|what|which|beside|also|not) ")  # how a help text begins that does not stand alone
 
 
@@ -125,6 +126,7 @@ def test_help_is_grouped_stands_alone_and_ends_with_examples(module, capsys):
     for name, declared in declarations(config_of(module)).items():
         assert declared.group != "options", name
         assert not FRAGMENT.match(declared.help), name
+        assert declared.path or (declared.metavar not in PLACES and name not in ("data", "out")), name
         number = {int, float} & {types(config_of(module))[name], *typing.get_args(types(config_of(module))[name])}
         assert not number or str(declared.range) or name in ("seed", "size", "levels", "attack"), name
     with pytest.raises(SystemExit):
