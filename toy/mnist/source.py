@@ -18,7 +18,7 @@ from ambient.runs import UserError, refuse_another
 from ambient.worlds import Empirical, GaussianMixture, World
 from toy.methods import ours
 from toy.mnist import worlds
-from toy.mnist.data import Digits, load, noise_of_nature
+from toy.mnist.data import RANGES, Digits, load, noise_of_nature
 from toy.networks import ConvNet, UNet, WideMLP
 from toy.problem import Problem, from_images
 from toy.training import Optimiser
@@ -50,6 +50,9 @@ class ImageConfig:
         "id, or a path: an .npz of x_train (N, size, size) and, if you like, y_train, x_test, y_test; or a folder of idx files",
     )
     size: int | None = option(None, "pixels across (default: 14, or as stored where that is not possible)", metavar="PIXELS")
+    pixels: str | None = option(
+        None, "range in which the pixels of --data lie (default: as their values tell)", choices=tuple(RANGES)
+    )
     images: int | None = option(None, "number of training images (default: all; 60,000 of a world)", metavar="N")
     world: str = option("digits", "what the images come from", choices=tuple(WORLDS))
     path: str = option("ve", "ve: X_t = X_0 + sigma Z; sdxl: variance preserving with SDXL's 1,000 steps", choices=PATHS)
@@ -66,6 +69,8 @@ class ImageConfig:
         for name, known in (("world", tuple(WORLDS)), ("network", tuple(NETWORKS)), ("skip", SKIPS), ("path", PATHS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}{nearest(getattr(self, name), known)}")
+        if self.pixels not in (None, *RANGES):
+            raise ValueError(f"--pixels must be one of {', '.join(RANGES)}; got {self.pixels!r}")
         if not 0 <= self.clean_share < 1:
             raise ValueError(f"--clean-share must be at least 0 and below 1; got {self.clean_share}")
         if not (0 < self.evaluations < math.inf and self.seeds >= 1 and self.workers >= 1):
@@ -82,7 +87,7 @@ class ImageConfig:
 
     def identity(self, digits: Digits) -> dict[str, Any]:
         """What the results depend on; data by their content."""
-        own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
+        own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers", "pixels")}
         return own | {"digest": digits.digest, "labels": digits.labels_digest}
 
     def opened(self, kind: str, digits: Digits) -> tuple[pathlib.Path, dict[str, Any]]:
@@ -97,7 +102,8 @@ class ImageConfig:
         noise = f"noise sigma / alpha = {ratio:.3g} where pixels span -1 .. 1, {ratio / problem.data_std:.2g} of their own spread"
         what = {"digits": "real images", "smooth": "images of a smooth world", "empirical": "draws from the images"}[self.world]
         clean = f", {problem.clean:,} of them clean" if problem.clean else ""
-        return f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}{clean}; {noise}"
+        pixels = f"pixels stored in {digits.pixels}"
+        return f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}, {pixels}{clean}; {noise}"
 
     def read(self) -> Digits:
         """`digits`, announced: reading may take a while, and so does what comes before the next line."""
@@ -106,7 +112,8 @@ class ImageConfig:
 
     def digits(self) -> Digits:
         """The clean images that the experiment starts from."""
-        digits = load(self.data, size=self.size, usual=USUAL_SIZE, count=self.images if self.world == "digits" else None)
+        count = self.images if self.world == "digits" else None
+        digits = load(self.data, size=self.size, usual=USUAL_SIZE, count=count, pixels=self.pixels)
         if digits.size % 2 and self.network != "mlp":
             raise UserError(f"--network {self.network} halves images, and {digits.size} pixels are odd; take --network mlp")
         order = torch.randperm(len(digits.test), generator=generator(0, "order of the held-out images"))
