@@ -187,6 +187,9 @@ def announce(config: Config, problem: Problem, methods: list[str], out: Path) ->
     what = config.data or f"{config.built_in()} ({config.mixture().title})"
     noise = f"noise {problem.t_n * problem.scale:.3g}, {problem.t_n / problem.data_std:.2g} of the data's own standard deviation"
     print(f"{what}: {amount}, {noise}; {len(methods)} methods -> {out}")
+    if config.data is not None:
+        columns = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column).columns
+        print(f"{len(columns)} coordinate{'s' * (len(columns) != 1)}: {', '.join(columns)}")
     for remark in remarks(problem):
         print(remark)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import torch
 from torch import Tensor
 
@@ -63,8 +64,28 @@ def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -
         raise UserError(
             f"{file}: noise {levels.max():.3g} is over {LARGEST_NOISE} times the spread of the points, {scale:.3g}; check it"
         )
+    _refuse_more_noise_than_there_is(points, levels, file)
     scaled, scaled_levels = torch.from_numpy((x_n - centre) / scale).float(), torch.from_numpy(levels / scale).float()
     return Table(scaled, scaled_levels, list(map(str, points.columns)), torch.from_numpy(centre), scale)
+
+
+def _refuse_more_noise_than_there_is(points: pd.DataFrame, levels: np.ndarray, file: str) -> None:
+    """Noisy points vary by their noise and by more; a shortage that chance may make, five standard errors of it, is let pass.
+
+    Raises: UserError for a coordinate that varies by less, and for one that counts the rows.
+    """
+    noise = float(np.square(levels).mean())
+    chance = 5 * float(np.sqrt((3 * (levels**4).mean() - noise**2) / len(levels)))
+    for name, column in points.items():
+        values = column.to_numpy(np.float64)
+        if (np.diff(values) == 1).all():
+            raise UserError(f"{file}: column {name} counts the rows, as no noisy coordinate does; leave it out")
+        if values.var() < noise - chance:
+            raise UserError(
+                f"{file}: noise of standard deviation {noise**0.5:.3g} is more than the {values.std():.3g} by which column {name} "
+                "varies, noise included; probably a variance was given, or another unit: give the standard deviation of "
+                "the noise in the units of the points"
+            )
 
 
 def _holds_numbers(column: pd.Series) -> bool:
@@ -80,7 +101,7 @@ def _read(path: Path) -> pd.DataFrame:
                 raise UserError(f"{path} must hold one point a row, (N, D); got shape {array.shape}")
             return pd.DataFrame(array, columns=[str(i) for i in range(array.shape[1])])
         if kind in (".csv", ".parquet"):
-            return _read_csv(path) if kind == ".csv" else pd.read_parquet(path)
+            return _read_csv(path) if kind == ".csv" else _read_parquet(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, pd.errors.ParserError) as error:
@@ -98,13 +119,22 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: the first row must name the columns; it holds numbers")
     if "" in names:
         raise UserError(f"{path}: column {names.index('') + 1} has no name; name it, or leave it out (of pandas: index=False)")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UserError(f"{path}: two columns are called {twice[0]}; rename one")
+    _refuse_names_used_twice(names, path)
     table = pd.read_csv(path)
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes columns beyond the names as an index
         raise UserError(f"{path}: rows have more entries than the first row has names ({len(names)})")
     return table
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    _refuse_names_used_twice(pyarrow.parquet.read_schema(path).names, path)
+    return pd.read_parquet(path)
+
+
+def _refuse_names_used_twice(names: list[str], path: Path) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"{path}: two columns are called {twice[0]}; rename one")
 
 
 def _is_number(word: str) -> bool:

@@ -645,12 +645,37 @@ def test_images_that_are_no_images(tmp_path, arrays):
         refused(npz(tmp_path, {"x_train": x, "y_train": bad}), "whole numbers from 0")
 
 
+@pytest.mark.parametrize(("low", "high"), [(-0.003, 1.0), (0.0, 1.01), (-0.01, 0.99)])
+def test_pixels_a_hair_outside_of_0_to_1_are_of_that_range(tmp_path, arrays, low, high):
+    """As resampling leaves them: a black background a little below 0."""
+    x = low + arrays["x_train"] / 255 * (high - low)
+    own = load(npz(tmp_path, {"x_train": x}))
+    assert own.pixels == "0..1"
+    assert float(own.train.min()) == pytest.approx(2 * low - 1, abs=1e-6)
+    assert float(own.train.max()) == pytest.approx(2 * high - 1, abs=1e-6)
+
+
+def test_pixels_that_may_be_of_two_ranges_are_asked_for(tmp_path, arrays):
+    """The darkest at -.2: hardly -1..1, but no 0..1 either."""
+    file = npz(tmp_path, {"x_train": arrays["x_train"] / 255 * 1.2 - 0.2})
+    refused(file, "say whether pixels lie in 0..1 or in -1..1: --pixels 0..1, or --pixels=-1..1")
+    assert float(load(file, pixels="-1..1").train.min()) == pytest.approx(-0.2, abs=1e-6)
+    with pytest.raises(UserError, match=r"x_train holds float64 in -0.2..1; that is not the range 0..1 of --pixels"):
+        load(file, pixels="0..1")
+
+
+def test_the_range_that_is_given_is_taken(tmp_path, arrays):
+    """Floats from 0 to 255, which are refused unless it is said."""
+    own = load(npz(tmp_path, arrays | {"x_train": arrays["x_train"].astype(float)}), pixels="0..255")
+    assert torch.equal(own.train, load(npz(tmp_path, arrays)).train)
+
+
 def test_ranges_that_are_no_pixels(tmp_path, arrays):
     x = arrays["x_train"]
     whole, unit = x.astype(int), x / 255
     for bad, seen in (
         (x.astype(float), "float64 in 0..255"),
-        (unit * 1.01, "float64 in 0..1.01"),
+        (unit * 1.05, "float64 in 0..1.05"),
         (4 * unit - 2, "float64 in -2..2"),
         (whole - 128, "int64 in -128..127"),
         (whole + 1, "int64 in 1..256"),

