@@ -12,10 +12,10 @@ A record is a frozen dataclass. Producer and consumer use the same class, so a f
 (the header of a safetensors file), `fit` reads what is no longer text. A field may be a str, int, float, bool, a record,
 `tuple[X, ...]`, a tuple of fixed length, `dict[str, X]` or a union of these with None; `Any` is for what is passed on unread.
 
-A record with a field `version` is read only if the file holds the version that the class declares; a file that holds none is
-of version 1. A field that is None by default is left out of the file while it is None. Where a key is no Python name, the
-field has it as `metadata={"key": ...}`. A field `rest` takes all keys that no other field has; without it they are refused.
-A `__post_init__` may raise ValueError with what is wrong with the record as a whole.
+A record with a field `version` (or `format`, as older files have it) is read only if the file holds the version that the
+class declares; a file that holds none is of version 1. A field that is None by default is left out of the file while it is
+None. Where a key is no Python name, the field has it as `metadata={"key": ...}`. A field `rest` takes all keys that no other
+field has; without it they are refused. A `__post_init__` may raise ValueError with what is wrong with the record as a whole.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from ambient.runs import UserError, write_atomically
 
 Record = TypeVar("Record")
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a mapping"}
+_UNIONS = (typing.Union, types.UnionType)
+_VERSION = {"version", "format"}
 _REST = "rest"  # the field of a record that takes the keys of no other field
 
 
@@ -74,10 +76,11 @@ def from_json(text: str, kind: type[Record], *, where: str) -> Record:
 
 def fit(value: Any, kind: type[Record], *, where: str) -> Record:
     """A value of dicts, lists and scalars as a record of this kind. `where` names it in messages. Raises: as `read`."""
+    chosen = _most_like(value, kind)
     try:
-        return _fit(value, kind, "")
+        return _fit(value, chosen, "")
     except _Misfit as error:
-        raise UserError(f"{where}: {error}; {_remedy(kind)}") from error
+        raise UserError(f"{where}: {error}; {_remedy(chosen)}") from error
 
 
 def plain(value: Any) -> Any:
@@ -97,8 +100,8 @@ def plain(value: Any) -> Any:
 
 
 def _remedy(kind: Any) -> str:
-    inner = typing.get_args(kind)
-    return getattr(inner[0] if inner else kind, "remedy", "run the command that wrote it again")
+    of = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+    return getattr(of, "remedy", "run the command that wrote it again")
 
 
 def _key(field: dataclasses.Field[Any]) -> str:
@@ -114,10 +117,11 @@ def _fields(kind: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
 
 def _fit(value: Any, kind: Any, name: str) -> Any:
     """`value` as an instance of `kind`; `name` is the path of the field, as images[3].file. Raises: _Misfit."""
+    kind = _most_like(value, kind)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
-    if origin in (typing.Union, types.UnionType):
+    if origin in _UNIONS:
         return _fit_union(value, inner, name)
     if dataclasses.is_dataclass(kind):
         return _fit_record(_expect(value, dict, name), kind, name)
@@ -135,14 +139,18 @@ def _fit(value: Any, kind: Any, name: str) -> Any:
     return _expect(value, kind, name)
 
 
+def _most_like(value: Any, kind: Any) -> Any:
+    """Of a union of records the one whose fields are most like those of the value; else the kind as it is."""
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in _UNIONS and isinstance(value, dict) else ()
+    found = [one for one in kinds if dataclasses.is_dataclass(one)]
+    return min(found, key=lambda one: len(_fields(one).keys() ^ value.keys())) if found else kind
+
+
 def _fit_union(value: Any, kinds: tuple[Any, ...], name: str) -> Any:
     if value is None and type(None) in kinds:
         return None
-    kinds = tuple(kind for kind in kinds if kind is not type(None))
-    if isinstance(value, dict) and all(map(dataclasses.is_dataclass, kinds)):  # the one that is most like it
-        return _fit(value, min(kinds, key=lambda kind: len(_fields(kind).keys() ^ value.keys())), name)
     misfit = None
-    for kind in kinds:
+    for kind in (kind for kind in kinds if kind is not type(None)):
         try:
             return _fit(value, kind, name)
         except _Misfit as error:
@@ -152,20 +160,22 @@ def _fit_union(value: Any, kinds: tuple[Any, ...], name: str) -> Any:
 
 def _fit_record(value: dict[str, Any], kind: Any, name: str) -> Any:
     fields, prefix = _fields(kind), f"{name}." if name else ""
-    if "version" in fields and value.get("version", 1) != (wanted := fields["version"][0].default):
-        raise _Misfit(f"{prefix}version is {value.get('version', 1)!r}, and this program reads version {wanted}")
+    for key in fields.keys() & _VERSION:
+        found, wanted = value.get(key, 1), fields[key][0].default
+        if found != wanted:
+            raise _Misfit(f"{prefix}{key} is {found!r}, and this program reads {key} {wanted}")
     rest = {key: entry for key, entry in value.items() if key not in fields}
     takes_rest = any(field.name == _REST for field in dataclasses.fields(kind))
     if rest and not takes_rest:
         raise _Misfit(f"{prefix}{next(iter(rest))!r} is no field of it")
-    found: dict[str, Any] = {_REST: rest} if takes_rest else {}
+    given: dict[str, Any] = {_REST: rest} if takes_rest else {}
     for key, (field, type_of) in fields.items():
         if key in value:
-            found[field.name] = _fit(value[key], type_of, prefix + key)
+            given[field.name] = _fit(value[key], type_of, prefix + key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise _Misfit(f"{prefix}{key} is missing")
     try:
-        return kind(**found)
+        return kind(**given)
     except ValueError as error:
         raise _Misfit(f"{name}: {error}" if name else str(error)) from error
 
