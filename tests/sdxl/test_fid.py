@@ -170,7 +170,8 @@ def test_the_floor_is_what_two_sets_of_one_distribution_have():
     assert abs(np.mean(floors) - np.mean(apart)) < 4.5 * error
     assert np.mean(floors) > 10 * error
     assert distances.floor(x, 5, subsets=1, size=1000, seed=0).frechet > 2 * np.mean(floors)
-    assert distances.floor(x, 50, subsets=1, size=1000, seed=0)[:2] == (30, 30)
+    halves = distances.floor(x, 50, subsets=1, size=1000, seed=0)
+    assert (halves.images, halves.others) == (30, 30)
     assert distances.floor(x[:3], 5, subsets=1, size=1000, seed=0) is None
 
 
