@@ -96,10 +96,10 @@ class Similarities:
 
 @dataclass(frozen=True)
 class Beyond:
-    """What an attack has beyond images that are no copies."""
+    """What an attack has beyond images that are no copies; `memorised` is None where nothing can be told."""
 
     similarity: Mean
-    memorised: Mean
+    memorised: Mean | None
 
 
 @dataclass(frozen=True, kw_only=True)
