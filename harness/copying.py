@@ -49,12 +49,12 @@ def beyond(attacked: Tensor, strangers: Tensor, *, seed: int) -> dict[str, Any]:
 
     `similarity`: the difference of the means. `memorised`: the share m of images that come out as copies if all others are as
     often above the threshold by chance as strangers are, c: observed s = m + (1 - m) c, so m = (s - c) / (1 - c), in [0, 1];
-    mean and interval are None where all strangers are above it, so that nothing can be told.
+    None where all strangers are above it, so that nothing can be told.
     """
     ours, theirs, copies = of_images(attacked), of_images(strangers), NAMES.index("copies")
     samples, their_samples = attacked.shape[1], strangers.shape[1]
     known = statistics.share_beyond(ours[:, copies], theirs[:, copies], samples=samples, their_samples=their_samples)
-    memorised = {"mean": None, "interval": None} if known is None else _told(*known)
+    memorised = None if known is None else _told(*known)
     return {"similarity": difference(ours[:, 0], theirs[:, 0], seed=seed), "memorised": memorised}
 
 

@@ -9,14 +9,19 @@ A record is a frozen dataclass. Producer and consumer use the same class, so a f
         ...
 
 `write` and `read` are the only ways to and from a file, `to_json` and `from_json` those to and from text that lies elsewhere
-(the header of a safetensors file). A field may be a str, int, float, bool, a record, `list`, `tuple[X, ...]`, `dict[str, X]`
-or a union of these with None; `Any` is for what is passed on unread. A record with a field `version` is read only if the
-file holds the version that the class declares.
+(the header of a safetensors file), `fit` reads what is no longer text. A field may be a str, int, float, bool, a record,
+`tuple[X, ...]`, a tuple of fixed length, `dict[str, X]` or a union of these with None; `Any` is for what is passed on unread.
+
+A record with a field `version` (or `format`, as older files have it) is read only if the file holds the version that the
+class declares; a file that holds none is of version 1. A field that is None by default is left out of the file while it is
+None. Where a key is no Python name, the field has it as `metadata={"key": ...}`. A field `rest` takes all keys that no other
+field has; without it they are refused. A `__post_init__` may raise ValueError with what is wrong with the record as a whole.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -27,6 +32,9 @@ from ambient.runs import UserError, write_atomically
 
 Record = TypeVar("Record")
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a mapping"}
+_UNIONS = (typing.Union, types.UnionType)
+_VERSION = {"version", "format"}
+_REST = "rest"  # the field of a record that takes the keys of no other field
 
 
 class _Misfit(Exception):  # noqa: N818 - becomes a UserError once the file's name is known
@@ -54,40 +62,88 @@ def read(file: Path, kind: type[Record]) -> Record:
 
 def to_json(record: Any, *, indent: int | None = None) -> str:
     """The JSON of a record, fields in the order of its class."""
-    return json.dumps(dataclasses.asdict(record), indent=indent)
+    return json.dumps(plain(record), indent=indent)
 
 
 def from_json(text: str, kind: type[Record], *, where: str) -> Record:
     """The record in a JSON text. `where` names the text in messages. Raises: as `read`."""
     try:
-        return _fit(json.loads(text), kind, "")
-    except _Misfit as error:
-        raise UserError(f"{where}: {error}; {_remedy(kind)}") from error
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is no JSON ({str(error).splitlines()[0]}); {_remedy(kind)}") from error
+    return fit(value, kind, where=where)
 
 
-def _remedy(kind: type) -> str:
-    return getattr(kind, "remedy", "run the command that wrote it again")
+def fit(value: Any, kind: type[Record], *, where: str) -> Record:
+    """A value of dicts, lists and scalars as a record of this kind. `where` names it in messages. Raises: as `read`."""
+    chosen = _most_like(value, kind)
+    try:
+        return _fit(value, chosen, "")
+    except _Misfit as error:
+        raise UserError(f"{where}: {error}; {_remedy(chosen)}") from error
+
+
+def plain(value: Any) -> Any:
+    """A record, or containers of records, as the dicts, lists and scalars that JSON has."""
+    if dataclasses.is_dataclass(value):
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(value):
+            entry = getattr(value, field.name)
+            if field.name == _REST:
+                found |= plain(entry)
+            elif entry is not None or field.default is not None:
+                found[_key(field)] = plain(entry)
+        return found
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def _remedy(kind: Any) -> str:
+    of = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+    return getattr(of, "remedy", "run the command that wrote it again")
+
+
+def _key(field: dataclasses.Field[Any]) -> str:
+    return field.metadata.get("key", field.name)
+
+
+@functools.cache
+def _fields(kind: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    """The fields of a record with their types, by their keys; without `rest`."""
+    types_of = typing.get_type_hints(kind)
+    return {_key(field): (field, types_of[field.name]) for field in dataclasses.fields(kind) if field.name != _REST}
 
 
 def _fit(value: Any, kind: Any, name: str) -> Any:
     """`value` as an instance of `kind`; `name` is the path of the field, as images[3].file. Raises: _Misfit."""
+    kind = _most_like(value, kind)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
-    if origin in (typing.Union, types.UnionType):
+    if origin in _UNIONS:
         return _fit_union(value, inner, name)
     if dataclasses.is_dataclass(kind):
         return _fit_record(_expect(value, dict, name), kind, name)
     if origin in (list, tuple):
-        found = [_fit(entry, inner[0], f"{name}[{i}]") for i, entry in enumerate(_expect(value, list, name))]
+        entries = _expect(value, list, name)
+        each = inner if origin is tuple and inner[-1] is not Ellipsis else inner[:1] * len(entries)
+        if len(entries) != len(each):
+            raise _Misfit(f"{name or 'the whole'} must have {len(each)} entries; found {len(entries)}")
+        found = [_fit(entry, one, f"{name}[{i}]") for i, (entry, one) in enumerate(zip(entries, each, strict=True))]
         return tuple(found) if origin is tuple else found
     if origin is dict:
         return {key: _fit(entry, inner[1], f"{name}[{key!r}]") for key, entry in _expect(value, dict, name).items()}
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 1 << 1023:
         return float(value)
     return _expect(value, kind, name)
+
+
+def _most_like(value: Any, kind: Any) -> Any:
+    """Of a union of records the one whose fields are most like those of the value; else the kind as it is."""
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in _UNIONS and isinstance(value, dict) else ()
+    found = [one for one in kinds if dataclasses.is_dataclass(one)]
+    return min(found, key=lambda one: len(_fields(one).keys() ^ value.keys())) if found else kind
 
 
 def _fit_union(value: Any, kinds: tuple[Any, ...], name: str) -> Any:
@@ -103,23 +159,30 @@ def _fit_union(value: Any, kinds: tuple[Any, ...], name: str) -> Any:
 
 
 def _fit_record(value: dict[str, Any], kind: Any, name: str) -> Any:
-    types_of, prefix = typing.get_type_hints(kind), f"{name}." if name else ""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    if "version" in fields and value.get("version") != fields["version"].default:
-        found = value.get("version", "none")
-        raise _Misfit(f"{prefix}version is {found!r}, and this program reads version {fields['version'].default}")
-    for unknown in sorted(value.keys() - fields.keys()):
-        raise _Misfit(f"{prefix}{unknown} is no field of it")
-    for field in fields.values():
-        no_default = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if field.name not in value and no_default:
-            raise _Misfit(f"{prefix}{field.name} is missing")
-    return kind(**{key: _fit(entry, types_of[key], prefix + key) for key, entry in value.items()})
+    fields, prefix = _fields(kind), f"{name}." if name else ""
+    for key in fields.keys() & _VERSION:
+        found, wanted = value.get(key, 1), fields[key][0].default
+        if found != wanted:
+            raise _Misfit(f"{prefix}{key} is {found!r}, and this program reads {key} {wanted}")
+    rest = {key: entry for key, entry in value.items() if key not in fields}
+    takes_rest = any(field.name == _REST for field in dataclasses.fields(kind))
+    if rest and not takes_rest:
+        raise _Misfit(f"{prefix}{next(iter(rest))!r} is no field of it")
+    given: dict[str, Any] = {_REST: rest} if takes_rest else {}
+    for key, (field, type_of) in fields.items():
+        if key in value:
+            given[field.name] = _fit(value[key], type_of, prefix + key)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise _Misfit(f"{prefix}{key} is missing")
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise _Misfit(f"{name}: {error}" if name else str(error)) from error
 
 
 def _expect(value: Any, kind: type, name: str) -> Any:
     """`value`, if it is of this type: bool is no int. Raises: _Misfit."""
     if type(value) is not kind:
-        shown = "nothing" if value is None else json.dumps(value)[:60]
-        raise _Misfit(f"{name or 'the whole'} must be {_WORDS[kind]}; found {shown}")
+        shown = "nothing" if value is None else repr(value)[:60]
+        raise _Misfit(f"{name or 'the whole'} must be {_WORDS.get(kind, kind.__name__)}; found {shown}")
     return value

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from ambient.denoisers import NetworkDenoiser
 from ambient.paths import Discrete
 from ambient.runs import UserError, digest
+from harness import records
+from sdxl import settings
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -65,13 +67,20 @@ class Base:
             raise UserError(f"{self.folder} has no {name}/: that is no SDXL as diffusers saves it")
         return found
 
-    def settings(self, part: str) -> dict[str, Any]:
-        """A part's config.json. Raises: UserError if it cannot be read."""
-        return _settings(self.part(part) / "config.json")
+    def settings(self, part: str) -> Any:
+        """What is read of a part's config.json, see `sdxl.settings`. Raises: UserError if it cannot be read."""
+        return records.read(self.part(part) / "config.json", settings.PARTS[part])
 
     def pixels(self) -> int:
         """The image's pixels along the edge of one latent: 8."""
-        return 2 ** (len(self.settings("vae")["block_out_channels"]) - 1)
+        return 2 ** (len(self.settings("vae").block_out_channels) - 1)
+
+    def resolution(self, pixels: int) -> int:
+        """The edge of the images that the UNet was trained on. Raises: UserError if its settings do not tell it."""
+        side = self.settings("unet").sample_size
+        if side is None:
+            raise UserError(f"{self.part('unet') / 'config.json'} has no sample_size; give --resolution")
+        return side * pixels
 
     def unet(self, dtype: torch.dtype = torch.float32) -> Any:
         """Frozen, in evaluation mode."""
@@ -94,7 +103,7 @@ class Base:
 
     def schedule(self) -> dict[str, Any]:
         """The scheduler's settings, as in scheduler_config.json."""
-        return _settings(self.part("scheduler") / "scheduler_config.json")
+        return records.plain(records.read(self.part("scheduler") / "scheduler_config.json", settings.Schedule))
 
     def schedule_digest(self) -> str:
         """Sixteen digits of the levels."""
@@ -124,8 +133,7 @@ def fingerprint(folder: Path) -> str:
     found = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         if file.suffix == ".json" and not file.name.endswith(".index.json"):
-            settings = json.loads(file.read_text())
-            plain = {k: v for k, v in settings.items() if not k.startswith("_")} if isinstance(settings, dict) else settings
+            plain = {k: v for k, v in settings.read(file).items() if not k.startswith("_")}
             found.update(json.dumps(plain, sort_keys=True).encode())
         elif file.suffix == ".safetensors" and file.name.startswith(WEIGHTS) and ".fp16." not in file.name:
             size = file.stat().st_size
@@ -177,13 +185,6 @@ def load(kind: Any, folder: Path, **options: Any) -> Any:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"cannot load {folder}: {str(error).splitlines()[0]}") from error
-
-
-def _settings(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {file}: {error}") from error
 
 
 def dtype_of(name: str, device: torch.device) -> torch.dtype:

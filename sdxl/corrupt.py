@@ -19,7 +19,6 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ambient.config import Options, option, parse
 from ambient.runs import Run, UserError, stop_requests
@@ -27,6 +26,7 @@ from sdxl import options
 from sdxl.base import DTYPES, Base, find_with_vae, quiet
 from sdxl.encode import CROPS, PARTS, shapes
 from sdxl.group import Group
+from sdxl.manifest import Captions, Manifest
 from sdxl.shards import Shards
 from sdxl.sources import Columns, Picture, pictures
 from sdxl.survey import few, repeated, several, survey, usable
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> None:
         try:
             with stop_requests() as stopping:
                 if shards.make(stopping):
-                    group.on_main(lambda: shards.seal(about(config, shards), notes(config, shards)))
+                    group.on_main(lambda: shards.seal(lambda: manifest(config, shards)))
                 else:
                     group.say(f"{config.out} is complete; every file was read, and is whole")
         finally:
@@ -157,7 +157,7 @@ def plan(config: Config, shards: Shards) -> list[str]:
     many, idle = shards.group.size, max(0, shards.group.size - shards.count)
     return [
         *(f"{key}: {value}" for key, value in asdict(config).items()),
-        *(f"{key}: {shards.identity[key]}" for key in ("transform", "models", "no_caption", "schedule", "code")),
+        *(f"{key}: {getattr(shards.identity, key)}" for key in ("transform", "models", "no_caption", "schedule", "code")),
         f"images: {len(shards.pictures):,}, {levels(shards.pictures)}",
         f"writes: {several(shards.count, 'shard')}, {shards.bytes / 1e9:.3g} GB",
         f"processes: {many} on {shards.group.device.type}{f'; {idle} will have nothing to do: lower --shard' if idle else ''}",
@@ -182,25 +182,27 @@ def room(config: Config, shards: Shards) -> None:
         )
 
 
-def about(config: Config, shards: Shards) -> dict[str, Any]:
-    """What the manifest says of the set, beside its shards."""
-    captions = [p.caption for p in shards.pictures]
-    found = shards.identity
-    return {
-        "vae": found["models"]["vae"],
-        "schedule": found["schedule"],
-        "size": config.resolution,
-        "images": len(captions),
-        "captions": {"with": sum(map(bool, captions)), "distinct": len(set(captions))},
-        "identity": found,
-    }
+def manifest(config: Config, shards: Shards) -> Manifest:
+    """What is known of the set, beside its files."""
+    captions, identity = [p.caption for p in shards.pictures], shards.identity
+    return Manifest(
+        vae=identity.models["vae"],
+        schedule=identity.schedule,
+        size=config.resolution,
+        images=len(captions),
+        captions=Captions(sum(map(bool, captions)), len(set(captions))),
+        identity=identity,
+        levels=shards.statistics(),
+        source=config.data and _named(config.data),
+        base=_named(config.base),
+        vae_name=config.vae and _named(config.vae),
+        left_out=tuple(shards.left_out),
+    )
 
 
-def notes(config: Config, shards: Shards) -> dict[str, Any]:
-    """For the reader: names of folders, which may change, and what was left out."""
-    names = {"source": config.data, "base": config.base, "vae_name": config.vae}
-    named = {key: Path(name).name if name and Path(name).is_dir() else name for key, name in names.items()}
-    return named | {"left_out": shards.left_out}
+def _named(source: str) -> str:
+    """A folder by its name, not by where it lies."""
+    return Path(source).name if Path(source).is_dir() else source
 
 
 def summary(config: Config, shards: Shards) -> list[str]:

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from ambient.denoisers import NetworkDenoiser
+from harness import records
 from sdxl.base import Base, dtype_of
 from sdxl.imagined import Imagined, Work, micro_batch
 from sdxl.noisy_set import NoisySet
@@ -176,7 +177,7 @@ def plan(config: Config, base: Base, data: NoisySet) -> list[str]:
     size, levels = data.rows([0])["x_n"].shape[-1], data.levels()
     batch, paying = config.micro_batch, math.ceil(pays * config.micro_batch)
     dtype = dtype_of(config.dtype, torch.device("cuda"))
-    model = Imagined(base.settings("unet"), rank=config.rank, dtype=dtype, checkpointing=config.checkpointing)
+    model = Imagined(records.plain(base.settings("unet")), rank=config.rank, dtype=dtype, checkpointing=config.checkpointing)
     dearest = replace(objective, below=math.ceil(objective.below))
     found = count(model, dearest, micro_batch(model, dearest, batch=batch, paying=paying, size=size, t_n=float(levels.max())))
     frozen, trained = model.sizes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,8 @@ from torch import Tensor
 
 from ambient.randomness import generator, lasting_noise
 from ambient.runs import UserError
+from harness import records
+from sdxl import settings
 from sdxl.base import DTYPES, Base, within_memory
 from sdxl.sources import Picture
 
@@ -129,7 +130,7 @@ class Corruptor:
 def zeros_for_no_caption(base: Base) -> bool:
     """Whether no caption is zeros, as for SDXL, or the embedding of ""."""
     index = base.folder / "model_index.json"
-    return json.loads(index.read_text()).get("force_zeros_for_empty_prompt", True) if index.exists() else True
+    return records.read(index, settings.Index).force_zeros_for_empty_prompt if index.exists() else True
 
 
 def shapes(base: Base, vae: Base, resolution: int) -> dict[str, tuple[int, ...]]:
@@ -137,9 +138,9 @@ def shapes(base: Base, vae: Base, resolution: int) -> dict[str, tuple[int, ...]]
     factor, first, second = vae.pixels(), base.settings("text_encoder"), base.settings("text_encoder_2")
     if resolution % factor:
         raise UserError(f"--resolution must be a multiple of {factor}, the pixels of one latent; got {resolution}")
-    side, width = resolution // factor, first["hidden_size"] + second["hidden_size"]
+    side, width = resolution // factor, first.hidden_size + second.hidden_size
     return {
-        "x_n": (vae.settings("vae")["latent_channels"], side, side),
-        "prompt_embeds": (first["max_position_embeddings"], width),
-        "pooled": (second["projection_dim"],),
+        "x_n": (vae.settings("vae").latent_channels, side, side),
+        "prompt_embeds": (first.max_position_embeddings, width),
+        "pooled": (second.projection_dim,),
     }

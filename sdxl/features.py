@@ -8,8 +8,9 @@ nothing out of date can be picked up; the folder may be deleted at any time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ambient.runs import UserError, cache_folder, write_atomically
+from harness import records
 from sdxl.extract import Extractor
 from sdxl.folder import Images
 from sdxl.group import Group
@@ -25,6 +27,16 @@ from sdxl.survey import ahead
 
 SHARD = 256  # images a file
 NAMES = ("features", "extremes")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file of features is of: the fingerprints of the images and of the extractor, and which file it is."""
+
+    images: str
+    extractor: str
+    shard: int
+    version: int = 1
 
 
 def features(
@@ -37,7 +49,7 @@ def features(
     folder = cache_folder() / "features" / f"{images.fingerprint}-{extractor.fingerprint}"
     shards = [range(i, min(i + SHARD, len(images))) for i in range(0, len(images), SHARD)]
     group.on_main(lambda: folder.mkdir(parents=True, exist_ok=True))
-    about = {"images": images.fingerprint, "extractor": extractor.fingerprint}
+    about = partial(Header, images.fingerprint, extractor.fingerprint)
     todo = group.by_main(lambda: [i for i, rows in enumerate(shards) if _read(folder, i, about, len(rows)) is None])
     group.in_rounds(
         group.split(todo),
@@ -53,7 +65,7 @@ def features(
 
 
 def _write(
-    folder: Path, number: int, about: dict[str, str], rows: range, images: Images, extractor: Extractor, batch: int
+    folder: Path, number: int, about: Callable[[int], Header], rows: range, images: Images, extractor: Extractor, batch: int
 ) -> None:
     parts, extremes = [], []
     pixels = ahead(images.__getitem__, rows, batch)
@@ -65,26 +77,26 @@ def _write(
         if len(bad):
             name = images.pictures[rows[start + int(bad[0])]].key
             raise UserError(f"the extractor {extractor.name} gives {name} features that are not finite: damaged weights?")
-    header = json.dumps(about | {"shard": number})  # one entry: safetensors shuffles several
+    header = records.to_json(about(number))  # one entry: safetensors shuffles several
     payload = save({"features": torch.cat(parts), "extremes": torch.cat(extremes)}, metadata={"about": header})
     write_atomically(folder / f"{number:05d}.safetensors", payload)
 
 
-def _read(folder: Path, number: int, about: dict[str, str], count: int) -> tuple[Tensor, Tensor] | None:
+def _read(folder: Path, number: int, about: Callable[[int], Header], count: int) -> tuple[Tensor, Tensor] | None:
     """Features and the least and largest number of each image; None if they are still to be made, or damaged."""
     file = folder / f"{number:05d}.safetensors"
     try:
         with safe_open(file, "pt") as opened:
-            said = json.loads((opened.metadata() or {}).get("about", "{}"))
+            said = records.from_json((opened.metadata() or {}).get("about", "{}"), Header, where=str(file))
             rows, extremes = (opened.get_tensor(name) for name in NAMES)
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, UserError):
         return None
-    if said != about | {"shard": number} or len(rows) != count:
+    if said != about(number) or len(rows) != count:
         raise UserError(f"{file} holds the features of other images or of another extractor; delete that file, and run it again")
     return rows, extremes
 
 
-def _known(folder: Path, number: int, about: dict[str, str], count: int) -> tuple[Tensor, Tensor]:
+def _known(folder: Path, number: int, about: Callable[[int], Header], count: int) -> tuple[Tensor, Tensor]:
     found = _read(folder, number, about, count)
     if found is None:
         raise UserError(f"{folder / f'{number:05d}.safetensors'} is not here: do all processes see that folder?")

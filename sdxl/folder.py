@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ambient.runs import UserError, digest
 from sdxl.decode import to_bytes
 from sdxl.encode import fit
 from sdxl.group import Group
+from sdxl.manifest import ImagesManifest, images_manifest
 from sdxl.sources import Columns, Picture, pictures
 from sdxl.survey import Seen, decode, survey
 from sdxl.wording import few
@@ -33,7 +34,7 @@ class Images:
     digests: list[str]
     size: tuple[int, int]  # height and width
     resolution: int | None = None  # to which the shorter side is resized, the rest cut off; None: as they are
-    manifest: dict[str, Any] = field(default_factory=dict)  # what `generate` tells of them
+    manifest: ImagesManifest | None = None  # what `generate` or `attack` tells of them
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -90,39 +91,25 @@ def opened(
 
 def _listed(
     source: str, columns: Columns, caption: str | None, count: int | None, group: Group
-) -> tuple[list[Picture], dict[str, Any]]:
+) -> tuple[list[Picture], ImagesManifest | None]:
     folder = Path(source)
     if (folder / "manifest.json").is_file():
-        manifest = manifest_of(folder)
+        manifest = images_manifest(folder)
         return generated(folder, manifest)[:count], manifest
     if (folder / "config.yaml").is_file() and (folder / "images").is_dir():
         raise UserError(f"{source} is not finished; run the same command again")
-    return pictures(source, columns, caption=caption, t_n=0, count=count, say=group.say), {}
+    return pictures(source, columns, caption=caption, t_n=0, count=count, say=group.say), None
 
 
-def manifest_of(folder: Path) -> dict[str, Any]:
-    """What a folder of images tells of them. Raises: UserError if it cannot be read, or tells of no images."""
-    try:
-        found = json.loads((folder / "manifest.json").read_text())
-        assert all(isinstance(row["file"], str) for row in found["images"])
-        return found
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise UserError(
-            f"{folder / 'manifest.json'} is none of `python -m sdxl generate` or `attack`; of a noisy set no image can be shown"
-        ) from error
-
-
-def generated(folder: Path, manifest: dict[str, Any]) -> list[Picture]:
+def generated(folder: Path, manifest: ImagesManifest) -> list[Picture]:
     """The images that a manifest lists. Raises: UserError where some are not there, or others are."""
-    listed = [row["file"] for row in manifest["images"]]
+    listed = [row.file for row in manifest.images]
     there = {path.relative_to(folder).as_posix() for path in (folder / "images").glob("*.png") if path.name[0] != "."}
     lost, more = [name for name in listed if name not in there], sorted(there - set(listed))
     if lost or more:
         what = f"{len(lost)} of its images are missing ({few(lost)})" if lost else f"{few(more)} is not in it"
         raise UserError(f"{folder} does not match its manifest.json: {what}; run the command that made it again")
-    return [Picture(name, row.get("prompt") or "", 0, partial((folder / name).read_bytes)) for name, row in zip(
-        listed, manifest["images"], strict=True
-    )]  # fmt: skip
+    return [Picture(row.file, row.prompt or "", 0, partial((folder / row.file).read_bytes)) for row in manifest.images]
 
 
 def _size(source: str, found: list[Picture], seen: list[Seen], resolution: int | None) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from sdxl import lora, sampling
 from sdxl.base import dtype_of, find_with_vae
 from sdxl.encode import PARTS
 from sdxl.group import Group
+from sdxl.manifest import Made, Restored
 from sdxl.noisy_set import NoisySet
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Job:
         self.levels = self.noisy.levels().tolist() if self.noisy else []
         self.resolution = self._resolution()
         edge = self.resolution // self.vae.pixels()
-        self.shape = (self.vae.settings("vae")["latent_channels"], edge, edge)
+        self.shape = (self.vae.settings("vae").latent_channels, edge, edge)
         self._check_stop()
         self.batches = self._batches()
         if len(self.batches) < group.size:
@@ -56,21 +57,21 @@ class Job:
 
     def _check_set(self, noisy: NoisySet) -> None:
         where = self.config.posterior
-        if noisy.manifest["schedule"] != self.base.schedule_digest():
+        if noisy.manifest.schedule != self.base.schedule_digest():
             raise UserError(f"{where} was made with another noise schedule than that of {self.config.base}")
-        if noisy.manifest["vae"] != self.prints["vae"]:
+        if noisy.manifest.vae != self.prints["vae"]:
             source = self.config.vae or self.config.base
             raise UserError(f"{where} was made with another VAE than that of {source}; give --vae the one it was made with")
 
     def _resolution(self) -> int:
         pixels, wanted = self.vae.pixels(), self.config.resolution
         if self.noisy is not None:
-            made = self.noisy.manifest["size"]
+            made = self.noisy.manifest.size
             if wanted not in (None, made):
                 raise UserError(f"{self.config.posterior} is of {made} pixels, not of {wanted}; leave --resolution")
             return made
         if wanted is None:
-            return pixels * self.base.settings("unet")["sample_size"]
+            return self.base.resolution(pixels)
         if wanted < pixels or wanted % pixels:
             raise UserError(f"--resolution must be a multiple of {pixels}, the VAE's factor; got {wanted}")
         return wanted
@@ -134,10 +135,12 @@ class Job:
         content |= {"prompts": digest("\n".join(self.captions).encode())} if self.config.prompts else {}
         return own | {"resolution": self.resolution, "dtype": str(self.dtype).removeprefix("torch.")} | found | content
 
-    def about(self, image: int) -> dict[str, Any]:
+    def about(self, image: int) -> Made:
         """What the manifest says of an image."""
-        given = {"file": f"images/{self.file(image).name}", "index": image, "prompt": self.caption(image)}
-        return given | ({"row": self.row(image), "key": self._key(image), "t_n": self.start(image)} if self.noisy else {})
+        file, caption, start = f"images/{self.file(image).name}", self.caption(image), self.start(image)
+        if start is None:
+            return Made(file, image, caption)
+        return Restored(file, image, caption, self.row(image), self._key(image), start)
 
     def plan(self) -> list[str]:
         """What --dry-run prints."""

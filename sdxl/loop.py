@@ -49,7 +49,7 @@ class Loop:
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
         self.watch, self.window = Watch(config.collapse), list[dict[str, float]]()
         about = {"base": base.fingerprint("unet"), "data": data.digest, "t_n": float(data.levels().max())}
-        self.about = about | {name: getattr(config, name) for name in ("rank", "alpha", "weight", "seed")}  # of the LoRA
+        self.about: dict[str, Any] = about | {name: getattr(config, name) for name in ("rank", "alpha", "weight", "seed")}
 
     def train(self, stopping: Callable[[], bool]) -> None:
         """To the end, or until asked to stop. Raises: Interrupted, once all is saved; UserError where training has failed."""
@@ -199,18 +199,20 @@ class Loop:
         """The steps of the LoRA in the run directory; 0 if there is none that can be read."""
         assert self.run is not None
         with suppress(UserError):
-            return lora.about(lora.find(str(self.run.directory))).get("steps", 0)
+            said = lora.about(lora.find(str(self.run.directory)))
+            return said.steps if said else 0
         return 0
 
     def export(self, done: int) -> None:
         """The LoRA, last, and its average, as pipelines load them."""
         assert self.run is not None
         paid = done > self.config.consistency_from  # else the LoRA was trained without consistency so far
-        about = self.about | {"steps": done} | ({} if paid else {"weight": 0.0})
+        about: dict[str, Any] = self.about | {"steps": done} | ({} if paid else {"weight": 0.0})
+        said = lora.About(**about)
         if self.average:
             with _swapped(self.parameters, self.average):
-                lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), about)
-        lora.save(self.run.directory, self.unet, lora.weights(self.unet), about)
+                lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), said)
+        lora.save(self.run.directory, self.unet, lora.weights(self.unet), said)
 
 
 @contextmanager

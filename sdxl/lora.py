@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ambient.runs import UserError, digest, write_atomically
+from harness import records
 from sdxl.base import Base
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 OURS, THEIRS = "exact_ambient", "lora_adapter_metadata"  # in the header
-DIGEST = "weights"  # their digest, among OURS
+
+
+@dataclass(frozen=True)
+class About:
+    """What a LoRA of `python -m sdxl train` says of itself. Base and data are told by their content.
+
+    `weight`: of the consistency loss that it has learned from; `weights`: a digest of its own.
+    """
+
+    remedy: ClassVar[str] = "copy the LoRA again, or export it again with the same `python -m sdxl train`"
+    base: str
+    data: str
+    t_n: float
+    rank: int
+    alpha: float
+    weight: float
+    seed: int
+    steps: int
+    weights: str | None = None
+    version: int = 1
 
 
 def add(unet: Any, *, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
@@ -51,14 +72,14 @@ def restore(unet: Any, state: dict[str, Tensor]) -> None:
     set_peft_model_state_dict(unet, state)
 
 
-def save(folder: Path, unet: Any, state: dict[str, Tensor], about: dict[str, Any]) -> None:
+def save(folder: Path, unet: Any, state: dict[str, Tensor], about: About) -> None:
     """FILE in `folder`, for `pipeline.load_lora_weights`: rank and alpha in its header, and `about` for us."""
     from safetensors.torch import save as to_bytes
 
     settings = unet.peft_config["default"].to_dict()
     settings = {f"unet.{key}": sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
     named = {f"unet.{name}": value.contiguous() for name, value in state.items()}
-    ours = json.dumps(about | {DIGEST: _digest(named)})
+    ours = records.to_json(replace(about, weights=_digest(named)))
     header = {"format": "pt", THEIRS: json.dumps(settings, indent=2, sort_keys=True, default=str), OURS: ours}
     payload = to_bytes(named, metadata=header)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,19 +101,16 @@ def find(source: str) -> Path:
     return found
 
 
-def about(file: Path) -> dict[str, Any]:
-    """What `save` was told of it; empty for a LoRA from elsewhere. Raises: UserError for a file that is no safetensors."""
-    return {name: value for name, value in _ours(file).items() if name != DIGEST}
-
-
-def _ours(file: Path) -> dict[str, Any]:
+def about(file: Path) -> About | None:
+    """What it says of itself; None for a LoRA from elsewhere. Raises: UserError for a file that is no safetensors."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, "pt") as opened:
-            return json.loads((opened.metadata() or {}).get(OURS, "{}"))
+            found = (opened.metadata() or {}).get(OURS)
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{file} is damaged, or no safetensors file") from error
+    return None if found is None else records.from_json(found, About, where=f"the header of {file}")
 
 
 def read(file: Path) -> dict[str, Tensor]:
@@ -104,8 +122,8 @@ def read(file: Path) -> dict[str, Tensor]:
         named = load_file(file)
     except SafetensorError as error:
         raise UserError(f"{file} is damaged, or no safetensors file") from error
-    written = _ours(file).get(DIGEST)
-    if written is not None and written != _digest(named):
+    said = about(file)
+    if said is not None and said.weights is not None and said.weights != _digest(named):
         raise UserError(f"{file} is damaged: its weights are not those that were saved; copy it again")
     return {name.removeprefix("unet."): value for name, value in named.items()}
 
@@ -118,9 +136,9 @@ def rank(state: dict[str, Tensor]) -> int:
 def check(file: Path, *, base: str) -> None:
     """Raises: UserError for a file that cannot be read or is damaged, or a LoRA that says it was trained on another base."""
     read(file)
-    trained_on = about(file).get("base", base)
-    if trained_on != base:
-        raise UserError(f"{file} was trained on another base (its UNet is {trained_on}, this one {base})")
+    said = about(file)
+    if said is not None and said.base != base:
+        raise UserError(f"{file} was trained on another base (its UNet is {said.base}, this one {base})")
 
 
 def adapted(base: Base, file: Path | None, dtype: torch.dtype) -> Any:

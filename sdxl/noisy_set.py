@@ -11,8 +11,8 @@ Shards are mapped into memory, so that a row costs no more than its bytes.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ambient.runs import UserError, digest, write_atomically
+from harness import records
+from sdxl.manifest import MANIFEST, MEND, NULL, Header, Manifest, Shard, read_header, set_manifest
 
-FORMAT = 1
-MANIFEST, NULL = "manifest.json", "null.safetensors"
 ROWS = ("x_n", "t_n", "prompt_embeds", "pooled", "time_ids")
-MEND = "copy it again from where it came, or run the same `python -m sdxl corrupt` again, which makes it anew"
 CONDITION = ("prompt_embeds", "pooled", "time_ids")
 
 
@@ -35,10 +34,10 @@ def shard_name(number: int) -> str:
     return f"shard_{number:05d}.safetensors"
 
 
-def write_shard(file: Path, rows: dict[str, Tensor], keys: list[str], captions: list[str], identity: str) -> None:
-    """Whole or not at all. `identity` tells what it was made from."""
-    about = json.dumps({"identity": identity, "keys": keys, "captions": captions})  # one entry: safetensors shuffles several
-    write_atomically(file, save({name: value.contiguous() for name, value in rows.items()}, metadata={"about": about}))
+def write_shard(file: Path, rows: dict[str, Tensor], header: Header) -> None:
+    """Whole or not at all."""
+    about = {"about": records.to_json(header)}  # one entry: safetensors shuffles several
+    write_atomically(file, save({name: value.contiguous() for name, value in rows.items()}, metadata=about))
 
 
 def write_null(directory: Path, condition: dict[str, Tensor]) -> None:
@@ -50,28 +49,17 @@ def identity_of(file: Path) -> str | None:
     """What a shard says it was made from; None for a damaged one."""
     try:
         with safe_open(file, "pt") as opened:
-            return _about(opened).get("identity")
-    except (SafetensorError, OSError, ValueError):
+            return read_header(file, opened).identity
+    except (SafetensorError, OSError, UserError):
         return None
 
 
-def _about(opened: Any) -> dict[str, Any]:
-    return json.loads((opened.metadata() or {}).get("about", "{}"))
-
-
-def write_manifest(directory: Path, about: dict[str, Any], notes: dict[str, Any] | None = None) -> None:
-    """Seal the set. `about`: what it was made from, and what is known of it; `notes`: words that its digest leaves out."""
+def write_manifest(directory: Path, about: Manifest) -> None:
+    """Seal the set with the manifest, to which its files are added."""
     files = sorted(directory.glob("shard_*.safetensors"))
-    shards = [{"file": file.name, "digest": digest(file.read_bytes()), "images": _count(file)} for file in files]
-    null = digest((directory / NULL).read_bytes())
-    whole = digest(json.dumps([about, shards, null], sort_keys=True).encode())
-    content = {"format": FORMAT, "digest": whole, "shards": shards, "null": null, **about, **(notes or {})}
-    write_atomically(directory / MANIFEST, json.dumps(content, indent=1).encode())
-
-
-def digests(manifest: dict[str, Any]) -> dict[str, str]:
-    """Of each file that a manifest speaks of."""
-    return {shard["file"]: shard["digest"] for shard in manifest["shards"]} | {NULL: manifest["null"]}
+    shards = tuple(Shard(file.name, digest(file.read_bytes()), _count(file)) for file in files)
+    whole = replace(about, shards=shards, null=digest((directory / NULL).read_bytes()))
+    records.write(directory / MANIFEST, replace(whole, digest=whole.content))
 
 
 def _count(file: Path) -> int:
@@ -87,20 +75,16 @@ class NoisySet:
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
-        try:
-            self.manifest: dict[str, Any] = json.loads((self.directory / MANIFEST).read_text())
-        except FileNotFoundError as error:
+        if not (self.directory / MANIFEST).exists():
             advice = "holds no noisy set: make one with `python -m sdxl corrupt`"
             if any(self.directory.glob("shard_*")) or (self.directory / "config.yaml").exists():
                 advice = "is not finished: run the same `python -m sdxl corrupt` again"
-            raise UserError(f"{self.directory} {advice}") from error
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.directory / MANIFEST} cannot be read; {MEND}") from error
-        if self.manifest.get("format") != FORMAT:
-            raise UserError(f"{self.directory} is of format {self.manifest.get('format')}; this version reads {FORMAT}")
-        self.shards = [self._open(shard["file"]) for shard in self.manifest["shards"]]
-        self.ends = list(accumulate(shard["images"] for shard in self.manifest["shards"]))
-        self.digest: str = self.manifest["digest"]
+            raise UserError(f"{self.directory} {advice}")
+        self.manifest = set_manifest(self.directory)
+        self.shards = [self._open_shard(shard) for shard in self.manifest.shards]
+        self.ends = list(accumulate(shard.images for shard in self.manifest.shards))
+        self.digest = self.manifest.digest
+        self.headers = dict[int, Header]()
 
     def _open(self, name: str) -> Any:
         try:
@@ -108,9 +92,15 @@ class NoisySet:
         except (SafetensorError, OSError) as error:
             raise UserError(f"{self.directory / name} is missing or damaged; {MEND}") from error
 
+    def _open_shard(self, shard: Shard) -> Any:
+        opened = self._open(shard.file)
+        if not set(ROWS) <= set(opened.keys()) or opened.get_slice("t_n").get_shape() != [shard.images]:
+            raise UserError(f"{self.directory / shard.file} is damaged: it does not hold {shard.images} images; {MEND}")
+        return opened
+
     def verify(self, *, rank: int = 0, size: int = 1) -> None:
         """Read every file, or one in `size`. Raises: UserError if it has changed since it was written."""
-        for name, expected in list(digests(self.manifest).items())[rank::size]:
+        for name, expected in list(self.manifest.digests.items())[rank::size]:
             if digest((self.directory / name).read_bytes()) != expected:
                 raise UserError(f"{self.directory / name} is damaged; {MEND}")
 
@@ -131,14 +121,25 @@ class NoisySet:
         """t_n of every image, (N,)."""
         return torch.cat([shard.get_tensor("t_n") for shard in self.shards]).double()
 
+    def header(self, index: int) -> tuple[Header, int]:
+        """Of the shard of an image, and the image's row. Raises: UserError for a damaged one."""
+        number = bisect_right(self.ends, index)
+        if number not in self.headers:
+            file = self.manifest.shards[number]
+            found = read_header(self.directory / file.file, self.shards[number])
+            if not len(found.keys) == len(found.captions) == file.images:
+                raise UserError(f"the header of {self.directory / file.file} is not of {file.images} images; {MEND}")
+            self.headers[number] = found
+        return self.headers[number], self._where(index)[1]
+
     def key(self, index: int) -> str:
         """The name of an image."""
-        shard, row = self._where(index)
-        return _about(shard)["keys"][row]
+        header, row = self.header(index)
+        return header.keys[row]
 
     def caption(self, index: int) -> str:
-        shard, row = self._where(index)
-        return _about(shard)["captions"][row]
+        header, row = self.header(index)
+        return header.captions[row]
 
     def null(self) -> dict[str, Tensor]:
         """The embedding of no caption, of one sample."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ambient.runs import UserError, write_atomically
+from ambient.runs import UserError
 from sdxl import lora, sampling
 from sdxl.base import denoiser, guided, within_memory
 from sdxl.decode import picture, save, sheet
 from sdxl.encode import TextEncoder
 from sdxl.group import Group
 from sdxl.job import Job
+from sdxl.manifest import write_images_manifest
 from sdxl.noisy_set import CONDITION
 
 SHOWN = 64  # images on the contact sheet
@@ -135,8 +134,6 @@ def seal(job: Job) -> None:
     """Manifest and contact sheet. Raises: as `refuse_missing`."""
     files = [job.file(i) for i in range(job.config.images)]
     refuse_missing(files, job.config.out)
-    images = [job.about(i) for i in range(job.config.images)]
-    trained = {"lora": lora.about(job.lora)} if job.lora else {}
-    manifest = {"config": asdict(job.config), "identity": job.identity(), **trained, "images": images}
-    write_atomically(Path(job.config.out) / "manifest.json", json.dumps(manifest, indent=1).encode())
-    save(sheet(files[:SHOWN]), Path(job.config.out) / "sheet.png")
+    images, out = tuple(job.about(i) for i in range(job.config.images)), Path(job.config.out)
+    write_images_manifest(out, job.config, job.identity(), images, job.lora)
+    save(sheet(files[:SHOWN]), out / "sheet.png")

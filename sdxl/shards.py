@@ -13,10 +13,12 @@ import torch
 from tqdm import tqdm
 
 from ambient.runs import Interrupted, UserError, digest
+from harness import records
 from sdxl import noisy_set
 from sdxl.base import DTYPES, Base
 from sdxl.encode import PARTS, Corruptor, zeros_for_no_caption
 from sdxl.group import Group
+from sdxl.manifest import MANIFEST, NULL, Data, Header, Identity, Manifest, Statistics, set_manifest
 from sdxl.sources import Picture
 from sdxl.survey import ahead, decode
 
@@ -48,30 +50,29 @@ class Shards:
         self.count = -(-len(chosen) // config.shard)
         self.bytes = len(chosen) * sum(torch.Size(size).numel() for size in sizes.values()) * DTYPES[config.dtype].itemsize
         self.identity = self._identity()
-        self.mark = digest(json.dumps(self.identity).encode())
+        self.mark = digest(records.to_json(self.identity).encode())
 
-    def _identity(self) -> dict[str, Any]:
-        """What the files depend on. The seed is told by a digest: with it the noise could be drawn again, and subtracted."""
+    def _identity(self) -> Identity:
         config, pictures = self.config, self.pictures
         of = {
             "images": [[p.key, found] for p, found in zip(pictures, self.digests, strict=True)],
             "captions": [p.caption for p in pictures],
             "levels": [p.t_n for p in pictures],
         }
-        return {
-            "code": f"exact-ambient {version('exact-ambient')}, recipe {RECIPE}",
-            "data": {"count": len(pictures), **{name: digest(json.dumps(rows).encode()) for name, rows in of.items()}},
-            "t_n": config.level() if not config.level_column else "of each image",
-            "models": {"vae": self.vae.fingerprint("vae"), **{part: self.base.fingerprint(part) for part in PARTS}},
-            "no_caption": "zeros" if zeros_for_no_caption(self.base) else "embedding",
-            "schedule": self.base.schedule_digest(),
-            "prediction": self.base.prediction(),
-            "transform": f"RGB{self.ground}, shorter side to {config.resolution} by Lanczos, {config.crop} crop",
-            "seed": digest(str(config.seed).encode()),
-            "dtype": config.dtype,
-            "vae_dtype": config.vae_dtype,
-            "shard": config.shard,
-        }
+        return Identity(
+            code=f"exact-ambient {version('exact-ambient')}, recipe {RECIPE}",
+            data=Data(len(pictures), **{name: digest(json.dumps(rows).encode()) for name, rows in of.items()}),
+            t_n=config.level() if not config.level_column else "of each image",
+            models={"vae": self.vae.fingerprint("vae"), **{part: self.base.fingerprint(part) for part in PARTS}},
+            no_caption="zeros" if zeros_for_no_caption(self.base) else "embedding",
+            schedule=self.base.schedule_digest(),
+            prediction=self.base.prediction(),
+            transform=f"RGB{self.ground}, shorter side to {config.resolution} by Lanczos, {config.crop} crop",
+            seed=digest(str(config.seed).encode()),
+            dtype=config.dtype,
+            vae_dtype=config.vae_dtype,
+            shard=config.shard,
+        )
 
     def file(self, number: int) -> Path:
         return self.directory / noisy_set.shard_name(number)
@@ -85,10 +86,10 @@ class Shards:
         if strange:
             raise UserError(f"{self.directory / min(strange)} is not of this set, which has {self.count} shards; remove it")
         sealed: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            sealed = noisy_set.digests(json.loads((self.directory / noisy_set.MANIFEST).read_text()))
+        with contextlib.suppress(UserError):
+            sealed = set_manifest(self.directory).digests
         wrong = [i for i in range(self.count) if not self._whole(self.file(i), sealed, f"{self.mark}/{i}")]
-        return wrong, bool(sealed) and not wrong and self._whole(self.directory / noisy_set.NULL, sealed, None)
+        return wrong, bool(sealed) and not wrong and self._whole(self.directory / NULL, sealed, None)
 
     def _whole(self, file: Path, sealed: dict[str, str], mark: str | None) -> bool:
         if not file.exists() or (mark is not None and noisy_set.identity_of(file) != mark):
@@ -121,7 +122,7 @@ class Shards:
         """Away with what a killed process has left, and with the seal of a set that is not whole; null.safetensors."""
         for file in (*self.directory.glob(".shard_*"), *self.directory.glob(".null*"), *self.directory.glob(".manifest*")):
             file.unlink()
-        (self.directory / noisy_set.MANIFEST).unlink(missing_ok=True)
+        (self.directory / MANIFEST).unlink(missing_ok=True)
         noisy_set.write_null(self.directory, corruptor.null())
         cut = corruptor.text.cut(sorted({p.caption for p in self.pictures}))
         if cut:
@@ -138,8 +139,8 @@ class Shards:
             rows.append(corruptor(self.pictures[i], image))
             bar.update()
         stacked = {name: torch.cat([row[name] for row in rows]) for name in noisy_set.ROWS}
-        keys, captions = ([getattr(self.pictures[i], name) for i in numbers] for name in ("key", "caption"))
-        noisy_set.write_shard(self.file(number), stacked, keys, captions, f"{self.mark}/{number}")
+        keys, captions = (tuple(getattr(self.pictures[i], name) for i in numbers) for name in ("key", "caption"))
+        noisy_set.write_shard(self.file(number), stacked, Header(f"{self.mark}/{number}", keys, captions))
         return True
 
     def _open(self, index: int) -> Any:
@@ -153,8 +154,8 @@ class Shards:
         size = self.config.shard
         return range(number * size, min((number + 1) * size, len(self.pictures)))
 
-    def _statistics(self) -> dict[str, dict[str, float]]:
-        """Of the noisy latents at each level: how many images, mean and standard deviation of a number."""
+    def statistics(self) -> dict[str, Statistics]:
+        """Of the noisy latents, by level."""
         sums: dict[int, list[float]] = {}
         for number in range(self.count):
             with noisy_set.safe_open(self.file(number), "pt") as opened:
@@ -164,13 +165,13 @@ class Shards:
                     for i, value in enumerate((1, x_n.numel(), float(x_n.sum()), float(x_n.square().sum()))):
                         found[i] += value
         return {
-            str(t): {"images": int(images), "mean": total / count, "std": (squares / count - (total / count) ** 2) ** 0.5}
+            str(t): Statistics(int(images), total / count, (squares / count - (total / count) ** 2) ** 0.5)
             for t, (images, count, total, squares) in sorted(sums.items())
         }
 
-    def seal(self, about: dict[str, Any], notes: dict[str, Any]) -> None:
-        """Write the manifest, with `notes` that are no part of what the set is. Raises: UserError where a shard is not here."""
+    def seal(self, about: Callable[[], Manifest]) -> None:
+        """Write the manifest. Raises: UserError where a shard is not here."""
         lost, _ = self.missing()
         if lost:
             raise UserError(f"{self.file(lost[0])} is not here: do all processes see the folder {self.directory}?")
-        noisy_set.write_manifest(self.directory, about | {"levels": self._statistics()}, notes)
+        noisy_set.write_manifest(self.directory, about())

@@ -20,6 +20,7 @@ from ambient.config import Options, option, parse
 from ambient.runs import Run, UserError, digest, stop_requests
 from sdxl import cost, lora, options
 from sdxl.base import Base, dtype_of, find, quiet, within_memory
+from sdxl.encode import PARTS as TEXT
 from sdxl.group import Group
 from sdxl.noisy_set import NoisySet
 from sdxl.objective import SPACES, STEPS, Objective
@@ -173,12 +174,12 @@ def checked(config: Config, base: Base, vae: Base, group: Group) -> NoisySet:
     if config.validate_every:
         vae.part("vae")
     data = NoisySet(config.data)
-    if data.manifest["schedule"] != base.schedule_digest():
+    if data.manifest.schedule != base.schedule_digest():
         raise UserError(f"{config.data} was made with another noise schedule than that of {config.base}; corrupt again with it")
-    if (config.vae or (vae.folder / "vae").is_dir()) and data.manifest["vae"] != vae.fingerprint("vae"):
+    if (config.vae or (vae.folder / "vae").is_dir()) and data.manifest.vae != vae.fingerprint("vae"):
         raise UserError(f"{config.data} was made with another VAE than that of {config.vae or config.base}; name it with --vae")
-    for part, fingerprint in data.manifest.get("identity", {}).get("text", {}).items():
-        if (base.folder / part).is_dir() and base.fingerprint(part) != fingerprint:
+    for part in TEXT:
+        if (base.folder / part).is_dir() and base.fingerprint(part) != data.manifest.identity.models.get(part):
             raise UserError(
                 f"{config.data} has its captions from another {part} than that of {config.base}; corrupt again with it"
             )
@@ -202,7 +203,7 @@ def plan(config: Config, base: Base, data: NoisySet, group: Group) -> list[str]:
     accumulated = config.batch // (config.micro_batch * group.size)
     lines = [f"{key}: {value}" for key, value in asdict(config).items()]
     lines += [
-        f"images: {len(data):,} ({shown}), {data.manifest['size']}x{data.manifest['size']}",
+        f"images: {len(data):,} ({shown}), {data.manifest.size}x{data.manifest.size}",
         f"processes: {group.size} on {group.device.type}; {accumulated} micro-batches of {config.micro_batch} a step on each",
         f"epochs: {config.steps * config.batch / len(data):.1f}",
         f"predicts: {base.prediction()}",

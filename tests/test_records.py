@@ -1,6 +1,6 @@
 import json
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,14 +15,30 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Portrait(Picture):
+    size: tuple[int, int] = field(default=(1, 1), metadata={"key": "width and height"})
+
+
+@dataclass(frozen=True)
 class Album:
     remedy: ClassVar[str] = "print the album again"
-    pictures: tuple[Picture, ...]
+    pictures: tuple[Picture | Portrait, ...]
     share: dict[str, float]
     version: int = 2
 
 
-ALBUM = Album((Picture("a.png"), Picture("b.png", "b")), {"red": 0.25, "blue": float("inf")})
+@dataclass(frozen=True)
+class Settings:
+    depth: int
+    rest: dict[str, Any]
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if self.depth < 0:
+            raise ValueError("depth is negative")
+
+
+ALBUM = Album((Picture("a.png"), Portrait("b.png", "b", (3, 4))), {"red": 0.25, "blue": float("inf")})
 TEXT = records.to_json(ALBUM)
 
 
@@ -45,6 +61,26 @@ def test_a_whole_number_is_a_number_and_defaults_may_be_left_out():
     assert type(found.share["red"]) is float
 
 
+def test_what_is_none_by_default_is_left_out_and_keys_are_those_of_the_file():
+    assert json.loads(TEXT)["pictures"] == [{"file": "a.png"}, {"file": "b.png", "caption": "b", "width and height": [3, 4]}]
+
+
+def test_the_rest_is_kept_and_no_version_is_the_first():
+    found = records.from_json('{"depth": 1, "other": [2]}', Settings, where="x")
+    assert found == Settings(1, {"other": [2]})
+    assert records.plain(found) == {"depth": 1, "other": [2], "version": 1}
+    with pytest.raises(UserError, match="x: depth is negative"):
+        records.fit({"depth": -1}, Settings, where="x")
+    with pytest.raises(UserError, match="version must be a whole number"):
+        records.fit({"depth": 1, "version": True}, Settings, where="x")
+
+
+def test_containers_of_records_are_read_too():
+    assert records.fit([{"file": "a"}], tuple[Picture, ...], where="x") == (Picture("a"),)
+    with pytest.raises(UserError, match=r"x: \[0\].file is missing"):
+        records.fit([{}], tuple[Picture, ...], where="x")
+
+
 @pytest.mark.parametrize(
     ("text", "field"),
     [
@@ -57,6 +93,9 @@ def test_a_whole_number_is_a_number_and_defaults_may_be_left_out():
         (changed(pictures=[{"caption": "c"}]), "pictures[0].file"),
         (changed(pictures=[{"file": 3}]), "pictures[0].file"),
         (changed(pictures=[{"file": "c", "caption": 3}]), "pictures[0].caption"),
+        (changed(pictures=[{"caption": "c", "width and height": [3, 4]}]), "pictures[0].file"),
+        (changed(pictures=[{"file": "c", "width and height": [3]}]), "pictures[0].width and height"),
+        (changed(share={"red": 10**400}), "share['red']"),
         (changed(share={"red": "1"}), "share['red']"),
         (changed(share={"red": True}), "share['red']"),
         (changed(shares={}), "shares"),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ambient.runs import UserError, digest, write_atomically
+from ambient.runs import UserError, digest
+from harness import records
 from sdxl import survey
 from sdxl.attack.regions import Box, detector, mapped
 from sdxl.attack.work import Attacker, Plan
 from sdxl.group import Group
+from sdxl.manifest import Filled
 
 if TYPE_CHECKING:
     from sdxl.attack.mask import Config
@@ -19,16 +22,26 @@ SIDE = 256  # at most, of the squares that regions are written as: pixels
 Hole = tuple[int, int, int, int]  # left, top, right, bottom: pixels of the square that the model sees, whole latents
 
 
+@dataclass(frozen=True)
+class Regions:
+    """regions.json: boxes by key, and the prints of the images and of the detector that they are of."""
+
+    of: tuple[str, str]
+    boxes: dict[str, list[Box]]
+    version: int = 1
+
+
 class Holes(Plan):
     """The largest region of each image that has one. Raises: UserError for what does not go together."""
 
     config: Config
+    row = Filled
     holes: list[Hole]
 
     def __init__(self, config: Config, group: Group):
         super().__init__(config, group)
-        own = self.vae.settings("vae")["latent_channels"]
-        channels, known = self.base.settings("unet")["in_channels"], {"posterior": (own,), "inpainting": (own, 2 * own + 1)}
+        own = self.vae.settings("vae").latent_channels
+        channels, known = self.base.settings("unet").in_channels, {"posterior": (own,), "inpainting": (own, 2 * own + 1)}
         if channels not in known[config.fill]:
             advice = "; take --fill inpainting" if channels == 2 * own + 1 else ""
             raise UserError(f"the UNet of {config.base} takes {channels} channels, --fill {config.fill} needs {own}{advice}")
@@ -63,12 +76,16 @@ class Holes(Plan):
         return {one.key: found[one.key] for one in self.pictures}
 
     def remembered(self) -> dict[str, list[Box]] | None:
-        """The boxes that this folder was begun with."""
+        """The boxes that this folder was begun with; None where they are of other images, or damaged."""
         try:
-            found = json.loads(self.memory().read_text())
-            return found["boxes"] if found["of"] == [self.prints["images"], self.prints["detector"]] else None
-        except (OSError, ValueError, KeyError, TypeError):
+            found = records.read(self.memory(), Regions)
+        except UserError:
             return None
+        return found.boxes if found.of == self.of() and found.boxes.keys() == self.digests.keys() else None
+
+    def of(self) -> tuple[str, str]:
+        """The prints that boxes follow from."""
+        return self.prints["images"], self.prints["detector"]
 
     def memory(self) -> Path:
         return Path(self.config.out) / "regions.json"
@@ -76,8 +93,7 @@ class Holes(Plan):
     def begin(self) -> None:
         """Also keep what the detector has found, so that going on does not ask it again."""
         super().begin()
-        found = {"of": [self.prints["images"], self.prints["detector"]], "boxes": self.boxes}
-        write_atomically(self.memory(), json.dumps(found).encode())
+        records.write(self.memory(), Regions(self.of(), self.boxes))
 
     def keep(self, seen: list[survey.Seen]) -> None:
         """The images that have a region, by its place in the square. Raises: UserError if none has."""

@@ -15,6 +15,7 @@ from sdxl.attack.work import STRIPS, Attacker, Plan
 from sdxl.base import denoiser
 from sdxl.decode import picture, save
 from sdxl.group import Group
+from sdxl.manifest import Noised
 
 if TYPE_CHECKING:
     from sdxl.attack.noise import Config
@@ -26,6 +27,7 @@ class Levels(Plan):
     """Every image at every level. Raises: UserError for what does not go together."""
 
     config: Config
+    row = Noised
 
     def __init__(self, config: Config, group: Group):
         super().__init__(config, group)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing
@@ -12,12 +11,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ambient.runs import digest, stop_requests, write_atomically
+from ambient.runs import digest, stop_requests
 from sdxl import encode, lora, sampling, survey
 from sdxl.attack.options import Common
 from sdxl.base import dtype_of, find_with_vae, within_memory
 from sdxl.decode import save, sheet
 from sdxl.group import Group
+from sdxl.manifest import Attacked, write_images_manifest
 from sdxl.painter import refuse_missing, whole
 from sdxl.sources import Columns, pictures
 from sdxl.survey import several
@@ -29,6 +29,8 @@ STRIPS, SHOWN = 8, 64  # images in strips/, and on the sheet
 
 class Plan(ABC):
     """An attack, found and checked before anything large is loaded. Raises: UserError for what does not go together."""
+
+    row: type[Attacked]  # what the manifest says of a result
 
     def __init__(self, config: Any, group: Group):
         self.config: Any = config
@@ -47,7 +49,7 @@ class Plan(ABC):
             self.prints["lora content"] = digest(self.lora.read_bytes())
         self.dtype, self.path = dtype_of(config.dtype, group.device), self.base.path()
         self.times = sampling.grid(self.base.schedule(), config.steps)
-        self.resolution: int = config.resolution or self.vae.pixels() * self.base.settings("unet")["sample_size"]
+        self.resolution: int = config.resolution or self.base.resolution(self.vae.pixels())
         encode.shapes(self.base, self.vae, self.resolution)
 
     def take(self, seen: list[survey.Seen]) -> None:
@@ -66,7 +68,7 @@ class Plan(ABC):
 
     @abstractmethod
     def results(self, image: int) -> list[tuple[Path, dict[str, Any]]]:
-        """The pictures that are made of an image, and what the manifest says of each."""
+        """The pictures that are made of an image, and what is said of each in its own `row`."""
 
     @abstractmethod
     def shown(self, image: int) -> Path:
@@ -176,18 +178,10 @@ def _seal(plan: Plan) -> None:
     """Manifest and contact sheet. Raises: as `refuse_missing`."""
     numbers, out = range(len(plan.pictures)), Path(plan.config.out)
     refuse_missing([file for i in numbers for file in plan.files(i)], plan.config.out)
-    images = [
-        {
-            "file": file.relative_to(out).as_posix(),
-            "index": i,
-            "key": one.key,
-            "digest": plan.digests[one.key],
-            "prompt": one.caption,
-            **about,
-        }
+    images = tuple(
+        plan.row(file.relative_to(out).as_posix(), i, one.caption, one.key, plan.digests[one.key], **about)
         for i, one in enumerate(plan.pictures)
         for file, about in plan.results(i)
-    ]
-    manifest = {"config": asdict(plan.config), "identity": plan.identity(), **plan.about(), "images": images}
-    write_atomically(out / "manifest.json", json.dumps(manifest, indent=1).encode())
+    )
+    write_images_manifest(out, plan.config, plan.identity(), images, None, **plan.about())
     save(sheet([plan.shown(i) for i in numbers[:SHOWN]]), out / "sheet.png")

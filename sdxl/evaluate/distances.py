@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ class Kid(NamedTuple):
     size: int
 
 
-class Floor(NamedTuple):
+@dataclass(frozen=True)
+class Floor:
     """Distances of a set to itself, in two parts that share no image: what chance leaves at that number of images."""
 
     images: int

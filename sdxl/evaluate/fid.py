@@ -22,12 +22,14 @@ import torch
 
 from ambient.config import Options, option, parse
 from ambient.runs import UserError, stop_requests
+from harness import records
 from harness.metrics import frechet
 from sdxl import extract, options
 from sdxl.base import quiet
 from sdxl.evaluate import tables
 from sdxl.evaluate.curves import consistency, curves
 from sdxl.evaluate.distances import Floor, floor, kid, needed
+from sdxl.evaluate.results import Distance, Distances
 from sdxl.features import features
 from sdxl.folder import Images, opened
 from sdxl.group import Group
@@ -101,9 +103,9 @@ def identity_of(config: Config, reference: Images, sets: list[Images], eye: extr
 
 def names(sets: list[Images]) -> list[dict[str, Any]]:
     """Of each a label, and how the LoRA was trained that made it: t_n and the weight of consistency, as its header says."""
-    trained = [images.manifest.get("lora", {}) for images in sets]
+    trained = [images.manifest.lora if images.manifest else None for images in sets]
     found = zip(tables.labels([images.source for images in sets]), trained, strict=True)
-    return [{"name": name, "t_n": lora.get("t_n"), "weight": lora.get("weight")} for name, lora in found]
+    return [{"name": name, "t_n": lora and lora.t_n, "weight": lora and lora.weight} for name, lora in found]
 
 
 def check(config: Config, reference: Images, sets: list[Images], width: int) -> None:
@@ -129,46 +131,41 @@ def check(config: Config, reference: Images, sets: list[Images], width: int) -> 
 
 def report(config: Config, identity: dict[str, Any], real: torch.Tensor, fake: list[torch.Tensor], sets: list[Images]) -> None:
     """Distances, tables and the figure."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Distance] = []
     subsets: Any = {"subsets": config.kid_subsets, "size": config.kid_size, "seed": config.seed}
     for name, found in zip(names(sets), fake, strict=True):
-        k = kid(real, found, **subsets)
-        few = min(len(real), len(found)) < needed(real.shape[1])
-        rows.append(name | {
-            "images": len(found), "frechet": frechet(real, found), "too_few_for_frechet": few, "kid": k.mean, "kid_std": k.std,
-            "kid_subsets": k.subsets, "kid_size": k.size,
-        })  # fmt: skip
+        k, few = kid(real, found, **subsets), min(len(real), len(found)) < needed(real.shape[1])
+        rows.append(Distance(
+            **name, images=len(found), frechet=frechet(real, found), too_few_for_frechet=few, kid=k.mean, kid_std=k.std,
+            kid_subsets=k.subsets, kid_size=k.size,
+        ))  # fmt: skip
     floors = [floor(real, count, **subsets) for count in sorted({len(found) for found in fake})]
-    results = {
-        "config": tables.asked(config), "identity": identity, "features": real.shape[1],
-        "reference_images": len(real), "rows": rows, "floors": [found._asdict() for found in dict.fromkeys(floors) if found],
-    }  # fmt: skip
-    tables.write(Path(config.out), results, told(config, results), rows)
+    results = Distances(
+        config=tables.asked(config), identity=identity, features=real.shape[1], reference_images=len(real), rows=tuple(rows),
+        floors=tuple(found for found in dict.fromkeys(floors) if found),
+    )  # fmt: skip
+    tables.write(Path(config.out), results, told(config, results), records.plain(rows))
     tables.save(curves(config.extractor, results), Path(config.out) / "distances.png")
 
 
-def told(config: Config, results: dict[str, Any]) -> str:
+def told(config: Config, results: Distances) -> str:
     """The table for readers."""
     shown = [
         {
-            "set": row["name"],
-            "t_n": "" if row["t_n"] is None else f"{row['t_n']:g}",
+            "set": row.name,
+            "t_n": "" if row.t_n is None else f"{row.t_n:g}",
             "consistency": consistency(row),
-            "images": f"{row['images']:,}",
-            "Frechet distance": f"{row['frechet']:.4g}" + (" *" if row["too_few_for_frechet"] else ""),
-            "KID x 1000": f"{1000 * row['kid']:.4g}" + (f" ({1000 * row['kid_std']:.2g})" if row["kid_subsets"] > 1 else ""),
+            "images": f"{row.images:,}",
+            "Frechet distance": f"{row.frechet:.4g}" + (" *" if row.too_few_for_frechet else ""),
+            "KID x 1000": f"{1000 * row.kid:.4g}" + (f" ({1000 * row.kid_std:.2g})" if row.kid_subsets > 1 else ""),
         }
-        for row in results["rows"]
+        for row in results.rows
     ]
-    shown += [_floor_told(Floor(**row), results["features"]) for row in results["floors"]]
-    few = f"\n\\* Fewer than {needed(results['features']):,} images in a set: this number means little; look at KID."
+    shown += [_floor_told(row, results.features) for row in results.floors]
+    few = f"\n\\* Fewer than {needed(results.features):,} images in a set: this number means little; look at KID."
     starred = any("*" in row["Frechet distance"] for row in shown)
-    head = (
-        f"Extractor {config.extractor}, {results['features']:,} features; {results['reference_images']:,} reference images.\n\n"
-    )
-    spread = (
-        " KID: mean (standard deviation) over random subsets." if any(row["kid_subsets"] > 1 for row in results["rows"]) else ""
-    )
+    head = f"Extractor {config.extractor}, {results.features:,} features; {results.reference_images:,} reference images.\n\n"
+    spread = " KID: mean (standard deviation) over random subsets." if any(row.kid_subsets > 1 for row in results.rows) else ""
     return f"{head}{tables.markdown(shown)}\n{NOTE}{spread}{few if starred else ''}\n"
 
 

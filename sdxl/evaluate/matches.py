@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ambient.runs import digest
-from harness import copying, statistics
+from harness import copying, records, statistics
 from harness.neighbours import Neighbours, nearest
 from sdxl.extract import Extractor
 from sdxl.features import features
 from sdxl.folder import Images, opened
 from sdxl.group import Group
+from sdxl.manifest import Attacked, Filled, Noised
 from sdxl.sources import Columns, Picture
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 GENERATED = "generated"
 OF_IMAGES = ("data", "split", "images", "print of images", "print of regions")  # what an attack and its control may differ in
-OF_BOXES = ("detector", "print of detector")  # and these, where both have boxes from a file
 OTHERS, HELD_OUT = "training, nearest other", "held out"  # the baselines
 
 
@@ -83,16 +83,15 @@ class Sets:
         """Why a control is none of this attack."""
         if control.size != attack.size:
             return [f"{control.source} has images of another size than {attack.source}; a control is the same attack"]
-        asked = [dict(images.manifest.get("identity", {})) for images in (attack, control)]
-        boxes = all(str(one.get("detector")).startswith("boxes:") for one in asked)
-        asked = [{k: v for k, v in one.items() if k not in OF_IMAGES + OF_BOXES * boxes} for one in asked]
+        told = [images.manifest for images in (attack, control)]
+        asked = [{k: v for k, v in records.plain(one.identity).items() if k not in OF_IMAGES} if one else {} for one in told]
         other = sorted(key for key in asked[0].keys() | asked[1].keys() if asked[0].get(key) != asked[1].get(key))
-        if other or not all("kind" in row for i in (attack, control) for row in i.manifest.get("images") or [{}]):
+        if other or not (attacked(attack) and attacked(control)):
             why = f"they differ in {', '.join(other)}" if other else "one of them is no folder of `python -m sdxl attack`"
             return [f"{control.source} is another attack than {attack.source}: {why}"]
         known, regions = set(self.held_out.digests if self.held_out else []), originals(control)
-        rows = control.manifest["images"]  # of the masking attack, the regions that were hidden are among the held-out images
-        strange = [row["key"] for row in rows if regions.get(row.get("original"), row.get("digest")) not in known]
+        # of the masking attack, the regions that were hidden are among the held-out images
+        strange = [row.key for row in attacked(control) if regions.get(getattr(row, "original", ""), row.digest) not in known]
         return [f"{control.source} attacked {strange[0]}, which is none of the --held-out images"] if strange else []
 
     def about(self) -> dict[str, Any]:
@@ -104,21 +103,27 @@ class Sets:
         )  # fmt: skip
 
 
-def originals(images: Images) -> dict[str | None, str]:
+def attacked(images: Images) -> list[Attacked]:
+    """What the manifest of an attack says of its results; nothing for other images."""
+    return [row for row in images.manifest.images if isinstance(row, Attacked)] if images.manifest else []
+
+
+def originals(images: Images) -> dict[str, str]:
     """Of a masking attack: the files of what was hidden, as the manifest names them, by their content."""
-    files = {row["original"] for row in images.manifest.get("images", []) if "original" in row}
+    files = {row.original for row in attacked(images) if isinstance(row, Filled)}
     return {file: digest((Path(images.source) / file).read_bytes()) for file in files}
 
 
 def kinds(images: Images) -> dict[str, dict[str, list[int]]]:
     """{kind: {key: rows}}: results of an attack by level, if it has one, and kind; the rows of one attacked image together."""
+    results = attacked(images)
+    if not results:
+        return {GENERATED: {str(row): [row] for row in range(len(images))}}
     found: dict[str, dict[str, list[int]]] = {}
-    listed = images.manifest.get("images") or [{} for _ in range(len(images))]
-    for row, about in enumerate(listed):
-        attacked = "kind" in about
-        level = f"t = {about['t']}, " if "t" in about else ""
-        name = level + re.sub(r"_\d+$", "s", about["kind"]).replace("_", " ") if attacked else GENERATED
-        found.setdefault(name, {}).setdefault(about["key"] if attacked else str(row), []).append(row)
+    for row, result in enumerate(results):
+        level = f"t = {result.t}, " if isinstance(result, Noised) else ""
+        name = level + re.sub(r"_\d+$", "s", result.kind).replace("_", " ")
+        found.setdefault(name, {}).setdefault(result.key, []).append(row)
     return found
 
 

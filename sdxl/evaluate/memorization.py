@@ -22,10 +22,12 @@ from typing import Any
 
 from ambient.config import Options, option, parse
 from ambient.runs import stop_requests
+from harness import records
 from sdxl import options
 from sdxl.base import quiet
 from sdxl.evaluate import tables
 from sdxl.evaluate.matches import Found, Sets, measure
+from sdxl.evaluate.results import Memorization
 from sdxl.evaluate.shown import draw, table, unequal
 from sdxl.extract import find
 from sdxl.group import Group
@@ -85,10 +87,10 @@ def main(argv: list[str]) -> None:
 
 def write(config: Config, identity: dict[str, Any], found: Found, sets: Sets) -> None:
     """Numbers, table, pictures."""
-    results, out = found.results(config.seed), Path(config.out)
+    about, out = {"config": tables.asked(config), "identity": identity}, Path(config.out)
+    results = records.fit(about | found.results(config.seed), Memorization, where="the results")
     shown = table(results) + shared(sets) + warning(results)
-    about = {"config": tables.asked(config), "identity": identity}
-    tables.write(out, about | results, shown, found.lines(sets), csv="similarities.csv")
+    tables.write(out, results, shown, found.lines(sets), csv="similarities.csv")
     draw(found, sets, out, config.top)
     print(f"{shown}\n{len(sets.training)} training images; results -> {config.out}")
 
@@ -99,7 +101,7 @@ def shared(sets: Sets) -> str:
     return f"\n{count:,} of the held-out images are among the training images, to the byte.\n" if count else ""
 
 
-def warning(results: dict[str, Any]) -> str:
+def warning(results: Memorization) -> str:
     """A line where an attack and its control are compared with sets of different sizes."""
     counts = unequal(results)
     if counts is None:

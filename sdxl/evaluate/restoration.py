@@ -23,6 +23,7 @@ from harness.statistics import mean
 from sdxl import options
 from sdxl.base import quiet
 from sdxl.evaluate import table1, tables
+from sdxl.evaluate.results import Model, Restoration
 from sdxl.evaluate.table1 import SPACES
 from sdxl.group import Group
 
@@ -91,22 +92,23 @@ def main(argv: list[str]) -> None:
         group.say((Path(config.out) / "table.md").read_text() + f"-> {config.out}")
 
 
-def results_of(job: Any, identity: dict[str, Any]) -> dict[str, Any]:
+def results_of(job: Any, identity: dict[str, Any]) -> Restoration:
     """Every error, by space, model, level and image. Raises: UserError where those of another process are not here."""
     from sdxl.evaluate.restorer import known
 
-    errors: dict[str, dict[str, list[list[float]]]] = {space: {} for space in SPACES}
+    errors: dict[str, dict[str, Any]] = {space: {} for space in SPACES}
     alone: list[float] = []
     for number, model in enumerate(job.models):
-        found = [known(job.file(number, i)) for i in range(len(job.images))]
+        found = [known(job, number, i) for i in range(len(job.images))]
         if None in found:
             raise UserError(
                 f"{job.file(number, found.index(None))} is not here: do all processes see the folder {job.config.out}?"
             )
         for space in SPACES if job.config.pixels else SPACES[:1]:
-            errors[space][model.name] = [list(row) for row in zip(*(of[space] for of in found if of), strict=True)]
-        alone += [value for of in found if of for value in of.get("vae", [])]
-    keys = [p.key for p in job.images.pictures]
-    models = [{"name": m.name, "t_n": m.t_n, "weight": m.weight} for m in job.models]
-    about = {"config": tables.asked(job.config), "identity": identity, "levels": job.levels, "models": models, "images": keys}
-    return about | {"errors": errors, "vae_alone": mean(alone)._asdict() if alone else None}
+            errors[space][model.name] = tuple(zip(*(getattr(of, space) for of in found), strict=True))
+        alone += [value for of in found if of for value in of.vae or ()]
+    return Restoration(
+        config=tables.asked(job.config), identity=identity, levels=tuple(job.levels), errors=errors,
+        models=tuple(Model(m.name, m.t_n, m.weight) for m in job.models), images=tuple(p.key for p in job.images.pictures),
+        vae_alone=mean(alone)._asdict() if alone else None,
+    )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ambient.runs import UserError, digest, write_atomically
+from ambient.runs import UserError, digest
+from harness import records
 from sdxl import lora
 from sdxl.base import DTYPES, denoiser, dtype_of, find_with_vae, within_memory
 from sdxl.decode import picture
@@ -30,7 +31,16 @@ if TYPE_CHECKING:
 BASE = "base alone"
 WORDS = ("key", "caption")  # of an image, that its errors depend on
 NOT_IDENTITY = ("out", "base", "vae", "loras", "dry_run")
-Errors = dict[str, list[float]]  # of an image: latent and pixel, at each level; of its VAE alone
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of an image by one model: latent and pixel, at each level; `vae`: of the pixels that went through the VAE alone."""
+
+    latent: tuple[float, ...]
+    pixel: tuple[float, ...]
+    vae: tuple[float] | None = None
+    version: int = 1
 
 
 class Model(NamedTuple):
@@ -69,8 +79,8 @@ class Job:
         models = []
         for name, file in zip(labels(self.config.loras), files, strict=True):
             lora.check(file, base=unet)
-            about = lora.about(file)
-            models.append(Model(name, file, digest(file.read_bytes()), about.get("t_n"), about.get("weight")))
+            said = lora.about(file)
+            models.append(Model(name, file, digest(file.read_bytes()), said and said.t_n, said and said.weight))
         return models + ([Model(BASE, None, "", None, None)] if self.config.with_base else [])
 
     def identity(self) -> dict[str, Any]:
@@ -110,13 +120,13 @@ class Restorer:
         with within_memory("take --dtype bfloat16, fewer --levels, or a lower --resolution"):
             x_0 = latent(self.vae, pixels[None])
             found = self._restored(x_0, it.key, it.caption, time_ids)
-            errors = {"latent": square_error(found, x_0.expand_as(found)).tolist(), "pixel": []}
-            if not all(map(np.isfinite, errors["latent"])):
+            latent_errors = tuple(square_error(found, x_0.expand_as(found)).tolist())
+            if not all(map(np.isfinite, latent_errors)):
                 raise UserError(f"what {self.model.name} makes of {it.key} is not finite: damaged weights, or a VAE in float16")
-            if config.pixels:
-                errors["pixel"] = [self._pixel_error(x, pixels, it.key) for x in found]
-                errors |= {"vae": [self._pixel_error(x_0[0], pixels, it.key)]} if alone else {}
-        return errors
+            if not config.pixels:
+                return Errors(latent_errors, ())
+            vae = (self._pixel_error(x_0[0], pixels, it.key),) if alone else None
+            return Errors(latent_errors, tuple(self._pixel_error(x, pixels, it.key) for x in found), vae)
 
     def _restored(self, x_0: Tensor, key: str, caption: str, time_ids: Tensor) -> Tensor:
         job, count = self.job, len(self.job.levels)
@@ -136,7 +146,7 @@ def measure(job: Job, stopping: Callable[[], bool]) -> None:
     """Write the errors that are not there yet. A round is one image for each process. Raises: Interrupted if asked to stop."""
     group, count = job.group, len(job.images)
     group.on_main(lambda: (Path(job.config.out) / "errors").mkdir(exist_ok=True))
-    todo = group.by_main(lambda: [[i for i in range(count) if known(job.file(m, i)) is None] for m in range(len(job.models))])
+    todo = group.by_main(lambda: [[i for i in range(count) if known(job, m, i) is None] for m in range(len(job.models))])
     if not any(todo):
         return
     text = group.together(lambda: TextEncoder(job.base, group.device))
@@ -149,12 +159,14 @@ def measure(job: Job, stopping: Callable[[], bool]) -> None:
 
 
 def _write(job: Job, model: int, image: int, restorer: Restorer) -> None:
-    write_atomically(job.file(model, image), json.dumps(restorer(image, alone=model == 0)).encode())
+    records.write(job.file(model, image), restorer(image, alone=model == 0))
 
 
-def known(file: Path) -> Errors | None:
-    """What a file says; None where it is not there, or damaged."""
+def known(job: Job, model: int, image: int) -> Errors | None:
+    """The errors of an image; None where they are not there, or damaged."""
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError):
+        found = records.read(job.file(model, image), Errors)
+    except UserError:
         return None
+    wanted = len(job.levels), len(job.levels) * job.config.pixels, job.config.pixels and model == 0
+    return found if (len(found.latent), len(found.pixel), found.vae is not None) == wanted else None

@@ -11,49 +11,50 @@ from sdxl.decode import save
 from sdxl.evaluate import tables
 from sdxl.evaluate.histograms import Line, histograms
 from sdxl.evaluate.matches import GENERATED, HELD_OUT, OTHERS, Found, Sets, by_key
+from sdxl.evaluate.results import Beyond, Difference, Mean, Memorization, Similarities
 
 NARROWEST = 230  # pixels of a pair, for the words below it
 
 
-def table(results: dict[str, Any]) -> str:
+def table(results: Memorization) -> str:
     """Markdown: shares with their intervals; below an attack its control."""
     heads = ["images", "count", "similarity", "above .9", "above .95", "memorised"]
     heads += ["memorised, by the control"] * controlled(results)
     lines = [heads, ["---"] * len(heads)]
 
-    def line(name: str, row: dict[str, Any], count: str = "") -> None:
-        beyond = [said(row[key]["memorised"]) if key in row else "" for key in ("beyond held out", "beyond control")]
-        lines.append([name, count or str(row["images"]), *(said(row[key]) for key in copying.NAMES), *beyond][: len(heads)])
+    def line(name: str, row: Similarities | Difference, *beyond: Beyond | None) -> None:
+        count = "paired" if isinstance(row, Difference) else str(row.images)
+        shares = [said(getattr(row, share)) for share in copying.NAMES]
+        cells = [name, count, *shares, *(said(one.memorised) if one else "" for one in beyond)]
+        lines.append([*cells, "", ""][: len(heads)])
 
-    for name, row in results["baselines"].items():
+    for name, row in results.baselines.items():
         line(name, row)
-    for row in results["models"]:
-        line(f"{row['model']}, {row['kind']}", row)
-        if "control" in row:
-            line(f"control of {row['model']}, {row['kind']}", row["control"])
-    for row in results["differences"]:
-        line(f"{row['model']} less {row['less']}, {row['kind']}", row, "paired")
+    for row in results.models:
+        line(f"{row.model}, {row.kind}", row, row.beyond_held_out, row.beyond_control)
+        if row.control:
+            line(f"control of {row.model}, {row.kind}", row.control)
+    for row in results.differences:
+        line(f"{row.model} less {row.less}, {row.kind}", row)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def controlled(results: dict[str, Any]) -> bool:
-    return any("control" in row for row in results["models"])
+def controlled(results: Memorization) -> bool:
+    return any(row.control for row in results.models)
 
 
-def unequal(results: dict[str, Any]) -> tuple[int, int] | None:
+def unequal(results: Memorization) -> tuple[int, int] | None:
     """With how many images attacks and their controls are compared, where that is not the same."""
-    if not controlled(results):
-        return None
-    count, others = (results["baselines"][name]["images"] for name in (OTHERS, HELD_OUT))
-    return None if count == others else (count, others)
+    found = [results.baselines[name].images for name in (OTHERS, HELD_OUT) if name in results.baselines]
+    return (found[0], found[1]) if controlled(results) and len(set(found)) > 1 else None
 
 
-def said(value: dict[str, Any]) -> str:
+def said(value: Mean | None) -> str:
     """Mean and interval; nothing can be told where there is none."""
-    if value["interval"] is None:
+    if value is None:
         return "cannot be told"
-    low, high = value["interval"]
-    return f"{value['mean']:.3f} ({low:.3f} to {high:.3f})"
+    low, high = value.interval
+    return f"{value.mean:.3f} ({low:.3f} to {high:.3f})"
 
 
 def draw(found: Found, sets: Sets, out: Path, top: int) -> None:

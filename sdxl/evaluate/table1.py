@@ -2,51 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.statistics import Mean, difference, mean
 from sdxl.evaluate import tables
+from sdxl.evaluate.results import Restoration
 
 SPACES = ("latent", "pixel")
 
 
-def rows_of(results: dict[str, Any]) -> list[dict[str, Any]]:
+def rows_of(results: Restoration) -> list[dict[str, Any]]:
     """A row for each level and model: both errors, and how they differ from the first model's, in pairs."""
     rows = []
-    for at, level in enumerate(results["levels"]):
-        for model in results["models"]:
-            row = {"level": level, "model": model["name"], "t_n": model["t_n"], "weight": model["weight"]}
-            for space, of in results["errors"].items():
+    for at, level in enumerate(results.levels):
+        for model in results.models:
+            row: dict[str, Any] = {"level": level, "model": model.name, "t_n": model.t_n, "weight": model.weight}
+            for space, of in results.errors.items():
                 if not of:
                     continue
                 first = next(iter(of.values()))[at]
                 for name, found in (
-                    (space, mean(of[model["name"]][at])),
-                    (f"{space}_minus_first", difference(of[model["name"]][at], first)),
+                    (space, mean(of[model.name][at])),
+                    (f"{space}_minus_first", difference(of[model.name][at], first)),
                 ):
                     row |= {f"{name}_{key}": value for key, value in found._asdict().items()}
             rows.append(row)
     return rows
 
 
-def write(out: Path, results: dict[str, Any]) -> None:
+def write(out: Path, results: Restoration) -> None:
     """results.json with all pairs, tables, the figure."""
     rows, pairs = rows_of(results), []
-    names = [model["name"] for model in results["models"]]
-    for space, of in results["errors"].items():
-        for at, level in enumerate(results["levels"] if of else []):
+    names = [model.name for model in results.models]
+    for space, of in results.errors.items():
+        for at, level in enumerate(results.levels if of else []):
             for i, one in enumerate(names):
                 for other in names[i + 1 :]:
                     found = difference(of[other][at], of[one][at])
                     pairs.append({"space": space, "level": level, "model": other, "minus": one, **found._asdict()})
-    tables.write(out, results | {"rows": rows, "pairs": pairs}, told(results, rows), rows)
+    tables.write(out, replace(results, rows=tuple(rows), pairs=tuple(pairs)), told(results, rows), rows)
     tables.save(figure(results, rows), out / "restoration.png")
 
 
-def told(results: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+def told(results: Restoration, rows: list[dict[str, Any]]) -> str:
     """The table for readers."""
-    shown, spaces = [], [space for space in SPACES if results["errors"][space]]
+    shown, spaces = [], [space for space in SPACES if results.errors.get(space)]
     for row in rows:
         cells = {"level": f"{row['level']:g}", "model": row["model"], "its t_n": "" if row["t_n"] is None else f"{row['t_n']:g}"}
         for space in spaces:
@@ -57,7 +59,7 @@ def told(results: dict[str, Any], rows: list[dict[str, Any]]) -> str:
             spread = "" if against.error is None else f" +- {against.error:.1g}"
             cells[f"{space} minus first's"] = "" if row["model"] == rows[0]["model"] else f"{against.mean:+.2g}{spread}"
         shown.append(cells)
-    count, alone = len(results["images"]), results["vae_alone"]
+    count, alone = len(results.images), results.vae_alone
     words = (
         f"{count} held-out image{'s' * (count != 1)}. Mean (standard deviation over images); s.e.: standard error of the mean. "
     )
@@ -66,11 +68,11 @@ def told(results: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return f"{tables.markdown(shown)}\n{words}{floor}"
 
 
-def figure(results: dict[str, Any], rows: list[dict[str, Any]]) -> Any:
+def figure(results: Restoration, rows: list[dict[str, Any]]) -> Any:
     """Errors by level, and the differences from the first model over its error."""
-    names = [model["name"] for model in results["models"]]
-    spaces = [space for space in SPACES if results["errors"][space]]
-    positions = {level: i for i, level in enumerate(sorted(results["levels"]))}
+    names = [model.name for model in results.models]
+    spaces = [space for space in SPACES if results.errors.get(space)]
+    positions = {level: i for i, level in enumerate(sorted(results.levels))}
     with tables.rc_context(tables.LOOK):
         whole = tables.Figure(figsize=(10, 3.2 * len(spaces)), layout="constrained")
         grid = whole.subplots(len(spaces), 2, squeeze=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from csv import DictWriter
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ambient.runs import to_plain, write_atomically
+from harness import records
 
 LOOK: Any = {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 130, "lines.linewidth": 1.8}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#3fa2dc", "#882255", "#444444")
@@ -41,13 +41,13 @@ def _cell(value: Any) -> str:
     return (f"{value:.4g}" if isinstance(value, float) else str(value)).replace("|", "\\|")
 
 
-def write(out: Path, results: dict[str, Any], shown: str, rows: list[dict[str, Any]], *, csv: str = "table.csv") -> None:
+def write(out: Path, results: Any, shown: str, rows: list[dict[str, Any]], *, csv: str = "table.csv") -> None:
     """results.json, table.md with `shown`, table.csv with `rows`."""
     stream = io.StringIO()
     table = DictWriter(stream, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+    records.write(out / "results.json", results)
     write_atomically(out / csv, stream.getvalue().encode())
     write_atomically(out / "table.md", shown.encode())
 

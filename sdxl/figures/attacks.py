@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.copying import COPY
 from sdxl.evaluate.histograms import Line, histograms
 from sdxl.evaluate.matches import GENERATED
+from sdxl.evaluate.results import Difference
 from sdxl.evaluate.shown import controlled
 from sdxl.figures import commands, drawing
 from sdxl.figures.compared import apart, drawn, lines, named, shares, warning
@@ -44,8 +45,8 @@ def _strips(runs: Runs, kind: str, name: str, count: int, columns: str, missing:
 
 
 def _levels(found: Found) -> str:
-    levels = [f"{t:g}" for t in found.config.get("t", [])]
-    return f" at t = {', '.join(levels)}" if levels else ""
+    levels = map(str, found.config.t) if found.kind == NOISE else ()
+    return f" at t = {', '.join(levels)}" if found.kind == NOISE else ""
 
 
 def _lora(runs: Runs) -> str:
@@ -74,7 +75,7 @@ def attack_and_samples(runs: Runs, config: Config, *, fine_tuned: bool) -> Shown
         models = {name: one.model if one else UNKNOWN for name, one in behind.items()}
         for model in dict.fromkeys(models.values()):
             names = [name for name in models if models[name] == model]
-            keys = [key for row in memory.about["models"] if (key := (row["model"], row["kind"]))[0] in names and drawn(key[1])]
+            keys = [(row.model, row.kind) for row in memory.about.models if row.model in names and drawn(row.kind)]
             both = len({kind for _, kind in keys}) > 1 and GENERATED in {kind for _, kind in keys}
             if not both or fine_tuned != (model not in (None, UNKNOWN)):
                 continue
@@ -99,8 +100,8 @@ def two_models(runs: Runs, config: Config) -> Shown | Missing:
     panels, told, used = Panels(), [], []
     for memory, pairs in _comparisons(runs):
         behind = runs.behind(memory)
-        for kind in dict.fromkeys(row["kind"] for row in pairs):
-            names = dict.fromkeys(name for row in pairs if row["kind"] == kind for name in (row["model"], row["less"]))
+        for kind in dict.fromkeys(row.kind for row in pairs):
+            names = dict.fromkeys(name for row in pairs if row.kind == kind for name in (row.model, row.less))
             labels = {(name, kind): f"{name}: {runs.model_of(behind[name])}" for name in names}
             panels[f"{kind} ({memory.label})"] = lines(memory, labels)
         told.append(f"In `{memory.label}`: {'; '.join(map(apart, pairs))}.{warning(memory)}")
@@ -115,15 +116,14 @@ def two_models(runs: Runs, config: Config) -> Shown | Missing:
     return Shown(f"{how} {' '.join(told)}", {"two_models": histograms(panels)}, _once(used))
 
 
-def _comparisons(runs: Runs) -> list[tuple[Found, list[dict[str, Any]]]]:
+def _comparisons(runs: Runs) -> list[tuple[Found, list[Difference]]]:
     """Pairs of models, each comparison of the same images with the same ones once: where it has controls, if it has any."""
     seen, found = set(), []
     for memory in sorted(runs.of(MEMORY), key=lambda one: not controlled(one.about)):
-        identity, kept = memory.about["identity"], []
-        for row in memory.about["differences"]:
-            images = (identity[f"images of {row[part]}"] for part in ("model", "less"))
-            what = (row["kind"], *images, identity["training"], identity["extractor"])
-            if drawn(row["kind"]) and what not in seen:
+        identity, names, kept = memory.about.identity, memory.about.names, []
+        for row in memory.about.differences:
+            what = (row.kind, names[row.model], names[row.less], identity["training"], identity["extractor"])
+            if drawn(row.kind) and what not in seen:
                 kept.append(row)
                 seen.add(what)
         found += [(memory, kept)] if kept else []
@@ -135,9 +135,7 @@ def filled(runs: Runs, config: Config) -> Shown | Missing:
     panels, told, used = Panels(), [], []
     for memory in runs.of(MEMORY):
         behind = runs.behind(memory)
-        keys = [
-            (row["model"], row["kind"]) for row in memory.about["models"] if (one := behind[row["model"]]) and one.kind == MASK
-        ]
+        keys = [(row.model, row.kind) for row in memory.about.models if (one := behind[row.model]) and one.kind == MASK]
         if keys:
             panels[memory.label] = lines(memory, {key: f"{key[0]}, {key[1]}" for key in keys})
             told.append(f"`{memory.label}`: {shares(memory, keys)}{warning(memory)}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any
-
 from sdxl.evaluate.histograms import Line
 from sdxl.evaluate.matches import GENERATED, HELD_OUT
+from sdxl.evaluate.results import Difference
 from sdxl.evaluate.shown import said, unequal
 from sdxl.figures.found import Found
 
@@ -24,9 +22,7 @@ def named(kind: str) -> str:
 
 def lines(memory: Found, labels: dict[Key, str]) -> list[Line]:
     """The held-out images, and each of these with its control."""
-    found: dict[Key, list[float]] = defaultdict(list)
-    for row in memory.similarities():
-        found[row["images"], row["kind"]].append(float(row["similarity"]))
+    found = memory.similarities()
     shown = [Line(HELD_OUT, found[HELD_OUT, ""])] if (HELD_OUT, "") in found else []
     for (name, kind), label in labels.items():
         shown.append(Line(label, found[name, kind], of=label))
@@ -36,14 +32,14 @@ def lines(memory: Found, labels: dict[Key, str]) -> list[Line]:
 
 
 def shares(memory: Found, keys: list[Key]) -> str:
-    rows = {(row["model"], row["kind"]): row for row in memory.about["models"]}
+    rows = {(row.model, row.kind): row for row in memory.about.models}
     told = []
     for name, kind in keys:
         row = rows[name, kind]
-        told.append(f"{named(kind)} of `{name}` {said(row['copies'])}")
-        told += [f"its control {said(row['control']['copies'])}"] if "control" in row else []
-    baseline = memory.about["baselines"].get(HELD_OUT)
-    told += [f"held-out images {said(baseline['copies'])}"] if baseline else []
+        told.append(f"{named(kind)} of `{name}` {said(row.copies)}")
+        told += [f"its control {said(row.control.copies)}"] if row.control else []
+    baseline = memory.about.baselines.get(HELD_OUT)
+    told += [f"held-out images {said(baseline.copies)}"] if baseline else []
     return "; ".join(told) + "."
 
 
@@ -58,14 +54,11 @@ def warning(memory: Found) -> str:
     )
 
 
-def apart(row: dict[str, Any]) -> str:
+def apart(row: Difference) -> str:
     """Two models, and whether they are told apart."""
-    low, high = row["similarity"]["interval"]
+    low, high = row.similarity.interval
     word = "lies further right than" if low > 0 else "lies further left than" if high < 0 else "is not told apart from"
-    return (
-        f"at {row['kind']} `{row['model']}` {word} `{row['less']}`, {signed(row['similarity']['mean'])} "
-        f"({signed(low)} to {signed(high)})"
-    )
+    return f"at {row.kind} `{row.model}` {word} `{row.less}`, {signed(row.similarity.mean)} ({signed(low)} to {signed(high)})"
 
 
 def signed(x: float) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
-import math
+import importlib
 import shlex
 from collections import Counter
 from dataclasses import dataclass
@@ -15,47 +14,57 @@ from typing import Any
 import yaml
 
 from ambient.runs import UserError, digest
+from harness import records
 from sdxl import lora
+from sdxl.evaluate.results import Distances, Memorization, Restoration
 from sdxl.evaluate.tables import labels
-from sdxl.folder import fingerprint, generated, manifest_of
+from sdxl.folder import fingerprint, generated
+from sdxl.manifest import Filled, Made, Manifest, Noised, Restored, read_manifest
 from sdxl.noisy_set import NoisySet
 
 NOISY, TRAINING, SAMPLES, POSTERIOR = "noisy set", "training", "generated images", "posterior samples"
 NOISE, MASK = "noise attack", "masking attack"
 RESTORATION, FID, MEMORY = "restoration", "distances", "memorization"
-TELLING = {"errors": RESTORATION, "reference_images": FID, "baselines": MEMORY}  # a key of results.json that no other has
+MADE_BY = {
+    NOISY: "corrupt", TRAINING: "train", SAMPLES: "generate", POSTERIOR: "generate", NOISE: "attack noise", MASK: "attack mask",
+    RESTORATION: "evaluate restoration", FID: "evaluate fid", MEMORY: "evaluate memorization",
+}  # fmt: skip
+KINDS = {Made: SAMPLES, Restored: POSTERIOR, Noised: NOISE, Filled: MASK}  # by what a manifest says of an image
+KINDS |= {Restoration: RESTORATION, Distances: FID, Memorization: MEMORY}  # by results.json
+
+
+def options(kind: str) -> Any:
+    """The class of the options of the command that makes a kind of directory."""
+    return importlib.import_module(f"sdxl.{MADE_BY[kind].replace(' ', '.')}").Config
 
 
 @dataclass(frozen=True)
 class Found:
-    """A directory: its kind, and its manifest or results."""
+    """A directory: its kind, and its manifest, its results, or what its LoRA says of itself.
+
+    `config`: the options of its command, None for a noisy set, where they are not recorded; `trained`: what the LoRA behind it
+    says of itself, if there is one and it says it.
+    """
 
     folder: Path
     kind: str
     label: str
-    about: dict[str, Any]
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What was asked for, where it is known."""
-        return self.about.get("config", {})
-
-    @property
-    def trained(self) -> dict[str, Any]:
-        """What the LoRA says of itself that made these images; empty without one."""
-        return self.about.get("lora", {})
+    about: Any
+    config: Any = None
+    trained: lora.About | None = None
 
     @cached_property
     def model(self) -> str | None:
         """The LoRA, by its content; None: the base alone."""
         if self.kind == TRAINING:
             return digest((self.folder / lora.FILE).read_bytes())
-        key = "lora" if self.kind in (SAMPLES, POSTERIOR) else "print of lora content"
-        return self.about.get("identity", {}).get(key) if self.config.get("lora") else None
+        if self.kind in (NOISE, MASK):
+            return self.about.identity.lora_content
+        return self.about.identity.lora if self.kind in (SAMPLES, POSTERIOR) else None
 
-    def pictures(self) -> list[tuple[dict[str, Any], Path]]:
+    def pictures(self) -> list[tuple[Any, Path]]:
         """What the manifest says of each image, and its file."""
-        return [(row, self.folder / row["file"]) for row in self.about["images"]]
+        return [(row, self.folder / row.file) for row in self.about.images]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -65,15 +74,18 @@ class Found:
     def strips(self) -> list[Path]:
         return sorted((self.folder / "strips").glob("*.png"))
 
-    def similarities(self) -> list[dict[str, str]]:
-        """The lines of similarities.csv. Raises: UserError where it is not there."""
+    def similarities(self) -> dict[tuple[str, str], list[float]]:
+        """similarities.csv, by images and kind. Raises: UserError where it is not there, or is not that of the results."""
+        file, found = self.folder / "similarities.csv", dict[tuple[str, str], list[float]]()
         try:
-            with open(self.folder / "similarities.csv", newline="") as stream:
-                return list(csv.DictReader(stream))
-        except OSError as error:
-            raise UserError(
-                f"{self.folder / 'similarities.csv'} cannot be read; run the same `evaluate memorization` again"
-            ) from error
+            with open(file, newline="") as stream:
+                for row in csv.DictReader(stream):
+                    found.setdefault((row["images"], row["kind"]), []).append(float(row["similarity"]))
+        except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+            raise UserError(f"{file} cannot be read; {Memorization.remedy}") from error
+        if any(len(found.get((row.model, row.kind), [])) != row.images * row.samples for row in self.about.models):
+            raise UserError(f"{file} is not that of the results beside it; {Memorization.remedy}")
+        return found
 
 
 class Runs:
@@ -93,11 +105,10 @@ class Runs:
     def of(self, *kinds: str) -> list[Found]:
         return [found for found in self.found if found.kind in kinds]
 
-    def trained(self, found: Found) -> dict[str, Any]:
-        """What the LoRA of a directory says of itself, if its images or its training are among these; else nothing."""
-        alike = [one for one in self.found if one.model == found.model]
-        known = [one.about for one in alike if one.kind == TRAINING] + [one.trained for one in alike if one.kind != TRAINING]
-        return next((about for about in known if about), {}) if found.model else {}
+    def trained(self, found: Found) -> lora.About | None:
+        """What the LoRA of a directory says of itself, if its images or its training are among these."""
+        alike = sorted((one for one in self.found if one.model == found.model), key=lambda one: one.kind != TRAINING)
+        return next((one.trained for one in alike if one.trained), None) if found.model else None
 
     def model_of(self, found: Found | None) -> str:
         """Its model, in words."""
@@ -106,27 +117,21 @@ class Runs:
         if found.model is None:
             return "the base alone"
         about = self.trained(found)
-        if about.get("t_n") is None:
-            return f"the LoRA {Path(found.config.get('lora') or found.folder).name}"
-        word = "" if about.get("weight") is None else ", with consistency" if paid(about) else ", without consistency"
-        return f"a LoRA trained at t_n = {about['t_n']:g}{word}"
+        if about is None:
+            return f"the LoRA {Path(found.config.lora).name}"
+        return f"a LoRA trained at t_n = {about.t_n:g}, {'with' if about.weight > 0 else 'without'} consistency"
 
     def behind(self, memory: Found) -> dict[str, Found | None]:
         """What each name in the results of `evaluate memorization` is: one of these that holds the same images; else None."""
         found = {}
-        for name in dict.fromkeys(row["model"] for row in memory.about["models"]):
+        for name, images in memory.about.names.items():
             alike = (one for one in self.of(SAMPLES, POSTERIOR, NOISE, MASK) if one.folder.name == name)
-            found[name] = next((one for one in alike if one.fingerprint == memory.about["identity"][f"images of {name}"]), None)
+            found[name] = next((one for one in alike if one.fingerprint == images), None)
         return found
 
     def one(self, kind: str, otherwise: str) -> str:
         """The folder of the first of a kind, or a word in its place: for a command that would make what is missing."""
         return next((shlex.quote(str(found.folder)) for found in self.of(kind)), otherwise)
-
-
-def paid(about: dict[str, Any]) -> bool:
-    """Whether a LoRA has learned consistency, by what it says of itself; False too where it says nothing."""
-    return (about.get("weight") or 0) > 0
 
 
 def recognised(folder: Path, label: str) -> Found:
@@ -148,39 +153,35 @@ def recognised(folder: Path, label: str) -> Found:
 
 
 def _of_manifest(folder: Path, label: str) -> Found:
-    try:
-        sealed = "shards" in json.loads((folder / "manifest.json").read_text())
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{folder / 'manifest.json'} cannot be read; run the command that made it again") from error
-    if sealed:
+    about = read_manifest(folder)
+    if isinstance(about, Manifest):
         return Found(folder, NOISY, label, NoisySet(folder).manifest)
-    about = manifest_of(folder)
     generated(folder, about)  # all images are there, and no others
-    asked = about.get("config", {})
-    of_generate = POSTERIOR if asked.get("posterior") else SAMPLES
-    kind = next((kind for key, kind in {"detector": MASK, "t": NOISE, "stop": of_generate}.items() if key in asked), None)
-    if kind is None:
-        raise UserError(f"{folder / 'manifest.json'} is none of generate or attack")
-    return Found(folder, kind, label, about)
+    kind, file = KINDS[type(about.images[0])], folder / "manifest.json"
+    return Found(folder, kind, label, about, _asked(about.config, kind, file), about.lora)
 
 
 def _of_training(folder: Path, label: str) -> Found:
     """Its config has all that the LoRA depends on; data and base by their content."""
-    about = lora.about(folder / lora.FILE)
+    about, file = lora.about(folder / lora.FILE), folder / "config.yaml"
+    if about is None:
+        raise UserError(f"{folder / lora.FILE} is none of `python -m sdxl train`: it says nothing of itself; leave it out")
     try:
-        asked = yaml.safe_load((folder / "config.yaml").read_text())
-        never = about.get("steps", math.inf) <= asked.get("consistency_from", 0)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise UserError(f"{folder / 'config.yaml'} is missing or damaged; run the same `python -m sdxl train` again") from error
-    return Found(folder, TRAINING, label, about | {"config": asked} | ({"weight": 0.0} if never else {}))
+        found = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{file} is missing or damaged; run the same `python -m sdxl train` again") from error
+    known = records.fit(found, dict[str, Any], where=str(file)).items()
+    asked = _asked({key: value for key, value in known if key in options(TRAINING).__dataclass_fields__}, TRAINING, file)
+    return Found(folder, TRAINING, label, about, asked, about)
 
 
 def _of_results(folder: Path, label: str) -> Found:
-    try:
-        about = json.loads((folder / "results.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'results.json'} is damaged; run the command that made it again") from error
-    kind = next((kind for key, kind in TELLING.items() if isinstance(about, dict) and key in about), None)
-    if kind is None:
-        raise UserError(f"{folder / 'results.json'} is none of restoration, fid or memorization")
-    return Found(folder, kind, label, about)
+    kinds: Any = Restoration | Distances | Memorization
+    about = records.read(folder / "results.json", kinds)
+    kind = KINDS[type(about)]
+    return Found(folder, kind, label, about, _asked(about.config, kind, folder / "results.json"))
+
+
+def _asked(found: dict[str, Any], kind: str, file: Path) -> Any:
+    """The options of a command as they are recorded. Raises: UserError for such as it does not have."""
+    return records.fit(found, options(kind), where=f"{file}: config")

@@ -9,7 +9,7 @@ from ambient.page import code, folded, highlights, paragraphs, picture, rich, ta
 from ambient.runs import write_atomically
 from sdxl.corrupt import FEWEST
 from sdxl.figures import commands, drawing
-from sdxl.figures.found import FID, MEMORY, NOISY, RESTORATION, TRAINING, Found, Runs
+from sdxl.figures.found import FID, MEMORY, NOISY, RESTORATION, Found, Runs
 from sdxl.figures.outcome import Missing, Shown
 from sdxl.figures.paper import PaperFigure
 from sdxl.survey import several
@@ -38,11 +38,11 @@ def overview(runs: Runs, made: Made) -> list[str]:
     missing = [figure.name for figure, shown in made.items() if isinstance(shown, Missing)]
     rest = f"; for want of runs {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not." if missing else "."
     found = [f"{len(made) - len(missing)} of {len(made)} are drawn{rest}"]
-    if any(one.config.get("extractor") == "tiny" for one in runs.of(FID, MEMORY)):
+    if any(one.config.extractor == "tiny" for one in runs.of(FID, MEMORY)):
         found.append("**Similarities and distances here mean nothing:** what sees the images is a tiny random network.")
     for one in runs.of(NOISY):
-        if one.about["images"] < FEWEST:
-            holds = f"The set `{one.label}` holds {several(one.about['images'], 'image')}"
+        if one.about.images < FEWEST:
+            holds = f"The set `{one.label}` holds {several(one.about.images, 'image')}"
             found.append(f"{holds}; the paper saw training fail on fewer than {FEWEST}.")
     return found
 
@@ -65,13 +65,10 @@ def _read(runs: Runs) -> list[str]:
 
 def _told(runs: Runs, found: Found) -> str:
     if found.kind == NOISY:
-        levels = ", ".join(found.about.get("levels", {}))
-        return f"{several(found.about['images'], 'image')} of {found.about.get('source')}, t_n = {levels}"
-    if found.kind == TRAINING or ("images" in found.about and "identity" in found.about and found.config.get("out")):
-        return runs.model_of(found)
+        return f"{several(found.about.images, 'image')} of {found.about.source}, t_n = {', '.join(found.about.levels)}"
     if found.kind == RESTORATION:
-        return ", ".join(model["name"] for model in found.about["models"])
-    return f"seen by {found.config['extractor']}" if "extractor" in found.config else ""
+        return ", ".join(model.name for model in found.about.models)
+    return f"seen by {found.config.extractor}" if found.kind in (FID, MEMORY) else runs.model_of(found)
 
 
 def plan(runs: Runs, made: Made) -> list[str]:

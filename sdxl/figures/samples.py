@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sdxl.attack.strips import image_of
 from sdxl.encode import fit
 from sdxl.figures import commands, drawing
-from sdxl.figures.found import NOISY, POSTERIOR, SAMPLES, TRAINING, Found, Runs, paid
+from sdxl.figures.found import NOISY, POSTERIOR, SAMPLES, TRAINING, Found, Runs
 from sdxl.figures.outcome import Missing, Shown
 from sdxl.noisy_set import NoisySet
 from sdxl.sources import Columns, pictures
@@ -23,13 +23,13 @@ def behind_noise(runs: Runs, config: Config) -> Shown | Missing:
     for noisy in runs.of(NOISY):
         data, before = NoisySet(noisy.folder), len(rows)
         for one in runs.of(POSTERIOR):
-            if one.about["identity"]["posterior"] != data.digest:
+            if one.about.identity.posterior != data.digest:
                 continue
             shown = one.pictures()[: config.columns]
-            levels = sorted({row["t_n"] for row, _ in shown})
+            levels = sorted({row.t_n for row, _ in shown})
             level = f"t_n = {', '.join(f'{t:g}' for t in levels)}"
             if len(rows) == before:
-                rows.append((f"{noisy.label}: noisy latents, {level}", [drawing.noisy(data, row["row"]) for row, _ in shown]))
+                rows.append((f"{noisy.label}: noisy latents, {level}", [drawing.noisy(data, row.row) for row, _ in shown]))
             rows.append((f"{one.label}: samples of {runs.model_of(one)}", [drawing.image(file) for _, file in shown]))
             used += [noisy, one]
     if not rows:
@@ -61,7 +61,7 @@ def prompts(runs: Runs, config: Config) -> Shown | Missing:
         ])  # fmt: skip
     rows = []
     for one in found:
-        first = {row["prompt"]: file for row, file in reversed(one.pictures())}
+        first = {row.prompt or "": file for row, file in reversed(one.pictures())}
         rows.append((_named(runs, one), [drawing.image(first[prompt]) for prompt in _prompts(one)[: config.columns]]))
     lists = {tuple(_prompts(one)[: config.columns]) for one in found}
     said = [", ".join(f'"{prompt}"' for prompt in words) for words in lists]
@@ -73,8 +73,10 @@ def other_data(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 11, for each noisy set of which a LoRA has learned."""
     drawn, told, used = {}, [], []
     for number, noisy in enumerate(runs.of(NOISY)):
-        data, plain = NoisySet(noisy.folder), [one for one in runs.of(SAMPLES) if not one.config.get("stop")]
-        after = sorted((one for one in plain if runs.trained(one).get("data") == data.digest), key=lambda one: _order(runs, one))
+        data, plain = NoisySet(noisy.folder), [one for one in runs.of(SAMPLES) if not one.config.stop]
+        trained = {one.folder: runs.trained(one) for one in plain}
+        after = [one for one in plain if (about := trained[one.folder]) and about.data == data.digest]
+        after.sort(key=lambda one: _order(runs, one))
         if not after:
             continue
         many = len(_prompts(after[0])) > 1  # prompts are shown beside prompts
@@ -87,7 +89,7 @@ def other_data(runs: Runs, config: Config) -> Shown | Missing:
         rows += [(f"noisy data as latents, {_levels(data)}", latents), *(_row(runs, one, config) for one in after)]
         drawn[f"other_data_{number}"] = drawing.grid(rows)
         shown = "; ".join(label for label, _ in rows)
-        told.append(f"`{noisy.label}`, {several(noisy.about['images'], 'image')}. From top to bottom: {shown}."
+        told.append(f"`{noisy.label}`, {several(noisy.about.images, 'image')}. From top to bottom: {shown}."
                     f"{_not_given(runs, config, base, after)}")  # fmt: skip
         used += [noisy, *base[:1], *after]
     return Shown(" ".join(told), drawn, list({one.folder: one for one in used}.values())) if drawn else _to_make(runs, config)
@@ -95,7 +97,7 @@ def other_data(runs: Runs, config: Config) -> Shown | Missing:
 
 def _not_given(runs: Runs, config: Config, base: list[Found], after: list[Found]) -> str:
     """The rows of the paper's figure that are not here."""
-    kinds = {paid(runs.trained(one)) for one in after}
+    kinds = {about.weight > 0 for one in after if (about := runs.trained(one))}
     there = {
         "the data itself (--data)": bool(config.data), "samples of the base": bool(base),
         "samples after training without consistency": False in kinds, "samples after training with it": True in kinds,
@@ -133,7 +135,7 @@ def _data(config: Config, noisy: Found, data: NoisySet) -> list[tuple[str, list[
     keys = [data.key(i) for i in range(min(len(data), config.columns))]
     same = all(key in by_key for key in keys)
     chosen = [by_key[key] for key in keys] if same else given[: config.columns]
-    shown = [image_of(fit(decode(one.read()), noisy.about["size"], "center", 0, one.key)[0]) for one in chosen]
+    shown = [image_of(fit(decode(one.read()), noisy.about.size, "center", 0, one.key)[0]) for one in chosen]
     return [("the data" if same else "some of the data", [drawing.image(one) for one in shown])]
 
 
@@ -147,14 +149,14 @@ def _row(runs: Runs, found: Found, config: Config) -> tuple[str, list[Any]]:
 
 def _prompts(found: Found) -> list[str]:
     """Distinct, in their order."""
-    return list(dict.fromkeys(row["prompt"] or "" for row in found.about["images"]))
+    return list(dict.fromkeys(row.prompt or "" for row in found.about.images))
 
 
 def _order(runs: Runs, found: Found) -> tuple[Any, ...]:
     about = runs.trained(found)
-    return (found.model is not None, about.get("t_n") or 0, about.get("weight") or 0, -(found.config.get("stop") or 0))
+    return (found.model is not None, about.t_n if about else 0, about.weight if about else 0, -(found.config.stop or 0))
 
 
 def _named(runs: Runs, found: Found) -> str:
-    stop = found.config.get("stop")
+    stop = found.config.stop
     return runs.model_of(found) + (f", stopped at {stop}" if stop else "")

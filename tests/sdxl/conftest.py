@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from ambient.randomness import generator
-from sdxl import noisy_set, tiny
+from sdxl import lora, noisy_set, tiny
 from sdxl.base import Base, quiet
+from sdxl.encode import PARTS
+from sdxl.manifest import Captions, Data, Header, Identity, Manifest
 
 quiet()
 
@@ -78,13 +81,33 @@ def write_set(
     }
     for number, start in enumerate(range(0, images, shard)):
         part = slice(start, start + shard)
-        names = [f"image_{i}" for i in range(images)][part]
+        names = tuple(f"image_{i}" for i in range(images))[part]
         part_rows = {name: value[part] for name, value in rows.items()}
-        noisy_set.write_shard(folder / noisy_set.shard_name(number), part_rows, names, names, "tests")
+        noisy_set.write_shard(folder / noisy_set.shard_name(number), part_rows, Header("tests", names, names))
     zeros = {"prompt_embeds": torch.zeros(1, 77, 2 * tiny.TEXT), "pooled": torch.zeros(1, tiny.TEXT)}
     noisy_set.write_null(folder, null or zeros)
-    noisy_set.write_manifest(folder, {"vae": base.fingerprint("vae"), "schedule": base.schedule_digest(), "size": 8 * size})
+    noisy_set.write_manifest(folder, manifest(base, images=images, size=8 * size, shard=shard))
     return folder
+
+
+def manifest(base: Base, *, images: int, size: int, shard: int) -> Manifest:
+    """What `corrupt` would tell of a set from `base`; of its images it is invented."""
+    models = {part: base.fingerprint(part) for part in ("vae", *PARTS)}
+    identity = Identity(
+        code="tests", data=Data(images, "", "", ""), t_n="of each image", models=models, no_caption="zeros",
+        schedule=base.schedule_digest(), prediction=base.prediction(), transform="none", seed="", dtype="float32",
+        vae_dtype="float32", shard=shard,
+    )  # fmt: skip
+    return Manifest(
+        vae=models["vae"], schedule=identity.schedule, size=size, images=images, captions=Captions(images, images),
+        identity=identity, levels={}, source="tests", base="tiny", vae_name=None, left_out=(),
+    )  # fmt: skip
+
+
+def about(base: Base | str, **changes: object) -> lora.About:
+    """What a LoRA on a base would say of itself; of its training it is invented."""
+    said = lora.About(base="", data="tests", t_n=500.0, rank=4, alpha=4.0, weight=0.01, seed=0, steps=7)
+    return replace(said, base=base if isinstance(base, str) else base.fingerprint("unet"), **changes)
 
 
 @pytest.fixture

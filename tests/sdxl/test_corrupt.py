@@ -27,6 +27,7 @@ from sdxl import encode, noisy_set, shards
 from sdxl.__main__ import main
 from sdxl.base import Base
 from sdxl.encode import fit, latent
+from sdxl.manifest import Captions
 from sdxl.noisy_set import NoisySet
 from tests.faults import planted
 from tests.sdxl.launch import in_two, refusal
@@ -239,13 +240,13 @@ def test_the_manifest_says_what_the_set_was_made_from(made, tiny_base):
     data = NoisySet(made)
     data.verify()
     about = data.manifest
-    assert about["vae"] == tiny_base.fingerprint("vae")
-    assert about["schedule"] == tiny_base.schedule_digest()
-    assert (about["size"], about["images"], about["captions"]) == (64, 5, {"with": 5, "distinct": 5})
-    assert {t: row["images"] for t, row in about["levels"].items()} == {"0": 1, "100": 1, "500": 2, "999": 1}
+    assert about.vae == tiny_base.fingerprint("vae")
+    assert about.schedule == tiny_base.schedule_digest()
+    assert (about.size, about.images, about.captions) == (64, 5, Captions(5, 5))
+    assert {t: row.images for t, row in about.levels.items()} == {"0": 1, "100": 1, "500": 2, "999": 1}
     rows = data.rows([0, 3])["x_n"].double()
-    assert about["levels"]["500"]["mean"] == pytest.approx(float(rows.mean()))
-    assert about["levels"]["500"]["std"] == pytest.approx(float(rows.std(correction=0)))
+    assert about.levels["500"].mean == pytest.approx(float(rows.mean()))
+    assert about.levels["500"].std == pytest.approx(float(rows.std(correction=0)))
     assert {path.name for path in made.iterdir() if not path.name.startswith(".")} == {*FILES, "config.yaml", "environment.json"}
 
 
@@ -496,7 +497,7 @@ def test_a_latent_that_is_not_finite_stops_it_with_the_images_name(source, tmp_p
     assert message.startswith("the VAE's latent of 0.png is not finite")
     assert "--vae-dtype float32" in message
     out = corrupt(source, tmp_path / "b", "--vae", vae)
-    assert NoisySet(out).manifest["vae"] == Base(vae).fingerprint("vae") != tiny_base.fingerprint("vae")
+    assert NoisySet(out).manifest.vae == Base(vae).fingerprint("vae") != tiny_base.fingerprint("vae")
 
 
 def test_too_little_memory_is_told(source, tmp_path, refused, monkeypatch):
@@ -517,7 +518,7 @@ def test_images_that_cannot_be_read_are_left_out_only_if_asked(photos, tmp_path,
     assert "left out 2 of 5 images, which cannot be read: 1.png does not exist, 3.png is damaged" in capsys.readouterr().out
     data = NoisySet(out)
     assert [data.key(i) for i in range(len(data))] == ["0.png", "2.png", "4.png"]
-    assert [left.split()[0] for left in data.manifest["left_out"]] == ["1.png", "3.png"]
+    assert [left.split()[0] for left in data.manifest.left_out] == ["1.png", "3.png"]
 
 
 def test_an_image_that_is_there_twice_is_refused_unless_it_is_wanted(photos, made, tmp_path, corrupt, refused, capsys):

@@ -17,6 +17,7 @@ from torch import nn
 from ambient.config import to_argv
 from ambient.randomness import generator
 from ambient.runs import Interrupted, UserError
+from harness import records
 from harness.metrics import frechet
 from sdxl import extract
 from sdxl.__main__ import main
@@ -25,6 +26,8 @@ from sdxl.evaluate.fid import Config
 from sdxl.features import SHARD, features
 from sdxl.folder import opened
 from sdxl.group import Group
+from sdxl.manifest import ImagesIdentity, ImagesManifest, Made
+from tests.sdxl.conftest import about
 from tests.sdxl.launch import in_two, refusal
 
 
@@ -70,9 +73,12 @@ def write(folder: Path, count: int, *, name: str = "images", size: int = 8, top:
 def with_manifest(folder: Path, t_n: float | None = None, weight: float = 0.0) -> Path:
     """As `generate` leaves it."""
     files = sorted(path.relative_to(folder).as_posix() for path in (folder / "images").iterdir())
-    about = {"images": [{"file": file, "prompt": None} for file in files]}
-    about |= {} if t_n is None else {"lora": {"t_n": t_n, "weight": weight}}
-    (folder / "manifest.json").write_text(json.dumps(about))
+    said = None if t_n is None else about("tests", t_n=float(t_n), weight=weight)
+    images, identity = (
+        tuple(Made(file, i, None) for i, file in enumerate(files)),
+        ImagesIdentity(resolution=8, lora=None, rest={}),
+    )
+    records.write(folder / "manifest.json", ImagesManifest({}, identity, images, said))
     (folder / "sheet.png").write_bytes(b"none of the images")
     return folder
 
@@ -157,14 +163,15 @@ def test_the_floor_is_what_two_sets_of_one_distribution_have():
         draw = generator(i, "floors")
         x, y = torch.randn(60, 6, generator=draw), torch.randn(20, 6, generator=draw)
         found = distances.floor(x, 20, subsets=1, size=1000, seed=i)
-        assert found[:2] == (20, 40)
+        assert (found.images, found.others) == (20, 40)
         floors.append(found.frechet)
         apart.append(frechet(x[:40], y))
     error = (np.var(floors) + np.var(apart)) ** 0.5 / 30**0.5
     assert abs(np.mean(floors) - np.mean(apart)) < 4.5 * error
     assert np.mean(floors) > 10 * error
     assert distances.floor(x, 5, subsets=1, size=1000, seed=0).frechet > 2 * np.mean(floors)
-    assert distances.floor(x, 50, subsets=1, size=1000, seed=0)[:2] == (30, 30)
+    halves = distances.floor(x, 50, subsets=1, size=1000, seed=0)
+    assert (halves.images, halves.others) == (30, 30)
     assert distances.floor(x[:3], 5, subsets=1, size=1000, seed=0) is None
 
 

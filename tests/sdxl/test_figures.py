@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 
 from ambient.config import parse
+from harness import records
 from sdxl import generate, lora
 from sdxl.__main__ import main
 from sdxl.attack.strips import GAP
 from sdxl.evaluate import shown
+from sdxl.evaluate.results import Difference, Mean, Memorization
 from sdxl.figures import commands, compared, drawing
 from sdxl.figures.found import Runs, recognised
 from sdxl.noisy_set import NoisySet
@@ -57,6 +59,10 @@ def memory(out: Path) -> list[str]:
     return ["evaluate", "memorization", "--images", *images, *others, "--out", f"{out}/memory"]
 
 
+def memorized(folder: Path) -> Memorization:
+    return records.read(folder / "results.json", Memorization)
+
+
 def figures(runs: Path, out: Path, *names: str) -> list[str]:
     return ["figures", "--runs", *(str(runs / name) for name in names or SHOWN), "--out", str(out)]
 
@@ -93,11 +99,10 @@ def test_its_numbers_are_those_of_the_results(runs, tmp_path):
         assert f"{row['latent_mean']:.4f} ({row['latent_std']:.4f})" in sections["Table 1"]
     [first, second] = [[row["latent_mean"] for row in results["rows"] if row["level"] == 900 and row["t_n"]][i] for i in (0, 1)]
     assert f"{100 * (max(first, second) / min(first, second) - 1):.1f} % at t = 900" in sections["Table 1"]
-    pairs = [row for row in json.loads((runs / "memory/results.json").read_text())["differences"] if "samples" in row["kind"]]
-    [pair] = pairs
-    assert f"{pair['less']}, {compared.signed(pair['similarity']['mean'])} (" in sections["Fig. 8"]
-    [row] = json.loads((runs / "memory_masked/results.json").read_text())["models"]
-    assert f"masked {shown.said(row['copies'])}; its control {shown.said(row['control']['copies'])}" in sections["Fig. 9"]
+    [pair] = [row for row in memorized(runs / "memory").differences if "samples" in row.kind]
+    assert f"{pair.less}, {compared.signed(pair.similarity.mean)} (" in sections["Fig. 8"]
+    [row] = memorized(runs / "memory_masked").models
+    assert f"masked {shown.said(row.copies)}; its control {shown.said(row.control.copies)}" in sections["Fig. 9"]
     assert "not told apart" not in sections["Fig. 10"]
     assert "Not given: the data itself (--data)." in sections["Fig. 11"]
     assert "6 images of photographs, tn = 500" in sections["What was read"]
@@ -159,12 +164,8 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(runs, tmp_path):
     ("low", "high", "word"), [(0.01, 0.02, "right"), (-0.02, -0.01, "left"), (-0.01, 0.01, "not told apart")]
 )
 def test_the_word_for_two_models_follows_from_the_interval(low, high, word):
-    row = {
-        "kind": "t = 900, samples",
-        "model": "a",
-        "less": "b",
-        "similarity": {"mean": (low + high) / 2, "interval": [low, high]},
-    }
+    mean = Mean((low + high) / 2, (low, high))
+    row = Difference("a", "b", "t = 900, samples", similarity=mean, close=mean, copies=mean)
     assert word in compared.apart(row)
     assert "-0" not in compared.apart(row)  # signs are minus signs
 
@@ -200,8 +201,8 @@ def test_mistakes(runs, tmp_path):
         (shutil.copytree(runs / name, tmp_path / name) / file).unlink()
         assert "is not finished" in refusal("figures", "--runs", tmp_path / name, "--out", out)
     for name, file, word in (
-        ("posterior", "manifest.json", "cannot be read"),
-        ("memory", "results.json", "damaged"),
+        ("posterior", "manifest.json", "no JSON"),
+        ("memory", "results.json", "no JSON"),
         ("plain", "config.yaml", "damaged"),
     ):
         copy = shutil.copytree(runs / name, tmp_path / "damaged" / name)
@@ -211,23 +212,13 @@ def test_mistakes(runs, tmp_path):
         assert word in message
     (copy := shutil.copytree(runs / "fid", tmp_path / "other"))
     (copy / "results.json").write_text("{}")
-    assert "none of restoration, fid or memorization" in refusal("figures", "--runs", copy, "--out", out)
+    assert "results.json: config is missing" in refusal("figures", "--runs", copy, "--out", out)
     next((shutil.copytree(runs / "attack_plain", tmp_path / "attack_plain") / "images").iterdir()).unlink()
     assert "does not match its manifest.json" in refusal("figures", "--runs", tmp_path / "attack_plain", "--out", out)
     (shutil.copytree(runs / "memory", tmp_path / "no lines") / "similarities.csv").unlink()
     assert "similarities.csv cannot be read" in refusal("figures", "--runs", tmp_path / "no lines", "--out", out)
     assert "holds no report of figures" in refusal(*figures(runs, runs / "noisy"))
     assert not out.exists()
-
-
-def test_consistency_that_no_step_paid_for_is_none(runs, tmp_path):
-    """As the config of the run has it, also of the images that its LoRA made."""
-    run = shutil.copytree(runs / "consistent", tmp_path / "late")
-    asked = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(asked.replace("consistency_from: 0", "consistency_from: 2"))
-    for folders, word in ((("consistent",), "with"), ((run,), "without")):
-        found = Runs.read((str(runs / "samples_consistent"), *(str(runs / folder) for folder in folders)))
-        assert [found.model_of(one) for one in found.found] == [f"a LoRA trained at t_n = 500, {word} consistency"] * 2
 
 
 def compare(runs: Path, out: Path, *images: str, control: tuple[str, ...] = (), training: str | Path = "photographs") -> Path:
@@ -264,7 +255,7 @@ def test_commands_are_complete_where_the_directories_say_it(runs, tmp_path):
     assert all(bool((again[name] == once[name]).all()) for name in once)
     assert commands.base(found) == f" --base {runs / 'tiny'}"
     assert commands.size(found) == " --resolution 64"
-    two = [replace(found.found[2], about={"config": {"base": "another"}}), *found.found]
+    two = [replace(found.found[2], config=replace(found.found[2].config, base="another")), *found.found]
     assert commands.base(Runs(two)) == " --base BASE"
     assert (commands.base(Runs([])), commands.size(Runs([])), commands.eyes(Runs([]))) == ("", "", "")
 

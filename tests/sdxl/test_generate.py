@@ -28,7 +28,7 @@ from sdxl.generate import Config
 from sdxl.group import Group
 from sdxl.job import Job
 from sdxl.noisy_set import NoisySet
-from tests.sdxl.conftest import write_set
+from tests.sdxl.conftest import about, write_set
 from tests.sdxl.launch import in_two, refusal
 from tests.sdxl.test_base import change_settings
 from tests.sdxl.test_lora import trained
@@ -46,7 +46,7 @@ def copied(tiny_base, tmp_path) -> Base:
 def lora_file(tiny_base, tmp_path_factory) -> Path:
     """A LoRA of the tiny SDXL."""
     folder, unet = tmp_path_factory.mktemp("lora"), tiny_base.unet()
-    lora.save(folder, unet, trained(unet, alpha=8), {"base": tiny_base.fingerprint("unet"), "t_n": 500})
+    lora.save(folder, unet, trained(unet, alpha=8), about(tiny_base))
     return folder / lora.FILE
 
 
@@ -179,7 +179,7 @@ def test_what_is_left_tells_what_it_was_made_from(tiny_base, lora_file, tmp_path
     assert found == [".lock", "DONE", "config.yaml", "environment.json", "images", "manifest.json", "sheet.png"]
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["images"][2] == {"file": "images/000002.png", "index": 2, "prompt": "a cat"}
-    assert manifest["lora"] == {"base": tiny_base.fingerprint("unet"), "t_n": 500}
+    assert (manifest["lora"]["base"], manifest["lora"]["t_n"]) == (tiny_base.fingerprint("unet"), 500)
     assert manifest["identity"]["base"] == tiny_base.fingerprint("unet")
     assert manifest["identity"]["vae"] == tiny_base.fingerprint("vae")
     assert manifest["config"]["stop"] == 300

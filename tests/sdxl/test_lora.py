@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ambient.randomness import generator
 from ambient.runs import UserError
 from sdxl import lora
 from sdxl.base import UNetNetwork
+from tests.sdxl.conftest import about
 from tests.sdxl.test_base import inputs
 
 ELSEWHERE = """
@@ -70,7 +72,7 @@ def answer(unet) -> torch.Tensor:
 def once(tiny_base, tmp_path_factory) -> Path:
     """The file of a trained LoRA."""
     folder, unet = tmp_path_factory.mktemp("lora"), tiny_base.unet()
-    lora.save(folder, unet, trained(unet, alpha=4), {"base": tiny_base.fingerprint("unet")})
+    lora.save(folder, unet, trained(unet, alpha=4), about(tiny_base))
     return folder / lora.FILE
 
 
@@ -88,7 +90,7 @@ def test_a_stock_pipeline_without_this_project_paints_the_same(tiny_base, tmp_pa
         pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
         pipeline.set_progress_bar_config(disable=True)
         state = trained(pipeline.unet, alpha=alpha)
-        lora.save(tmp_path / f"alpha_{alpha}", pipeline.unet, state, {"base": tiny_base.fingerprint("unet")})
+        lora.save(tmp_path / f"alpha_{alpha}", pipeline.unet, state, about(tiny_base))
         latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
         ours.append(pipeline("a cat", latents=latents, num_inference_steps=2, output_type="np").images)  # type: ignore
     folders = [str(tmp_path / f"alpha_{alpha}") for alpha in (4, 16)]
@@ -142,8 +144,10 @@ def test_weights_put_back_are_the_same_bits(tiny_base):
 def test_a_file_gives_back_rank_alpha_and_bits(tiny_base, tmp_path, alpha):
     first, second = tiny_base.unet(), tiny_base.unet()
     state = trained(first, alpha=alpha)
-    lora.save(tmp_path, first, state, {"base": "b", "step": 7})
-    assert lora.about(tmp_path / lora.FILE) == {"base": "b", "step": 7}
+    lora.save(tmp_path, first, state, about("b", alpha=alpha))
+    said = lora.about(tmp_path / lora.FILE)
+    assert said is not None
+    assert replace(said, weights=None) == about("b", alpha=alpha)
     assert all(torch.equal(value, state[name]) for name, value in lora.read(tmp_path / lora.FILE).items())
     lora.load(second, lora.find(str(tmp_path)), base="b")
     settings = second.peft_config["default"]

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from ambient.runs import UserError
 from sdxl import noisy_set
+from sdxl.manifest import Header
 from sdxl.noisy_set import CONDITION, ROWS, NoisySet
 from tests.sdxl.conftest import write_set
 
@@ -31,7 +32,9 @@ def test_rows_come_by_number_from_any_shard(small_set):
 def test_latents_are_read_in_float32_and_levels_in_float64(tmp_path, tiny_base):
     folder = write_set(tmp_path / "a", tiny_base, t_n=[0, 100, 500, 900, 1, 2])
     rows = {name: value.half() if name != "t_n" else value.float() for name, value in NoisySet(folder).rows([0, 1]).items()}
-    noisy_set.write_shard(folder / noisy_set.shard_name(0), rows, ["a", "b"], ["", ""], "tests")
+    data = NoisySet(folder)
+    noisy_set.write_shard(folder / noisy_set.shard_name(0), rows, Header("tests", ("a", "b"), ("", "")))
+    noisy_set.write_manifest(folder, data.manifest)
     found = NoisySet(folder).rows([1])
     assert (found["x_n"].dtype, found["t_n"].dtype) == (torch.float32, torch.float64)
     assert NoisySet(folder).levels().tolist()[:2] == [0.0, 100.0]
@@ -80,9 +83,9 @@ def test_a_set_that_is_not_whole_is_refused_in_one_line(tmp_path, small_set):
     shard.unlink()
     assert "shard_00001.safetensors is missing or damaged" in refusal()
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 99}))
-    assert "is of format 99" in refusal()
+    assert "format is 99" in refusal()
     manifest.write_text("{")
-    assert "cannot be read" in refusal()
+    assert "manifest.json is no JSON" in refusal()
     manifest.unlink()
     assert "is not finished" in refusal()
     with pytest.raises(UserError, match="holds no noisy set"):

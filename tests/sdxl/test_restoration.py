@@ -25,6 +25,7 @@ from sdxl.__main__ import main
 from sdxl.evaluate import restoration, restorer
 from sdxl.evaluate.denoising import noise, restored, square_error
 from sdxl.photographs import held_out
+from tests.sdxl.conftest import about
 from tests.sdxl.launch import in_two, refusal
 from tests.sdxl.test_lora import trained
 
@@ -96,9 +97,7 @@ def loras(tiny_base, tmp_path_factory) -> list[Path]:
     found = []
     for t_n in (100, 500):
         folder, unet = tmp_path_factory.mktemp("loras") / f"t{t_n}", tiny_base.unet()
-        lora.save(
-            folder, unet, trained(unet, alpha=t_n / 20), {"base": tiny_base.fingerprint("unet"), "t_n": t_n, "weight": 0.01}
-        )
+        lora.save(folder, unet, trained(unet, alpha=t_n / 20), about(tiny_base, t_n=float(t_n)))
         found.append(folder)
     return found
 
@@ -210,7 +209,7 @@ def test_mistakes_are_told_in_a_line(finished, tiny_base, loras, tmp_path):
     assert "leaves no model" in refusal("evaluate", "restoration", "--data", "photographs", "--no-with-base")
     other = shutil.copytree(loras[0], tmp_path / "other")
     unet = tiny_base.unet()
-    lora.save(other, unet, trained(unet, alpha=3), {"base": "another"})
+    lora.save(other, unet, trained(unet, alpha=3), about("another"))
     assert "another base" in refusal(*words(tiny_base, [other], out))
     assert not out.exists()
     assert "another config" in refusal(*words(tiny_base, loras, finished, "--images", 2))

@@ -1,0 +1,68 @@
+"""What is read of the JSON files of a model that diffusers and transformers have saved; all else in them is theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness import records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A JSON file of a model. `rest`: what is not read here."""
+
+    remedy: ClassVar[str] = "fetch the model again"
+    rest: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNet(Settings):
+    """unet/config.json. `sample_size`: the edge of the latents that it was trained on."""
+
+    in_channels: int
+    sample_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAE(Settings):
+    """vae/config.json."""
+
+    latent_channels: int
+    block_out_channels: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Settings):
+    """text_encoder/config.json."""
+
+    hidden_size: int
+    max_position_embeddings: int
+    projection_dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule(Settings):
+    """scheduler/scheduler_config.json."""
+
+    num_train_timesteps: int
+    beta_start: float
+    beta_end: float
+    beta_schedule: str
+    prediction_type: str = "epsilon"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index(Settings):
+    """model_index.json."""
+
+    force_zeros_for_empty_prompt: bool = True
+
+
+PARTS = {"unet": UNet, "vae": VAE, "text_encoder": Text, "text_encoder_2": Text}
+
+
+def read(file: Path) -> dict[str, Any]:
+    """All of a JSON file. Raises: UserError if it cannot be read."""
+    return records.read(file, Settings).rest
