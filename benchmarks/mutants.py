@@ -92,9 +92,8 @@ def says_something(operator: str) -> bool:
     return "Invert" not in pair and kind not in ("VariableReplacer", "VariableInserter", "NoOp", "ReplaceKeyword")
 
 
-@cache
+@cache  # it may be edited meanwhile
 def source_of(module: str) -> str:
-    """As it was when first read: it may be edited meanwhile."""
     return (ROOT / f"{module}.py").read_text()
 
 
@@ -175,9 +174,7 @@ def load_once() -> None:
     """What takes long to import, for all forks."""
     for name in ("hypothesis", "sklearn.mixture", "peft", "accelerate", "pytorch_optimizer", "pandas", *HEAVY):
         importlib.import_module(name)
-    import torch
-
-    torch.set_num_threads(1)
+    importlib.import_module("torch").set_num_threads(1)
 
 
 def copy_tree(tree: Path) -> None:
