@@ -4,11 +4,10 @@
     python benchmarks/mutants.py --sample 0 --only ambient/paths  all faults of one module
     python benchmarks/mutants.py --sample 60 --only sdxl toy      a sample of two packages
 
-Faults are those of cosmic-ray (`pip install "cosmic-ray>=8.3"`): an arithmetic operator, a comparison, a number, a sign, a
-condition, a decorator. Left out are those that say nothing: bit operations on real numbers, identity for equality, and texts of
-error messages. They are planted in a copy of the tree; each runs, in a fork of one warm process, the tests that TESTS names for
-its module, with few draws, the quickest first. A fault of `ambient` that passes these runs all of theory_checks and
-tests/ambient as well. docs/mutants.md lists the survivors with the reason.
+Faults are those of cosmic-ray: an operator, a comparison, a number, a sign, a condition, a decorator. Left out are bit operations
+on real numbers, identity for equality, and texts of error messages. Each is planted in a copy of the tree and runs, in a fork of
+one warm process, the tests that TESTS names for its module, with few draws. A fault of `ambient` that passes these runs all of
+theory_checks and tests/ambient as well. docs/mutants.md lists the survivors with the reason.
 """
 
 from __future__ import annotations
@@ -60,7 +59,10 @@ TESTS = AMBIENT | {  # of each module the tests that must notice, the quickest f
     "sdxl/shards": ["tests/sdxl/test_corrupt.py"],
     "sdxl/encode": ["tests/sdxl/test_corrupt.py"],
     "sdxl/attack/restore": ["tests/sdxl/test_attacked.py", "tests/sdxl/test_calibration.py"],
-    "sdxl/evaluate/copying": ["tests/sdxl/test_copying.py", "tests/sdxl/test_calibration.py"],
+    "harness/copying": ["tests/harness/test_copying.py", "tests/sdxl/test_calibration.py"],
+    "harness/statistics": ["tests/harness/test_statistics.py", "tests/harness/test_copying.py"],
+    "harness/metrics": ["tests/toy/test_mnist_features.py", "tests/sdxl/test_fid.py"],
+    "harness/neighbours": ["tests/harness/test_neighbours.py"],
     "sdxl/evaluate/distances": ["tests/sdxl/test_fid.py"],
 }
 EVERYTHING = ["theory_checks", "tests/ambient"]
@@ -92,9 +94,8 @@ def says_something(operator: str) -> bool:
     return "Invert" not in pair and kind not in ("VariableReplacer", "VariableInserter", "NoOp", "ReplaceKeyword")
 
 
-@cache
+@cache  # it may be edited meanwhile
 def source_of(module: str) -> str:
-    """As it was when first read: it may be edited meanwhile."""
     return (ROOT / f"{module}.py").read_text()
 
 
@@ -105,7 +106,12 @@ def mutants_of(module: str) -> Iterator[Mutant]:
     from cosmic_ray.mutating import mutate_code
 
     source = source_of(module)
-    messages = {line for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Raise) for line in lines_of(node)}
+    messages = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Raise)
+        for line in range(node.lineno, node.end_lineno + 1)
+    }
     for name in sorted(filter(says_something, plugins.operator_names())):
         operator = plugins.get_operator(name)()
         places = [place for node in ast_nodes(get_ast(source)) for place in operator.mutation_positions(node)]
@@ -113,10 +119,6 @@ def mutants_of(module: str) -> Iterator[Mutant]:
             changed = mutate_code(source, operator, occurrence)
             if line not in messages and changed not in (None, source) and compiles(changed):
                 yield Mutant(module, name, occurrence, line)
-
-
-def lines_of(node: ast.stmt) -> range:
-    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def compiles(source: str) -> bool:
@@ -175,9 +177,7 @@ def load_once() -> None:
     """What takes long to import, for all forks."""
     for name in ("hypothesis", "sklearn.mixture", "peft", "accelerate", "pytorch_optimizer", "pandas", *HEAVY):
         importlib.import_module(name)
-    import torch
-
-    torch.set_num_threads(1)
+    importlib.import_module("torch").set_num_threads(1)
 
 
 def copy_tree(tree: Path) -> None:
@@ -185,7 +185,7 @@ def copy_tree(tree: Path) -> None:
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in listed.stdout.splitlines():
-        if name.startswith(("ambient/", "toy/", "sdxl/", "theory_checks/", "tests/")) or name == "pyproject.toml":
+        if name.startswith(("ambient/", "harness/", "toy/", "sdxl/", "theory_checks/", "tests/")) or name == "pyproject.toml":
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)
 

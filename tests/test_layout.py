@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -149,3 +149,14 @@ class Loop:
     def step(self): return self.chosen.kept + self.dead
 """
     assert options_read({"x": source}) == {"used", "read", "wanted", "had", "far", "kept"}
+
+
+def test_mutants_are_planted_in_modules_that_exist_and_run_tests_that_do():
+    found = importlib.util.spec_from_file_location("mutants", ROOT / "benchmarks/mutants.py")
+    assert found is not None
+    mutants = importlib.util.module_from_spec(found)
+    found.loader.exec_module(mutants)  # type: ignore[union-attr]
+    files = {f"{module}.py" for module in mutants.TESTS} | {
+        test.split("::")[0] for tests in mutants.TESTS.values() for test in tests
+    }
+    assert {file for file in files if not (ROOT / file).is_file()} == set()
