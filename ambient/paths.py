@@ -21,6 +21,7 @@ from torch import Tensor
 
 Times = float | int | Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
+SDXL_BETAS, SDXL_STEPS = (0.00085, 0.012), 1000  # of its training: the first and the last rate, and how many there are
 ROUNDED_TIME = 1e-5  # of sigma_t^2: what rounding a time to float32 changes at most, where sigma_t / alpha_t < 100
 
 
@@ -219,6 +220,15 @@ class Discrete(Path):
             raise ValueError("alphas_cumprod must be one strictly decreasing sequence within [0, 1]")
         self.alphas_cumprod = torch.cat([torch.ones(1, dtype=torch.float64), table[1:]])
         self.t_max = float(len(table) - 1)
+
+    @classmethod
+    def scaled_linear(cls, first: float = SDXL_BETAS[0], last: float = SDXL_BETAS[1], count: int = SDXL_STEPS) -> Discrete:
+        """beta^(1/2) even from first^(1/2) to last^(1/2), alpha_t^2 the product of 1 - beta up to t; by default SDXL's schedule.
+
+        Checked by: theory_checks/test_schedule.py
+        """
+        betas = torch.linspace(first**0.5, last**0.5, count, dtype=torch.float64) ** 2
+        return cls((1 - betas).cumprod(0))
 
     def level(self, t: Tensor) -> Level:
         if not bool((t == t.round()).all()):

@@ -77,3 +77,23 @@ def sample(denoiser: Denoiser, x_t: Tensor, times: list[float], **options: Any) 
     """The last sample of `reverse_process`, without gradients. Arguments as there."""
     *_, last = reverse_process(denoiser, x_t, times, **options)
     return last.x_t
+
+
+@torch.no_grad()
+def sample_x_0(
+    denoiser: Denoiser,
+    x_t: Tensor,
+    times: list[float],
+    *,
+    path: Path,
+    kernel: Kernel,
+    noise: Callable[[int], Tensor],
+    condition: Any = None,
+) -> Tensor:
+    """Samples of X_0 given X_t, without gradients; if the times end above 0, at s, E[X_0 | X_s] of samples of X_s.
+
+    From pure noise down to t_n that is the paper's early stop; from the noisy image of an attack, its posterior samples.
+    Arguments as `reverse_process`.
+    """
+    x_s = sample(denoiser, x_t, times, path=path, kernel=kernel, noise=noise, condition=condition)
+    return x_s if times[-1] == 0 else denoiser(x_s, times[-1], condition)

@@ -69,13 +69,5 @@ def latents(
 
     Paper: Sec. 2.3. Args: x_t (B, 4, h, w), at times[0]; noise: as `noise_of`.
     """
-    x_s = samplers.sample(
-        denoiser,
-        x_t,
-        times,
-        path=path,
-        kernel=KERNELS[kernel],
-        noise=lambda step: noise(step + 1).to(x_t.device),
-        condition=condition,
-    )
-    return x_s if times[-1] == 0 else denoiser(x_s, times[-1], condition)
+    drawn: dict[str, Any] = {"noise": lambda step: noise(step + 1).to(x_t.device), "condition": condition}
+    return samplers.sample_x_0(denoiser, x_t, times, path=path, kernel=KERNELS[kernel], **drawn)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ambient.config import Options, option, parse
+from ambient.paths import SDXL_BETAS, SDXL_STEPS
 from ambient.runs import UserError
 from sdxl.base import quiet
 
@@ -68,9 +69,9 @@ def write(directory: Path, *, seed: int = 0, prediction: str = "epsilon") -> Non
 
 
 SCHEDULE: dict[str, Any] = {  # SDXL's own
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
+    "num_train_timesteps": SDXL_STEPS,
+    "beta_start": SDXL_BETAS[0],
+    "beta_end": SDXL_BETAS[1],
     "beta_schedule": "scaled_linear",
     "timestep_spacing": "leading",
     "steps_offset": 1,

@@ -16,8 +16,7 @@ FIRST, LAST, COUNT = 0.00085, 0.012, 1000  # the betas in SDXL's scheduler confi
 
 def scaled_linear(count: int = COUNT) -> Tensor:
     """alphas_cumprod of betas whose square roots are evenly spaced."""
-    betas = torch.linspace(FIRST**0.5, LAST**0.5, count, dtype=torch.float64) ** 2
-    return (1 - betas).cumprod(0)
+    return Discrete.scaled_linear(count=count).alphas_cumprod
 
 
 def levels(alphas_cumprod: Tensor, shift: int = 0, power: int = 1) -> tuple[float, float]:

@@ -81,16 +81,9 @@ def generate(
     spread = math.sqrt(float(alpha) ** 2 * problem.data_std**2 + float(sigma) ** 2)
     x_t = float(alpha) * problem.data_mean + spread * torch.randn(count, problem.dim, generator=source)
     times = samplers.log_snr_grid(path, start=start, stop=fitted.stop, steps=steps, last=problem.t_at(FINEST))
-    x = samplers.sample(
-        fitted.denoiser,
-        x_t,
-        times,
-        path=path,
-        kernel=kernel,
-        noise=lambda _: torch.randn(x_t.shape, generator=source),
+    return samplers.sample_x_0(
+        fitted.denoiser, x_t, times, path=path, kernel=kernel, noise=lambda _: torch.randn(x_t.shape, generator=source)
     )
-    with torch.no_grad():
-        return fitted.denoiser(x, fitted.stop) if fitted.stop > 0 else x
 
 
 def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 200) -> float:

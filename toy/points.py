@@ -82,8 +82,8 @@ def _refuse_more_noise_than_there_is(points: pd.DataFrame, levels: np.ndarray, f
             raise UserError(f"{file}: column {name} counts the rows, as no noisy coordinate does; leave it out")
         if values.var() < noise - chance:
             raise UserError(
-                f"{file}: noise of standard deviation {noise**0.5:.3g} is more than the {values.std():.3g} by which column {name} "
-                "varies, noise included; probably a variance was given, or another unit: give the standard deviation of "
+                f"{file}: noise of standard deviation {noise**0.5:.3g} is more than the {values.std():.3g} by which column "
+                f"{name} varies, noise included; probably a variance was given, or another unit: give the standard deviation of "
                 "the noise in the units of the points"
             )
 

@@ -9,11 +9,10 @@ import torch
 
 from ambient import samplers
 from ambient.kernels import ddim
-from ambient.paths import VarianceExploding
+from ambient.paths import Discrete, VarianceExploding
 from ambient.randomness import generator
 from ambient.worlds import GaussianMixture
 from toy.mnist.multistep import SecondOrder
-from toy.mnist.source import sdxl_path
 
 VARIANCE = 0.2
 GAUSSIAN = GaussianMixture(torch.ones(1), torch.zeros(1, 2), VARIANCE * torch.eye(2)[None])
@@ -41,7 +40,7 @@ def test_twice_the_steps_leave_a_quarter_of_the_error():
 
 def test_on_a_schedule_of_whole_steps():
     """Times are rounded, so steps are uneven: the weights must know how long they are."""
-    path = sdxl_path()
+    path = Discrete.scaled_linear()
     assert error(SecondOrder(), path, 900.0, 100.0, 30) < 0.2 * error(ddim, path, 900.0, 100.0, 30)
 
 

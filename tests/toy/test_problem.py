@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ambient.paths import VarianceExploding
+from ambient.paths import Discrete, VarianceExploding
 from ambient.randomness import generator
-from toy.mnist.source import sdxl_path
 from toy.problem import _nearest_positive, finest_of, finest_recoverable, from_points, moments_of_clean, remarks
+
+SDXL = Discrete.scaled_linear()
 
 
 def noisy(path, t, count, dim):
@@ -20,7 +21,7 @@ def noisy(path, t, count, dim):
     return path(levels).apply(x_0, torch.randn(count, dim, generator=draw)), levels, variances
 
 
-@pytest.mark.parametrize(("path", "t"), [(VarianceExploding(), 0.6), (sdxl_path(), 500.0), (sdxl_path(), 800.0)])
+@pytest.mark.parametrize(("path", "t"), [(VarianceExploding(), 0.6), (SDXL, 500.0), (SDXL, 800.0)])
 @pytest.mark.parametrize("count", [150, 300, 5000])
 def test_the_spread_is_right_however_few_the_points(path, t, count):
     """The trace of a covariance of N points in directions of variances v_i has standard deviation (2 sum v_i^2 / N)^(1/2); five
@@ -35,7 +36,7 @@ def test_the_spread_is_right_however_few_the_points(path, t, count):
 
 def test_few_points_are_shrunk():
     """Where 300 points see little, less is claimed: the error is below that of the plain difference and that of none at all."""
-    path = sdxl_path()
+    path = SDXL
     x_n, levels, variances = noisy(path, 500.0, 300, 100)
     _, covariance = moments_of_clean(x_n, levels, path)
     plain = torch.cov((x_n / path(levels).like(x_n).alpha).T) - path.noise_to_signal(levels)[0] ** 2 * torch.eye(100)

@@ -91,7 +91,7 @@ class Attack:
         """Draws from the model's law of X_0 given X_t, each as x_t: sampled down to LAST, then denoised."""
         last = float(path.t_from_noise_to_signal(LAST))
         times = samplers.log_snr_grid(path, start=t, stop=last, steps=self.steps)
-        x = samplers.sample(
+        x = samplers.sample_x_0(
             chunked(fitted).denoiser,
             x_t.repeat(draws, 1),
             times,
@@ -99,7 +99,7 @@ class Attack:
             kernel=kernels.euler_maruyama,
             noise=lambda _: torch.randn(draws * len(x_t), x_t.shape[1], generator=source),
         )
-        return denoised(fitted, x, last).split(len(x_t))
+        return x.split(len(x_t))
 
 
 @dataclass(frozen=True)

@@ -188,12 +188,6 @@ def tell_held_out(points: int, problem: Problem) -> None:
         print(f"--points {points}: only {len(problem.clean_test)} images are held out; errors are measured on all of them")
 
 
-def sdxl_path() -> Discrete:
-    """SDXL's schedule: beta^(1/2) even from .00085^(1/2) to .012^(1/2) in 1,000 steps."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    return Discrete((1 - betas).cumprod(0))
-
-
 @dataclass(frozen=True)
 class ImageSource:
     """Builds the problem of a seed, in whatever process needs it, with data at level `t_n`."""
@@ -202,7 +196,7 @@ class ImageSource:
     t_n: float
 
     def path(self) -> Path:
-        return VarianceExploding() if self.config.path == "ve" else sdxl_path()
+        return VarianceExploding() if self.config.path == "ve" else Discrete.scaled_linear()
 
     def __call__(self, seed: int) -> Problem:
         config, path, digits = self.config, self.path(), self.config.digits()
