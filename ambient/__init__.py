@@ -43,7 +43,6 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "randomness": ("generator", "lasting_noise"),
 }  # fmt: skip
 HOMES = {name: module for module, names in CONTENTS.items() for name in names if name[0].isupper()}
-__all__ = [*CONTENTS, *HOMES]
 
 
 def __getattr__(name: str) -> Any:

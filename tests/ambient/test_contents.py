@@ -12,7 +12,7 @@ import pytest
 
 import ambient
 
-ELSEWHERE = {"config", "page", "runs", "states"}  # what surrounds the mathematics
+ELSEWHERE = {"config", "options", "page", "runs", "states"}  # what surrounds the mathematics
 MODULES = {path.stem for path in Path(ambient.__file__).parent.glob("[!_]*.py")} - ELSEWHERE
 
 

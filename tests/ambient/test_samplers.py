@@ -9,7 +9,7 @@ import torch
 
 from ambient.kernels import ancestral, ddim
 from ambient.paths import Discrete, RectifiedFlow, VarianceExploding
-from ambient.samplers import log_snr_grid, reverse_process, sample
+from ambient.samplers import log_snr_grid, reverse_process, sample, sample_x_0
 from tests.ambient.doubles import DISCRETE, PATHS, Recorder, normal
 
 VE = VarianceExploding()
@@ -113,3 +113,16 @@ def test_no_global_random_number_is_drawn():
     before = torch.random.get_rng_state()
     sample(Recorder(), normal(5, 3), [0.5, 0.0], path=VE, kernel=ancestral, noise=lambda _: normal(5, 3))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("last", [0.0, 0.25])
+def test_a_grid_that_ends_above_0_is_followed_by_the_denoiser(last):
+    """Early stop: E[X_0 | X_s] of the last sample, once; down to 0 the sample itself."""
+    denoiser, x, condition = Recorder(), normal(5, 3), {"shift": normal(5)}
+    options = {"path": VE, "kernel": ancestral, "noise": lambda i: normal(5, 3, step=i + 1), "condition": condition}
+    found = sample_x_0(denoiser, x, [1.0, 0.5, last], **options)
+    calls = len(denoiser.calls)
+    x_s = sample(denoiser, x, [1.0, 0.5, last], **options)
+    assert calls == (2 if last == 0 else 3)
+    assert torch.equal(found, x_s if last == 0 else denoiser(x_s, last, condition).detach())
+    assert not found.requires_grad
