@@ -135,8 +135,9 @@ def _key(root: Path, folder: str, row: Row) -> str:
     key = os.path.normpath(os.path.join(folder, name))
     if os.path.isabs(name):
         key = os.path.relpath(name, os.path.abspath(root))
-        if key.startswith(".."):  # perhaps by way of a symbolic link
-            key = os.path.relpath(os.path.realpath(name), os.path.realpath(root))
+        if key.startswith(".."):  # perhaps the folder itself is named by way of a symbolic link
+            real = os.path.realpath(os.path.dirname(name))
+            key = os.path.relpath(os.path.join(real, os.path.basename(name)), os.path.realpath(root))
     if key.split(os.sep)[0] == "..":
         raise UserError(f"{row.place}: the field file_name is {name!r}, which lies outside {root}; name files below it")
     return key.replace(os.sep, "/")

@@ -144,15 +144,29 @@ def test_names_that_are_not_utf8_are_refused_by_name(photos):
     assert keys(photos) == ["a.png", "b.png", "sub/c.png"]
 
 
-@pytest.mark.parametrize("name", ["{photos}/a.png", "{link}/a.png", "{relative}/a.png"])
-def test_metadata_may_give_absolute_names_of_images_in_the_folder(photos, tmp_path, monkeypatch, name):
-    """Also by way of a link to it, and where the folder itself is given relative to the working directory."""
+@pytest.mark.parametrize(
+    ("data", "name", "key"),
+    [
+        ("{tmp}/photos", "{tmp}/photos/a.png", "a.png"),
+        ("photos", "{tmp}/photos/sub/../a.png", "a.png"),
+        ("{tmp}/photos", "{tmp}/link/b.png", "b.png"),
+        ("{tmp}/link", "{tmp}/photos/b.png", "b.png"),
+        ("{tmp}/photos", "{tmp}/photos/linked/d.png", "linked/d.png"),
+    ],
+)
+def test_metadata_may_give_absolute_names_of_images_in_the_folder(photos, tmp_path, monkeypatch, data, name, key):
+    """Whether the folder or the image is reached by way of a link, and where the folder is given relative to the current one."""
     (tmp_path / "link").symlink_to(photos)
+    (tmp_path / "other").mkdir()
+    picture(5).save(tmp_path / "other" / "d.png")
+    (photos / "linked").symlink_to(tmp_path / "other")
+    (photos / "b.png").rename(tmp_path / "other" / "elsewhere.png")
+    (photos / "b.png").symlink_to(tmp_path / "other" / "elsewhere.png")
     monkeypatch.chdir(tmp_path)
-    absolute = name.format(photos=photos, link=tmp_path / "link", relative=photos)
-    (photos / "metadata.jsonl").write_text(json.dumps({"file_name": absolute, "text": "a caption"}) + "\n")
-    data = Path("photos") if "relative" in name else photos
-    assert [(one.key, one.caption) for one in read(data)][:1] == [("a.png", "a caption")]
+    row = {"file_name": name.format(tmp=tmp_path), "text": "a caption"}
+    (photos / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    found = read(Path(data.format(tmp=tmp_path)))
+    assert [one.key for one in found if one.caption == "a caption"] == [key]
 
 
 @pytest.mark.parametrize(
