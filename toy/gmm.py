@@ -160,7 +160,7 @@ def main(argv: list[str]) -> None:
         summary = table.summarise(rows)
         results = {"format": FORMAT, "config": config.identity(), "summary": summary, "rows": rows, "wall": wall}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        write_atomically(out / "table.md", (table.as_markdown(summary) + "\n").encode())
+        write_atomically(out / "table.md", table.as_markdown(summary).encode())
         if config.data is not None:
             write_samples(config, out, methods)
         figures.draw_all(out, results, problem)

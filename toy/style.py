@@ -1,4 +1,4 @@
-"""One look for all figures: a colour for each method that colour-blind readers can tell apart, and labels beside the lines."""
+"""The look of the figures here: a colour for each method, and labels beside the lines."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-RC: Any = {
+from harness import style
+
+RC: Any = style.RC | {
     "font.family": "DejaVu Sans",
-    "font.size": 9.5,
     "axes.titlesize": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.linewidth": 0.7,
     "axes.edgecolor": "#555555",
     "xtick.color": "#333333",
     "ytick.color": "#333333",
     "figure.dpi": 130,
-    "savefig.dpi": 130,
     "savefig.facecolor": "white",
-    "lines.linewidth": 1.8,
 }
 
 INK, FAINT = "#222222", "#9a9a9a"
@@ -31,17 +28,17 @@ TRUTH = "#000000"
 
 COLOURS = {
     "exact": "#000000",
-    "oracle": "#444444",
+    "oracle": style.DARK,
     "deconvolution": "#6b6b6b",
     "wiener": "#8a8a8a",
     "mixture": "#56641a",
-    "ours": "#d55e00",
-    "paper": "#0072b2",
-    "ambient-only": "#009e73",
-    "early-stop": "#cc79a7",
-    "sure-denoise": "#b8860b",
-    "noisier2noise": "#3fa2dc",
-    "naive": "#882255",
+    "ours": style.VERMILLION,
+    "paper": style.BLUE,
+    "ambient-only": style.GREEN,
+    "early-stop": style.PINK,
+    "sure-denoise": style.OCHRE,
+    "noisier2noise": style.SKY,
+    "naive": style.WINE,
 }
 
 DASHES = {"oracle": "--", "deconvolution": ":", "wiener": "-."}  # references, and the one that needs no training

@@ -6,8 +6,10 @@ import textwrap
 from typing import Any
 
 from harness.statistics import mean
+from harness.tables import markdown
 from toy.evaluation import LEVELS
 from toy.methods import METHODS
+from toy.style import COLOURS
 from toy.without_truth import MULTIPLES
 
 SHOWN_LEVELS = (0.3, 0.5, 0.7, 1.0)
@@ -88,14 +90,24 @@ def as_text(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str
     return aligned(cells(summary, wanted)) + note
 
 
+def with_column(table: list[list[str]], column: list[str]) -> list[list[str]]:
+    """The table with one more column, heading first; unchanged if the column is empty."""
+    return [[*row, cell] for row, cell in zip(table, column, strict=True)] if column else table
+
+
+def marks(summary: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(colour, what it is) of each method."""
+    return [(COLOURS[row["method"]], row["title"]) for row in summary]
+
+
 def starred(method: str) -> str:
     """The name of a method, with a star if it uses the truth."""
     return method + " *" * METHODS[method].reference
 
 
-def wrapped(sentences: list[str]) -> str:
+def wrapped(text: str) -> str:
     """For a terminal: in short lines, and nothing set in bold."""
-    return "\n".join(textwrap.fill(sentence.replace("**", ""), 110) for sentence in sentences)
+    return textwrap.fill(text.replace("**", ""), 110)
 
 
 def aligned(table: list[list[str]]) -> str:
@@ -113,10 +125,3 @@ def aligned(table: list[list[str]]) -> str:
 def as_markdown(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
     """The table of docs/results.md."""
     return markdown(cells(summary, wanted))
-
-
-def markdown(table: list[list[str]]) -> str:
-    """Rows of text, headings first, as a table of Markdown."""
-    head, *body = table
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])

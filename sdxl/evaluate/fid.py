@@ -24,6 +24,7 @@ from ambient.config import Options, option, parse
 from ambient.runs import UserError, stop_requests
 from harness import records
 from harness.metrics import frechet
+from harness.tables import markdown
 from sdxl import extract, options
 from sdxl.base import quiet
 from sdxl.evaluate import tables
@@ -166,7 +167,7 @@ def told(config: Config, results: Distances) -> str:
     starred = any("*" in row["Frechet distance"] for row in shown)
     head = f"Extractor {config.extractor}, {results.features:,} features; {results.reference_images:,} reference images.\n\n"
     spread = " KID: mean (standard deviation) over random subsets." if any(row.kid_subsets > 1 for row in results.rows) else ""
-    return f"{head}{tables.markdown(shown)}\n{NOTE}{spread}{few if starred else ''}\n"
+    return f"{head}{markdown([shown[0], *(cells.values() for cells in shown)])}\n{NOTE}{spread}{few if starred else ''}\n"
 
 
 def _floor_told(it: Floor, width: int) -> dict[str, str]:

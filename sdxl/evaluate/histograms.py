@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.lines import Line2D
 
+from harness import style
 from harness.copying import CLOSE, COPY
 from sdxl.evaluate import tables
 
@@ -31,8 +32,8 @@ def histograms(panels: dict[str, list[Line]]) -> Any:
     """{title: lines}: shares of images, all panels on one scale; baselines grey, controls dashed in their attack's colour."""
     lines = [line for panel in panels.values() for line in panel]
     low = max(-1.0, min(min(line.values) for line in lines) - 0.02)
-    colours = dict(zip(dict.fromkeys(line.of for line in lines if line.of), cycle(tables.COLOURS)))
-    with tables.rc_context(tables.LOOK):
+    colours = dict(zip(dict.fromkeys(line.of for line in lines if line.of), cycle(style.PALETTE)))
+    with tables.rc_context(style.RC):
         figure = tables.Figure(figsize=(9.6, 0.7 + 1.9 * len(panels)), layout="constrained")
         grid = figure.subplots(len(panels), squeeze=False, sharex=True, sharey=True)[:, 0]
         for axes, (title, panel) in zip(grid, panels.items(), strict=True):

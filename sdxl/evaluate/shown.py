@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness import copying
+from harness.tables import markdown
 from sdxl.attack.strips import GAP, LETTER, Words
 from sdxl.decode import save
 from sdxl.evaluate import tables
@@ -20,7 +21,7 @@ def table(results: Memorization) -> str:
     """Markdown: shares with their intervals; below an attack its control."""
     heads = ["images", "count", "similarity", "above .9", "above .95", "memorised"]
     heads += ["memorised, by the control"] * controlled(results)
-    lines = [heads, ["---"] * len(heads)]
+    lines = [heads]
 
     def line(name: str, row: Similarities | Difference, *beyond: Beyond | None) -> None:
         count = "paired" if isinstance(row, Difference) else str(row.images)
@@ -36,7 +37,7 @@ def table(results: Memorization) -> str:
             line(f"control of {row.model}, {row.kind}", row.control)
     for row in results.differences:
         line(f"{row.model} less {row.less}, {row.kind}", row)
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return markdown(lines)
 
 
 def controlled(results: Memorization) -> bool:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness import style
 from harness.statistics import Mean, difference, mean
+from harness.tables import markdown
 from sdxl.evaluate import tables
 from sdxl.evaluate.results import Restoration
 
@@ -65,7 +67,7 @@ def told(results: Restoration, rows: list[dict[str, Any]]) -> str:
     )
     words += f"Differences from {rows[0]['model']} in pairs, same image and noise, +- one standard error of the difference.\n"
     floor = f"The VAE alone, with nothing to restore, has a pixel MSE of {alone['mean']:.4f}.\n" if alone else ""
-    return f"{tables.markdown(shown)}\n{words}{floor}"
+    return f"{markdown([shown[0], *(cells.values() for cells in shown)])}\n{words}{floor}"
 
 
 def figure(results: Restoration, rows: list[dict[str, Any]]) -> Any:
@@ -73,14 +75,14 @@ def figure(results: Restoration, rows: list[dict[str, Any]]) -> Any:
     names = [model.name for model in results.models]
     spaces = [space for space in SPACES if results.errors.get(space)]
     positions = {level: i for i, level in enumerate(sorted(results.levels))}
-    with tables.rc_context(tables.LOOK):
+    with tables.rc_context(style.RC):
         whole = tables.Figure(figsize=(10, 3.2 * len(spaces)), layout="constrained")
         grid = whole.subplots(len(spaces), 2, squeeze=False)
         for (left, right), space in zip(grid, spaces, strict=True):
             firsts = {row["level"]: row[f"{space}_mean"] for row in rows if row["model"] == names[0]}
             for number, name in enumerate(names):
                 own = sorted((row for row in rows if row["model"] == name), key=lambda row: row["level"])
-                colour = tables.COLOURS[number % len(tables.COLOURS)]
+                colour = style.PALETTE[number % len(style.PALETTE)]
                 at = [positions[row["level"]] + 0.08 * (number - (len(names) - 1) / 2) for row in own]
                 look: Any = {"fmt": "o", "color": colour, "capsize": 2, "label": name}
                 left.errorbar(at, [row[f"{space}_mean"] for row in own], [row[f"{space}_error"] or 0 for row in own], **look)

@@ -1,4 +1,4 @@
-"""What every evaluation leaves behind: tables for readers and for programs, and figures of one look."""
+"""What every evaluation leaves behind: tables for readers and for programs, and figures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ambient.runs import to_plain, write_atomically
-from harness import records
-
-LOOK: Any = {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 130, "lines.linewidth": 1.8}
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#3fa2dc", "#882255", "#444444")
+from harness import records, style
 
 
 def asked(config: Any) -> dict[str, Any]:
@@ -27,18 +24,6 @@ def labels(sources: Sequence[str]) -> list[str]:
     """The last words of paths, or all of them where those are not distinct."""
     names = [Path(source).name or source for source in sources]
     return names if len(set(names)) == len(names) else list(sources)
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """A table; its columns are the keys of the first row."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return (f"{value:.4g}" if isinstance(value, float) else str(value)).replace("|", "\\|")
 
 
 def write(out: Path, results: Any, shown: str, rows: list[dict[str, Any]], *, csv: str = "table.csv") -> None:
@@ -55,7 +40,7 @@ def write(out: Path, results: Any, shown: str, rows: list[dict[str, Any]], *, cs
 def png(figure: Figure) -> bytes:
     """Without a date."""
     stream = io.BytesIO()
-    with rc_context(LOOK):
+    with rc_context(style.RC):
         figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 

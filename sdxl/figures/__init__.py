@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     if out.is_dir() and not (out / "report.html").exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no report of figures; take another folder")
     runs = Runs.read(config.runs)
-    made = {figure: figure.draw(runs, config) for figure in FIGURES}
+    made = {name: draw(runs, config) for name, draw in FIGURES.items()}
     if config.dry_run:
         return print("\n".join(page.plan(runs, made)))
     page.write(out, runs, made)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.copying import COPY
 from sdxl.evaluate.histograms import Line, histograms
 from sdxl.evaluate.matches import GENERATED
 from sdxl.evaluate.results import Difference
 from sdxl.evaluate.shown import controlled
-from sdxl.figures import commands, drawing
+from sdxl.figures import drawing
 from sdxl.figures.compared import apart, drawn, lines, named, shares, warning
 from sdxl.figures.found import MASK, MEMORY, NOISE, SAMPLES, Found, Runs
 from sdxl.figures.outcome import Missing, Shown
@@ -17,31 +16,27 @@ from sdxl.figures.outcome import Missing, Shown
 if TYPE_CHECKING:
     from sdxl.figures import Config
 
-SHARES = f"Shares of images above {COPY:g}, with intervals of 95 %."
 UNKNOWN = "unknown"  # the model behind a folder that is no longer there
 Panels = dict[str, list[Line]]
 
 
 def masked(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 1."""
-    columns = "In each row the image, what was hidden of it, what came back."
-    return _strips(runs, MASK, "masked", 4, columns, Missing("a masking attack", [_mask(runs)]))
+    return _strips(runs, MASK, "masked", 4, "a masking attack")
 
 
 def noised(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 2."""
-    columns = "The image, its latent as RGB, the noisy latent, one step (the MMSE estimate) and samples; a row for each level."
-    return _strips(runs, NOISE, "noised", 2, columns, Missing("a noise attack", [_noise(runs, _lora(runs))]))
+    return _strips(runs, NOISE, "noised", 2, "a noise attack")
 
 
-def _strips(runs: Runs, kind: str, name: str, count: int, columns: str, missing: Missing) -> Shown | Missing:
+def _strips(runs: Runs, kind: str, name: str, count: int, what: str) -> Shown | Missing:
     found = [one for one in runs.of(kind) if one.strips()]
     if not found:
-        return missing
+        return Missing(what)
     pictures = {f"{name}_{i}": drawing.together(one.strips()[:count]) for i, one in enumerate(found)}
     captions = {f"{name}_{i}": f"`{one.label}`: an attack{_levels(one)} on {runs.model_of(one)}." for i, one in enumerate(found)}
-    told = f"{columns} What is a copy is for the eye to judge here; Figs. 3 and 8 to 10 count."
-    return Shown(told, pictures, found, captions=captions)
+    return Shown(pictures, found, captions)
 
 
 def _levels(found: Found) -> str:
@@ -49,27 +44,9 @@ def _levels(found: Found) -> str:
     return f" at t = {', '.join(levels)}" if found.kind == NOISE else ""
 
 
-def _lora(runs: Runs) -> str:
-    return f" --lora {runs.one('training', 'run')}"
-
-
-def _noise(runs: Runs, more: str, out: str = "attacked") -> str:
-    return f"python -m sdxl attack noise{commands.base(runs)}{more} --data DATA{commands.size(runs)} --out {out}"
-
-
-def _mask(runs: Runs) -> str:
-    asked = f"{commands.base(runs)}{_lora(runs)} --data DATA --captions{commands.size(runs)}"
-    return f"python -m sdxl attack mask{asked} --out masked"
-
-
-def _compare(runs: Runs, images: str, training: str = "DATA") -> str:
-    asked = f"--images {images} --training {training} --held-out OTHERS{commands.eyes(runs)}"
-    return f"python -m sdxl evaluate memorization {asked} --out memory"
-
-
 def attack_and_samples(runs: Runs, config: Config, *, fine_tuned: bool) -> Shown | Missing:
     """Figs. 3 and 10: what plain samples of a model show of its training images, and what an attack on it does."""
-    panels, told, used = Panels(), [], []
+    panels, tables, used, remarks = Panels(), {}, [], []
     for memory in runs.of(MEMORY):
         behind = runs.behind(memory)
         models = {name: one.model if one else UNKNOWN for name, one in behind.items()}
@@ -79,41 +56,33 @@ def attack_and_samples(runs: Runs, config: Config, *, fine_tuned: bool) -> Shown
             both = len({kind for _, kind in keys}) > 1 and GENERATED in {kind for _, kind in keys}
             if not both or fine_tuned != (model not in (None, UNKNOWN)):
                 continue
-            title = runs.model_of(behind[names[0]])
-            panels[f"{title} ({memory.label})"] = lines(memory, {key: f"{named(key[1])}, {key[0]}" for key in keys})
-            told.append(f"{title[0].upper()}{title[1:]} (`{memory.label}`): {shares(memory, keys)}{warning(memory)}")
+            title = f"{runs.model_of(behind[names[0]])} ({memory.label})"
+            panels[title] = lines(memory, {key: f"{named(key[1])}, {key[0]}" for key in keys})
+            tables[f"`{memory.label}`, {runs.model_of(behind[names[0]])}"] = shares(memory, keys)
+            remarks += warning(memory)
             used += [memory, *(one for one in behind.values() if one and one.model == model)]
     if not panels:
-        lora, base = _lora(runs) if fine_tuned else "", commands.base(runs)
-        whose = "one LoRA" if fine_tuned else "the base alone"
-        return Missing(f"a comparison of plain samples and of an attack, both of {whose}", [
-            _noise(runs, lora),
-            f"python -m sdxl generate{base}{lora} --prompts CAPTIONS{commands.size(runs)} --images 10000 --out samples",
-            _compare(runs, "attacked samples"),
-        ])  # fmt: skip
+        of = "one LoRA" if fine_tuned else "the base alone"
+        return Missing(f"a comparison of plain samples and of an attack, both of {of}")
     name = "attack_and_samples_tuned" if fine_tuned else "attack_and_samples"
-    return Shown(f"{SHARES} {' '.join(told)}", {name: histograms(panels)}, _once(used))
+    return Shown({name: histograms(panels)}, _once(used), tables=tables, remarks=tuple(remarks))
 
 
 def two_models(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 8."""
-    panels, told, used = Panels(), [], []
+    panels, tables, used, remarks = Panels(), {}, [], []
     for memory, pairs in _comparisons(runs):
         behind = runs.behind(memory)
         for kind in dict.fromkeys(row.kind for row in pairs):
             names = dict.fromkeys(name for row in pairs if row.kind == kind for name in (row.model, row.less))
             labels = {(name, kind): f"{name}: {runs.model_of(behind[name])}" for name in names}
             panels[f"{kind} ({memory.label})"] = lines(memory, labels)
-        told.append(f"In `{memory.label}`: {'; '.join(map(apart, pairs))}.{warning(memory)}")
+        tables[f"`{memory.label}`"] = apart(pairs)
+        remarks += warning(memory)
         used += [memory, *(one for one in behind.values() if one and one.kind == NOISE)]
     if not panels:
-        return Missing("the same attack, with one seed, on two models, compared image by image", [
-            _noise(runs, " --lora CLEAN_RUN --t 900", "attacked_clean"),
-            _noise(runs, f"{_lora(runs)} --t 900", "attacked_noisy"),
-            _compare(runs, "attacked_clean attacked_noisy"),
-        ])  # fmt: skip
-    how = "Differences of mean similarity, image by image, with intervals of 95 %."
-    return Shown(f"{how} {' '.join(told)}", {"two_models": histograms(panels)}, _once(used))
+        return Missing("the same attack, with one seed, on two models, compared image by image")
+    return Shown({"two_models": histograms(panels)}, _once(used), tables=tables, remarks=tuple(remarks))
 
 
 def _comparisons(runs: Runs) -> list[tuple[Found, list[Difference]]]:
@@ -132,21 +101,18 @@ def _comparisons(runs: Runs) -> list[tuple[Found, list[Difference]]]:
 
 def filled(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 9."""
-    panels, told, used = Panels(), [], []
+    panels, tables, used, remarks = Panels(), {}, [], []
     for memory in runs.of(MEMORY):
         behind = runs.behind(memory)
         keys = [(row.model, row.kind) for row in memory.about.models if (one := behind[row.model]) and one.kind == MASK]
         if keys:
             panels[memory.label] = lines(memory, {key: f"{key[0]}, {key[1]}" for key in keys})
-            told.append(f"`{memory.label}`: {shares(memory, keys)}{warning(memory)}")
+            tables[f"`{memory.label}`"] = shares(memory, keys)
+            remarks += warning(memory)
             used += [memory, *(one for one in behind.values() if one and one.kind == MASK)]
     if not panels:
-        there, where = runs.of(MASK), runs.one(MASK, "masked")
-        made = [] if there else [_mask(runs)]
-        return Missing("similarities of what a masking attack has filled in", [
-            *made, _compare(runs, where, f"{where}/originals"),
-        ])  # fmt: skip
-    return Shown(f"{SHARES} {' '.join(told)}", {"filled": histograms(panels)}, _once(used))
+        return Missing("similarities of what a masking attack has filled in")
+    return Shown({"filled": histograms(panels)}, _once(used), tables=tables, remarks=tuple(remarks))
 
 
 def _once(found: list[Found]) -> list[Found]:

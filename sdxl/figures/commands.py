@@ -1,4 +1,4 @@
-"""The commands that a page gives: those that made what it shows, and those that would make what is missing."""
+"""The command that made a directory, as far as it is recorded."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any
 from ambient.config import to_argv
 from ambient.runs import digest
 from sdxl.base import SDXL
-from sdxl.figures.found import FID, MADE_BY, MASK, MEMORY, NOISE, NOISY, POSTERIOR, SAMPLES, TRAINING, Found, Runs, options
-
-USUAL = 1024  # pixels, of SDXL
+from sdxl.figures.found import MADE_BY, NOISY, TRAINING, Found, Runs, options
 
 
 def made(found: Found, runs: Runs) -> str:
@@ -62,26 +60,3 @@ def _unknown(runs: Runs) -> str:
     """The base where no directory names one, or they name several: SDXL, unless a noisy set says that it is another."""
     named = {one.about.base for one in runs.of(NOISY)}
     return SDXL if named <= {SDXL} and not _recorded(runs, "base") else "BASE"
-
-
-def base(runs: Runs) -> str:
-    """As options: the base and the VAE of these directories, where they are not the default's."""
-    bases, vaes = _recorded(runs, "base"), _recorded(runs, "vae")
-    chosen = bases[0] if len(bases) == 1 else _unknown(runs)
-    vae = vaes[0] if len(vaes) == 1 else "VAE" if vaes else ""
-    return (f" --base {shlex.quote(chosen)}" if chosen != SDXL else "") + (f" --vae {shlex.quote(vae)}" if vae else "")
-
-
-def size(runs: Runs) -> str:
-    """As an option: the size of the images of these directories, where it is not the default's."""
-    found = {one.about.size for one in runs.of(NOISY)}
-    found = sorted(found | {one.about.identity.resolution for one in runs.of(SAMPLES, POSTERIOR, NOISE, MASK)})
-    if not found or (found == [USUAL] and not base(runs)):
-        return ""
-    return f" --resolution {found[0] if len(found) == 1 else 'PIXELS'}"
-
-
-def eyes(runs: Runs) -> str:
-    """As an option: what sees the images of these directories."""
-    found = {one.config.extractor for one in runs.of(FID, MEMORY)}
-    return f" --extractor {shlex.quote(found.pop())}" if len(found) == 1 and found != {"dinov2"} else ""

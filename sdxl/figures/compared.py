@@ -1,7 +1,8 @@
-"""What comparisons with training images say: lines of histograms, and words."""
+"""What comparisons with training images say: lines of histograms, and tables."""
 
 from __future__ import annotations
 
+from harness.copying import COPY
 from sdxl.evaluate.histograms import Line
 from sdxl.evaluate.matches import GENERATED, HELD_OUT
 from sdxl.evaluate.results import Difference
@@ -31,34 +32,38 @@ def lines(memory: Found, labels: dict[Key, str]) -> list[Line]:
     return shown
 
 
-def shares(memory: Found, keys: list[Key]) -> str:
+def shares(memory: Found, keys: list[Key]) -> list[list[str]]:
+    """The share of almost identical matches among each of these images, among their controls, and among held-out images."""
     rows = {(row.model, row.kind): row for row in memory.about.models}
-    told = []
+    table = [["images", f"share above {COPY:g} (95 % interval)", "the same of the control"]]
     for name, kind in keys:
         row = rows[name, kind]
-        told.append(f"{named(kind)} of `{name}` {said(row.copies)}")
-        told += [f"its control {said(row.control.copies)}"] if row.control else []
+        control = said(row.control.copies) if row.control else ""
+        table.append([f"{named(kind)} of {name}", said(row.copies), control])
     baseline = memory.about.baselines.get(HELD_OUT)
-    told += [f"held-out images {said(baseline.copies)}"] if baseline else []
-    return "; ".join(told) + "."
+    return [*table, [HELD_OUT, said(baseline.copies), ""]] if baseline else table
 
 
-def warning(memory: Found) -> str:
+def warning(memory: Found) -> tuple[str, ...]:
     """Where attacks and their controls were compared with sets of different sizes."""
     counts = unequal(memory.about)
     if counts is None:
-        return ""
+        return ()
     return (
-        f" **Mind that attacks are compared with {counts[0]:,} images here and their controls with {counts[1]:,}:** among more "
-        "images the nearest one is nearer, by chance alone."
+        f"Mind that in `{memory.label}` attacks are compared with {counts[0]:,} images and their controls with {counts[1]:,}: "
+        "among more images the nearest one is nearer, by chance alone.",
     )
 
 
-def apart(row: Difference) -> str:
-    """Two models, and whether they are told apart."""
-    low, high = row.similarity.interval
-    word = "lies further right than" if low > 0 else "lies further left than" if high < 0 else "is not told apart from"
-    return f"at {row.kind} `{row.model}` {word} `{row.less}`, {signed(row.similarity.mean)} ({signed(low)} to {signed(high)})"
+def apart(pairs: list[Difference]) -> list[list[str]]:
+    """For each pair of models the difference of their mean similarities, and what its interval says."""
+    table = [["at", "model", "its similarities lie", "difference of means (95 % interval)"]]
+    for row in pairs:
+        low, high = row.similarity.interval
+        word = "further right than" if low > 0 else "further left than" if high < 0 else "not told apart from"
+        difference = f"{signed(row.similarity.mean)} ({signed(low)} to {signed(high)})"
+        table.append([row.kind, row.model, f"{word} {row.less}", difference])
+    return table
 
 
 def signed(x: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import importlib
-import shlex
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,10 +127,6 @@ class Runs:
             alike = (one for one in self.of(SAMPLES, POSTERIOR, NOISE, MASK) if one.folder.name == name)
             found[name] = next((one for one in alike if one.fingerprint == images), None)
         return found
-
-    def one(self, kind: str, otherwise: str) -> str:
-        """The folder of the first of a kind, or a word in its place: for a command that would make what is missing."""
-        return next((shlex.quote(str(found.folder)) for found in self.of(kind)), otherwise)
 
 
 def recognised(folder: Path, label: str) -> Found:

@@ -8,21 +8,20 @@ from typing import Any, NamedTuple
 
 from sdxl.figures.found import Found
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 
 class Shown(NamedTuple):
-    """`here`: what is seen, in a sentence or two; pictures by name, and what stands below them; the directories it is made from;
-    headings and rows of a table.
-    """
+    """Pictures and their captions by name; the directories that it is made from; tables by what they are of; remarks."""
 
-    here: str
     pictures: dict[str, Any]
     used: list[Found]
-    table: tuple[list[str], list[list[str]]] | None = None
-    captions: Mapping[str, str] = MappingProxyType({})
+    captions: Mapping[str, str] = NOTHING
+    tables: Mapping[str, list[list[str]]] = NOTHING  # headings first
+    remarks: tuple[str, ...] = ()
 
 
 class Missing(NamedTuple):
-    """What the directories lack, and the commands that would make it. Words in capitals are the reader's to fill in."""
+    """What the directories lack."""
 
     lacks: str
-    commands: list[str]

@@ -1,4 +1,4 @@
-"""Figs. 5, 6, 7, 11: what models paint."""
+"""Figs. 5, 6, 7, 11: what models generate."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sdxl.attack.strips import image_of
 from sdxl.encode import fit
-from sdxl.figures import commands, drawing
-from sdxl.figures.found import NOISY, POSTERIOR, SAMPLES, TRAINING, Found, Runs
+from sdxl.figures import drawing
+from sdxl.figures.found import NOISY, POSTERIOR, SAMPLES, Found, Runs
 from sdxl.figures.outcome import Missing, Shown
 from sdxl.noisy_set import NoisySet
 from sdxl.sources import Columns, pictures
@@ -33,32 +33,24 @@ def behind_noise(runs: Runs, config: Config) -> Shown | Missing:
             rows.append((f"{one.label}: samples of {runs.model_of(one)}", [drawing.image(file) for _, file in shown]))
             used += [noisy, one]
     if not rows:
-        noisy, lora = runs.one(NOISY, "noisy"), runs.one(TRAINING, "run")
-        asked = f"{commands.base(runs)} --lora {lora} --posterior {noisy} --images {config.columns}"
-        return Missing("a noisy set with posterior samples of it", [
-            *_corrupt(runs), f"python -m sdxl generate{asked} --out posterior",
-        ])  # fmt: skip
-    here = "The first three channels of noisy latents as colours, and below each what a model thinks may be behind it."
-    return Shown(here, {"behind_noise": drawing.grid(rows)}, list({one.folder: one for one in used}.values()))
+        return Missing("a noisy set with posterior samples of it")
+    return Shown({"behind_noise": drawing.grid(rows)}, list({one.folder: one for one in used}.values()))
 
 
 def by_level(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 6: folders of one prompt, or of none."""
     found = sorted((one for one in runs.of(SAMPLES) if len(_prompts(one)) == 1), key=lambda one: _order(runs, one))
     if not found:
-        return Missing("generated images without a caption, or all with the same", [_generate(runs, config)])
+        return Missing("generated images without a caption, or all with the same")
     rows = [_row(runs, one, config) for one in found]
-    here = "A row for each folder; a column starts from one noise where the commands have one --seed and one --resolution."
-    return Shown(here, {"by_level": drawing.grid(rows)}, found)
+    return Shown({"by_level": drawing.grid(rows)}, found)
 
 
 def prompts(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 7: folders of several prompts."""
     found = sorted((one for one in runs.of(SAMPLES) if len(_prompts(one)) > 1), key=lambda one: _order(runs, one))
     if not found:
-        return Missing("images of several prompts", [
-            f"python -m sdxl generate{_model(runs)} --prompts PROMPTS.txt{commands.size(runs)} --images 4 --out prompts",
-        ])  # fmt: skip
+        return Missing("images of several prompts")
     rows = []
     for one in found:
         first = {row.prompt or "": file for row, file in reversed(one.pictures())}
@@ -66,12 +58,12 @@ def prompts(runs: Runs, config: Config) -> Shown | Missing:
     lists = {tuple(_prompts(one)[: config.columns]) for one in found}
     said = [", ".join(f'"{prompt}"' for prompt in words) for words in lists]
     which = f"Columns: {said[0]}." if len(lists) == 1 else "Prompts differ from row to row: " + "; ".join(said) + "."
-    return Shown(which, {"prompts": drawing.grid(rows)}, found)
+    return Shown({"prompts": drawing.grid(rows)}, found, {"prompts": which})
 
 
 def other_data(runs: Runs, config: Config) -> Shown | Missing:
     """Fig. 11, for each noisy set of which a LoRA has learned."""
-    drawn, told, used = {}, [], []
+    drawn, captions, used = {}, {}, []
     for number, noisy in enumerate(runs.of(NOISY)):
         data, plain = NoisySet(noisy.folder), [one for one in runs.of(SAMPLES) if not one.config.stop]
         trained = {one.folder: runs.trained(one) for one in plain}
@@ -88,11 +80,12 @@ def other_data(runs: Runs, config: Config) -> Shown | Missing:
         rows = _data(config, noisy, data) + [_row(runs, one, config) for one in base[:1]]
         rows += [(f"noisy data as latents, {_levels(data)}", latents), *(_row(runs, one, config) for one in after)]
         drawn[f"other_data_{number}"] = drawing.grid(rows)
-        shown = "; ".join(label for label, _ in rows)
-        told.append(f"`{noisy.label}`, {several(noisy.about.images, 'image')}. From top to bottom: {shown}."
-                    f"{_not_given(runs, config, base, after)}")  # fmt: skip
+        told = f"`{noisy.label}`, {several(noisy.about.images, 'image')}.{_not_given(runs, config, base, after)}"
+        captions[f"other_data_{number}"] = told
         used += [noisy, *base[:1], *after]
-    return Shown(" ".join(told), drawn, list({one.folder: one for one in used}.values())) if drawn else _to_make(runs, config)
+    if not drawn:
+        return Missing("a noisy set together with images of a LoRA that was trained on it")
+    return Shown(drawn, list({one.folder: one for one in used}.values()), captions)
 
 
 def _not_given(runs: Runs, config: Config, base: list[Found], after: list[Found]) -> str:
@@ -104,26 +97,6 @@ def _not_given(runs: Runs, config: Config, base: list[Found], after: list[Found]
     }  # fmt: skip
     lacks = [word for word, given in there.items() if not given]
     return f" Not given: {', '.join(lacks)}." if lacks else ""
-
-
-def _to_make(runs: Runs, config: Config) -> Missing:
-    train = f"python -m sdxl train{commands.base(runs)} --data {runs.one(NOISY, 'noisy')} --out run"
-    made = [*_corrupt(runs), *([] if runs.of(TRAINING) else [train]), _generate(runs, config)]
-    return Missing("a noisy set together with images of a LoRA that was trained on it", made)
-
-
-def _model(runs: Runs) -> str:
-    return f"{commands.base(runs)} --lora {runs.one(TRAINING, 'run')}"
-
-
-def _corrupt(runs: Runs) -> list[str]:
-    """The command for a noisy set, where there is none."""
-    asked = f"{commands.base(runs)} --data DATA --t-n 500{commands.size(runs)}"
-    return [] if runs.of(NOISY) else [f"python -m sdxl corrupt{asked} --out noisy"]
-
-
-def _generate(runs: Runs, config: Config) -> str:
-    return f"python -m sdxl generate{_model(runs)} --null-caption{commands.size(runs)} --images {config.columns} --out samples"
 
 
 def _data(config: Config, noisy: Found, data: NoisySet) -> list[tuple[str, list[Any]]]:

@@ -13,7 +13,7 @@ import pytest
 from tests.toy.command_line import Here, final_weights, finish, same_bits, start, wait_until
 from tests.toy.conftest import COMPARED, DIGITS, METHODS, TABLE1
 from toy.mnist import COMMANDS, table1
-from toy.mnist.story import NO_LABELS
+from toy.mnist.compare import NO_LABELS
 
 TEXTS = ("results.json", "table.md", "report.html", "config.yaml", "environment.json", "DONE")
 

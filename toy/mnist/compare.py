@@ -29,7 +29,6 @@ from toy.mnist import features, report
 from toy.mnist.data import Digits
 from toy.mnist.scoring import BELOW, ImageScore
 from toy.mnist.source import ADAM, RECIPE, ImageSource, LevelConfig, count, evaluations, sigma_n, t_n, tell_held_out
-from toy.mnist.story import NO_LABELS
 from toy.pool import run_all
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -44,6 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "method": ("oracle", "ours", "paper", "ambient-only", "early-stop", "mixture", "wiener"),
     },
 }
+NO_LABELS = "The images have no labels, so there is no classifier to take features from, and no Frechet distance."
 COMPARED = tuple(name for name in METHODS if name != "deconvolution")
 
 
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> None:
         summary = table.summarise(rows)
         results = {"format": FORMAT, "config": identity, "summary": summary, "rows": rows}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        write_atomically(out / "table.md", (table.as_markdown(summary, report.columns(summary)) + "\n").encode())
+        write_atomically(out / "table.md", table.as_markdown(summary, report.columns(summary)).encode())
         report.write_comparison(out, results, digits, problem, command_of("python -m toy mnist", config, PRESETS))
         run.finish()
     print(f"\n{table.as_text(summary, report.columns(summary))}\n\nreport: {out / 'report.html'}")

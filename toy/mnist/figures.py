@@ -22,6 +22,7 @@ from ambient import kernels, samplers
 from ambient.config import command_of, option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
+from harness.tables import markdown
 from toy.evaluation import generate
 from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.levels import FINEST
@@ -33,7 +34,7 @@ from toy.mnist.scoring import chunked
 from toy.mnist.source import ADAM, PATHS, RECIPE, ImageConfig, ImageSource, count, evaluations
 from toy.pool import run_all
 from toy.problem import Problem
-from toy.table import FOOTNOTE, aligned, markdown, over_seeds, show, starred, wrapped
+from toy.table import FOOTNOTE, aligned, over_seeds, show, starred, wrapped
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -115,13 +116,12 @@ def main(argv: list[str]) -> None:
         floor = frechet(ruler(digits.train[:count]), ruler(digits.test[:count]))
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        write_atomically(out / "table.md", (markdown(cells(results)) + "\n").encode())
+        write_atomically(out / "table.md", markdown(cells(results)).encode())
         problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}  # fitted meanwhile, side by side
-        figures_page.write(
-            out, results, cells(results), digits, problems, command_of("python -m toy mnist figures", config, PRESETS)
-        )
+        command = command_of("python -m toy mnist figures", config, PRESETS)
+        figures_page.write(out, results, cells(results), digits, problems, command)
         run.finish()
-    found = wrapped(figures_page.findings(results))
+    found = wrapped(figures_page.verdict(results))
     print(f"\n{aligned(cells(results))}\n{FOOTNOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
 
 

@@ -8,34 +8,28 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
+from harness import page
 from toy.figures import save_all
-from toy.findings import limits_of_seeds, relation
 from toy.mnist.data import Digits
 from toy.mnist.pictures import image_grid
-from toy.mnist.story import noised
-from toy.page import html_table
 from toy.problem import Problem
-from toy.story import PAPER
 from toy.style import COLOURS, FAINT, INK, canvas
-from toy.table import FOOTNOTE, show
+from toy.verdict import compare
 
 SHOWN = 8
 METHODS = ("early-stop", "ambient-only", "ours")
 UNLEARNED = 6.0  # above the floor: half of what the Wiener filter has on MNIST, and it draws no digits
-WORDS = {"better": "nearer than", "same": "not told apart from", "worse": "further away than"}
-LIMITS = [
-    "The Frechet distance compares means and covariances of 64 features of a small classifier. It is biased upwards by about "
-    "the floor shown, and its order can change with the number of sampling steps: hence the second panel.",
-    "Posterior samples are draws from the model's law of the clean image given the noisy one: where the noise hides the digit "
-    "they disagree with it and with each other, and rightly so.",
-]
 
 
 def write(
-    out: Path, results: dict[str, Any], cells: list[list[str]], digits: Digits, problems: dict[float, Problem], command: str
+    out: Path,
+    results: dict[str, Any],
+    cells: list[list[str]],
+    digits: Digits,
+    problems: dict[float, Problem],
+    command: str,
 ) -> None:
-    """Figures and report.html in `out`; `problems` by level, of the first seed."""
+    """Figures and report.html in `out`; `problems` by level, of the first seed; `command`: of the run."""
     arrays = {key: _arrays(out, results, *key) for key in ((row["level"], row["method"]) for row in results["summary"])}
     drawn = {
         "distance": lambda: distance(results),
@@ -43,68 +37,33 @@ def write(
         "posterior": lambda: posterior(arrays, problems),
     }
     save_all(out, drawn)
-    config = results["config"]
     trained = [f"data at t_n = {row['level']:g}" if row["level"] else "clean data" for row in results["summary"]]
-    names = [
-        (COLOURS[row["method"]], name, data) for row, (name, *_), data in zip(results["summary"], cells[1:], trained, strict=True)
-    ]
-    parts = [
-        paragraphs(f"A run of `python -m toy mnist figures`, after Figs. 4, 5 and 6 of {PAPER}.", kind="by"),
-        paragraphs(
-            f"{len(digits.train):,} digits under noise of level t_n ({noised(config)}); for each level one network trained with "
-            "the ambient loss alone (ambient-only) and one with consistency as well (ours). The oracle saw clean digits."
-        ),
-        highlights(findings(results)),
-        "<h2>Distance to real digits</h2>",
-        picture(
-            out,
-            "distance",
-            "Frechet distance of generated digits to held-out ones (lower is better), against the level of "
-            "the training data, and against the number of sampling steps."
-            + (" Bars: standard errors over seeds." if config["seeds"] > 1 else ""),
-        ),
-        html_table([cells[0][0], *cells[0][2:]], names, [row[2:] for row in cells[1:]]),
-        paragraphs(f"FD: Frechet distance. {FOOTNOTE}.", kind="by"),
-        "<h2>Unconditional samples</h2>",
-        picture(out, "samples", "Digits made from pure noise. Early-stop: sampling stopped at t_n, then one denoising step."),
-        "<h2>Posterior samples</h2>",
-        picture(
-            out,
-            "posterior",
-            "The noisy digit, draws given it without consistency and with it, and the digit it was made from, never seen.",
-        ),
-        "<h2>What this run cannot show</h2>",
-        bullets([*limits_of_seeds(config["seeds"]), *LIMITS]),
-        "<h2>The command of this run</h2>",
-        code(command),
-        *about_run(out, config),
-    ]
-    write_page(out, "Digits from noisy digits", parts)
+    marks = [(COLOURS[row["method"]], data) for row, data in zip(results["summary"], trained, strict=True)]
+    table = [[name, *numbers] for name, _, *numbers in cells]
+    about = page.about_run(out, command, results["config"])
+    page.write(
+        out, "toy", "figures.html.j2", **about, table=table, marks=marks, verdict=verdict(results), train=len(digits.train),
+        floor=results["floor"], count=results["count"],
+    )  # fmt: skip
 
 
-def findings(results: dict[str, Any]) -> list[str]:
-    """What the numbers say, at the largest number of steps."""
+def verdict(results: dict[str, Any]) -> str:
+    """With consistency against without it and against early stop, at the largest number of steps."""
     number = {(row["level"], row["method"]): row["frechet"][-1] for row in results["summary"]}
-    clean, floor = number[0.0, "oracle"], results["floor"]
-    sentences = []
-    if clean["mean"] - floor > UNLEARNED:
-        sentences.append(
-            f"**The network trained on clean digits is itself at {clean['mean']:.1f}, where real digits are at {floor:.1f} from "
-            "each other: it has not learned to draw them.** The budget was too small, and differences between the others mean "
-            "nothing."
+    clean, floor = number[0.0, "oracle"]["mean"], results["floor"]
+    if clean - floor > UNLEARNED:
+        return (
+            f"**Nothing can be concluded.** The network that was trained on clean digits is itself at a Frechet distance of "
+            f"{clean:.1f}, where other real digits are at {floor:.1f}: it has not learned to generate digits. The budget was too "
+            "small, and differences between the other methods mean nothing."
         )
-    sentences.append(
-        f"The floor is a Frechet distance of {floor:.2f}, between {results['count']:,} training digits and as many held-out "
-        f"ones; the oracle, trained on clean digits, is at {show(clean)}."
-    )
-    seed = " (one seed)" if clean["count"] == 1 else ""
+    told = "By the Frechet distance of what they generate,"
     for level in results["config"]["levels"]:
         ours, alone, early = (number[level, name] for name in ("ours", "ambient-only", "early-stop"))
-        sentences.append(
-            f"Data at t_n = {level:g}: ours is at {show(ours)}, {WORDS[relation(ours, alone)]} ambient-only at {show(alone)} and "
-            f"{WORDS[relation(ours, early)]} early-stop at {show(early)}{seed}."
+        told += (
+            f" at t_n = {level:g} {compare('ours', ours, 'ambient-only', alone)} and {compare('it', ours, 'early-stop', early)};"
         )
-    return sentences
+    return told.removesuffix(";") + "."
 
 
 def distance(results: dict[str, Any]) -> Figure:

@@ -28,7 +28,6 @@ from toy.mnist import copies, memorization_page
 from toy.mnist.attack import KNOWN, LAST, Attack, Calibration
 from toy.mnist.data import FEWEST, Digits
 from toy.mnist.features import features_of
-from toy.mnist.memorization_findings import headline
 from toy.mnist.source import (
     ADAM,
     LARGEST,
@@ -137,8 +136,8 @@ def main(argv: list[str]) -> None:
         run.finish()
     for kind, table in memorization_page.tables(results).items():
         print(f"\n{kind}\n{aligned(memorization_page.brief(table))}")
-    said = wrapped(headline(results))
-    print(f"\n{said}\n\nmore columns: {out / 'table.md'}\nall findings: {out / 'report.html'}")
+    said = wrapped(memorization_page.verdict(results))
+    print(f"\n{said}\n\nmore columns: {out / 'table.md'}\nreport: {out / 'report.html'}")
 
 
 def check_size(config: Config, digits: Digits) -> None:

@@ -12,20 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
 from ambient.runs import write_atomically
+from harness import page
+from harness.tables import markdown
 from toy.figures import save_all
-from toy.findings import limits_of_seeds
 from toy.methods import METHODS
 from toy.mnist.attack import GROUPS, KINDS
 from toy.mnist.copies import CLOSE, COPY, Models, shares_of_bins
-from toy.mnist.memorization_findings import findings, span
 from toy.mnist.pictures import Row, image_grid
-from toy.mnist.story import noised
-from toy.page import html_table
-from toy.story import PAPER
 from toy.style import COLOURS, FAINT, canvas
-from toy.table import markdown, show
+from toy.table import show
 
 LOOK = COLOURS | {"memoriser": "#000000", "smooth": "#7b4fa3"}
 TITLES = {
@@ -36,93 +32,78 @@ TITLES = {
 BINS = np.linspace(0.2, 1.0, 33)
 BRIEF = ("model", "t", "similarity", "memory", "itself", "error")  # columns that fit a terminal
 WORDS = {"samples": "posterior samples", "one step": "restored in one step"}
-STORY = """
-{count} digits are all that the networks see: one network sees them clean (the *oracle*), the same network sees them with noise
-at level t_n = {level:g} ({noised}). Both are trained for equally long; whether that was long enough to learn clean digits by
-heart is said below. Then training digits are noised anew, at levels of the attacker's choice, and restored: in one step,
-E[X_0 | X_t], and by samples from the law of X_0 given X_t that the model has learned. Who knows a digit by heart restores it
-from noise that hides it.
-
-How near a result is to the nearest training digit is a cosine in the features of a small digit classifier. (The paper takes
-another network's features; above {close:g} it sees close matches, above {copy:g} almost identical ones.) A good result is
-near to the digit that was attacked, hence to a training digit, also where nothing was learned by heart. So the same is done
-to as many held-out digits, and their results are compared with the held-out digits: to a model that has seen neither, the two
-groups are alike, and the **memory** of a model is what is left of the similarity of training digits when that of held-out
-digits is taken off.
-
-Two models that need no training show what such numbers mean: the *perfect memoriser*, exact for a world that consists of the
-training digits and nothing else, and a *smooth model*, a Gaussian mixture fitted to digits of neither group.
-"""
-CAPTIONS = {
-    "similarity": """Similarity of what is restored to the nearest training digit, when training digits are attacked: share of
-results in each bin, with 95 % intervals over digits. Dotted: the median of held-out digits as they are. The memoriser may leave
-the panel at the top.""",
-    "digits": """Training digits, noised at t = {t:g}, and what each model makes of them: its guess in one step, a sample, and the
-training digit that is nearest to the sample. Is it the digit in the first row, another one, or none that fits?""",
-}
-TABLE = """
-*similarity*: mean, to the nearest digit of its own group, and *memory*, its difference with the 95 % interval over digits.
-*across*: held-out digits to the nearest training digit. Shares: similarity above {close:g}, above {copy:g}, and where the
-nearest digit is the one attacked *itself*. *error*: mean square per pixel from the digit attacked. ± is the standard error
-over seeds.
-"""
-BUDGET = """
-{evaluations:g} million images were passed through each network, each of its digits about {uses:,.0f} times. How much is learned
-by heart grows with that, and so may the differences between models; `--evaluations` sets it."""
-LIMITS = [
-    "Similarity is measured in features of a small classifier. A grainy or blurred result is less similar to everything: low "
-    "similarity alone is no sign of privacy, hence the held-out digits and the error.",
-    "The networks are small and trained from nothing; the paper fine-tunes a large one. A few hundred digits are few: the "
-    "noisier they are, the less any method can learn from them.",
-    "The attacker is given a noisy training digit. That a model does not return it says nothing about other attacks.",
-]
+LEARNED = 0.01  # share of copies from which the clean-trained network counts as having learned digits by heart
+Number = dict[str, Any]
 
 
 def write(out: Path, results: dict[str, Any], models: Models, training: Tensor, command: str) -> None:
-    """Figures, table.md and report.html in `out`."""
-    config, levels = results["config"], results["levels"]
+    """Figures, table.md and report.html in `out`; `command`: of the run."""
+    config, found = results["config"], tables(results)
     save_all(out, {"similarity": partial(similarity, results, models), "digits": partial(digits, results, models, training)})
-    found = tables(results)
-    write_atomically(
-        out / "table.md", "\n".join(f"{WORDS[kind]}\n\n{markdown(table)}\n" for kind, table in found.items()).encode()
+    write_atomically(out / "table.md", "\n".join(f"{WORDS[kind]}\n\n{markdown(table)}" for kind, table in found.items()).encode())
+    shown = []
+    for kind, (head, *rows) in found.items():
+        mine = [row for row in results["summary"] if row["kind"] == kind]
+        marks = [(LOOK[row["model"]], TITLES.get(row["model"]) or METHODS[row["model"]].title) for row in mine]
+        shown.append((WORDS[kind], ["model", *head[2:]], [[f"{name}, t = {t}", *numbers] for name, t, *numbers in rows], marks))
+    about = page.about_run(out, command, results["config"])
+    page.write(
+        out, "toy", "memorization.html.j2", **about, verdict=verdict(results), tables=shown, differences=differences(results),
+        level=config["sigma_n"] if config["path"] == "ve" else config["t_n"], close=CLOSE, copy=COPY,
+        middle=results["levels"][len(results["levels"]) // 2], variance=results["baselines"]["variance"],
+    )  # fmt: skip
+
+
+def verdict(results: dict[str, Any]) -> str:
+    """Whether the clean-trained network has learned digits by heart; if so, whether each noisy-trained one has less memory."""
+    row = max(_rows(results["summary"], model="oracle"), key=lambda row: row["training"]["copies"]["mean"])
+    ours, others = (row[group]["copies"]["mean"] for group in GROUPS)
+    shares = (
+        f"similarity above {COPY:g} for {ours:.1%} of training digits and {others:.1%} of held-out ones, {WORDS[row['kind']]}, "
+        f"t = {row['t']:g}"
     )
-    level = config["sigma_n"] if config["path"] == "ve" else config["t_n"]
-    uses = 1e6 * config["evaluations"] / config["images"]
-    words = {"count": config["images"], "level": level, "close": CLOSE, "copy": COPY, "noised": noised(config)}
-    parts = [
-        paragraphs(f"A run of `python -m toy mnist memorization`, after Figs. 2, 3 and 8 of {PAPER}.", kind="by"),
-        paragraphs(STORY.format(**words)),
-        picture(out, "digits", CAPTIONS["digits"].format(t=levels[len(levels) // 2]), wide=True),
-        highlights(findings(results)),
-        "<h2>How near to training digits</h2>",
-        picture(out, "similarity", CAPTIONS["similarity"], wide=True),
-    ]
-    for kind, table in found.items():
-        rows = [row for row in results["summary"] if row["kind"] == kind]
-        firsts = [(LOOK[row["model"]], f"{row['model']}, t = {row['t']:g}", title(row["model"])) for row in rows]
-        parts += [
-            f"<h2>{WORDS[kind].capitalize()}</h2>",
-            html_table(["model", *table[0][2:]], firsts, [row[2:] for row in table[1:]]),
-        ]
-    parts += [
-        paragraphs(TABLE.format(close=CLOSE, copy=COPY), kind="by"),
-        "<h2>What this run cannot show</h2>",
-        bullets(
-            [
-                *limits_of_seeds(config["seeds"], over="digits"),
-                BUDGET.format(evaluations=config["evaluations"], uses=uses),
-                *LIMITS,
-            ]
-        ),
-        "<h2>The command of this run</h2>",
-        code(command),
-    ]
-    write_page(out, "What a model keeps of its training digits", [*parts, *about_run(out, config)])
+    if not (ours >= LEARNED and ours > others and row["memory"]["interval"][0] > 0):
+        return (
+            f"**Nothing can be concluded about memory.** The clean-trained network (oracle) has not learned its digits by heart "
+            f"({shares}). A larger budget (`--evaluations`) or fewer digits (`--images`) would change that."
+        )
+    told = f"The clean-trained network (oracle) has learned digits by heart ({shares})."
+    for name in dict.fromkeys(row["model"] for row in results["differences"]):
+        mine = _rows(results["differences"], model=name)
+        counts = [sum(word == relation(row["memory"]) for row in mine) for word in ("less", "not told apart", "more")]
+        less, same, more = counts
+        told += f" The memory of {name}, in {len(mine)} comparisons with it: **{less} less, {same} not told apart, {more} more**."
+        steps = _rows(results["summary"], kind="one step", model=name)
+        lost = [f"{row['t']:g}" for row in steps if row["held out"]["error"]["mean"] >= results["baselines"]["variance"]]
+        if lost:
+            told += f" At t = {', '.join(lost)} {name} restores no better than the average digit: low similarity says nothing."
+    return told
 
 
-def title(model: str) -> str:
-    """A line on what a model is."""
-    return TITLES.get(model) or METHODS[model].title
+def relation(more: Number) -> str:
+    """Whether a model keeps less than the clean-trained network, which has `more`: by the interval over digits."""
+    low, high = more["interval"]
+    return "less" if low > 0 else "more" if high < 0 else "not told apart"
+
+
+def differences(results: dict[str, Any]) -> list[list[str]]:
+    """What the clean-trained network has more than each noisy-trained one, as a table, headings first."""
+    head = ["compared with", "t", "similarity", "memory", "its memory"]
+    rows = sorted(results["differences"], key=lambda row: list(KINDS)[::-1].index(row["kind"]))
+    spans = [[span(row["training"]), span(row["memory"]), relation(row["memory"])] for row in rows]
+    names = [[f"{row['model']}, {WORDS[row['kind']]}", f"{row['t']:g}"] for row in rows]
+    return [head, *(name + numbers for name, numbers in zip(names, spans, strict=True))]
+
+
+def span(number: Number) -> str:
+    """A mean with its interval over digits and, of several seeds, the standard error: 0.093 ± 0.004 [0.080, 0.106]."""
+    low, high = number["interval"]
+    error = "" if number["error"] is None else f" ± {number['error']:.3f}"
+    return f"{number['mean']:.3f}{error} [{low:.3f}, {high:.3f}]"
+
+
+def _rows(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
 def tables(results: dict[str, Any]) -> dict[str, list[list[str]]]:

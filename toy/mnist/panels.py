@@ -11,9 +11,8 @@ from toy.figures import level_lines, lines_of
 from toy.method import Fitted
 from toy.methods import METHODS
 from toy.mnist.data import noise_of_nature
-from toy.mnist.findings import AT_N
 from toy.mnist.pictures import Row, image_grid, sheets
-from toy.mnist.scoring import LEVELS, RESTORED
+from toy.mnist.scoring import AT_N, LEVELS, RESTORED
 from toy.problem import Problem
 from toy.table import starred
 

@@ -1,4 +1,4 @@
-"""The report of the comparison on images: one self-contained page."""
+"""The page of the comparison on images."""
 
 from __future__ import annotations
 
@@ -6,132 +6,104 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
+import torch
+
 from ambient.randomness import generator
+from harness import page
 from toy import figures, table
 from toy.drawing import Drawing
-from toy.mnist import findings, panels, story
+from toy.evaluation import sub_n_mean
+from toy.mnist import panels
 from toy.mnist.data import Digits
 from toy.mnist.features import features_of, frechet
 from toy.mnist.pictures import SHEET
-from toy.mnist.scoring import BELOW, LEVELS
-from toy.page import results_table
+from toy.mnist.scoring import AT_N, BELOW, LEVELS
 from toy.problem import Problem
-from toy.report import ideas, star
-from toy.story import PAPER, TABLE, UNIT_SIGNAL
+from toy.report import left_out
+from toy.table import over_seeds
+from toy.verdict import NONE, against, compare, effect_of_consistency, hero_of
 
 SHOWN = (0.3, 0.5, 0.7, 1.0, 1.5, 3.0)  # levels of the table
+STARTS = {
+    "mixture": "the mixture of Wiener filters that its network starts from",
+    "wiener": "the linear filter that its network starts from",
+    "scalar": "the best linear filter",
+}
 
 
 def write_comparison(out: Path, results: dict[str, Any], digits: Digits, problem: Problem, command: str) -> None:
-    """report.html and figures of `python -m toy mnist`."""
+    """report.html and figures of `python -m toy mnist`; `command`: of the run."""
     drawing = Drawing(out, results, problem)
     drawn = {name: getattr(panels, name) for name in ("data", "restored", "samples", "errors")} | {"training": figures.training}
     figures.save_all(out, {name: partial(draw, drawing) for name, draw in drawn.items()})
-    write_page(
-        out, "Clean images from noisy ones", [*problem_part(drawing), *results_part(drawing, digits), *ending(drawing, command)]
-    )
+    summary, (visible, share) = with_ratios(results), visible_directions(problem)
+    about = page.about_run(out, command, results["config"])
+    page.write(
+        out, "toy", "digits.html.j2", **about, problem=problem, size=round(problem.dim**0.5), below=BELOW, sheet=SHEET**2,
+        ratio=float(problem.path.noise_to_signal(problem.t_n)), visible=visible, share=share, left_out=left_out(drawing),
+        verdict=verdict(summary, results["config"]["skip"]), kind=kind_of(summary), floor=floor(drawing, digits),
+        methods=[row["method"] for row in summary], marks=table.marks(summary),
+        table=table.with_column(table.cells(summary, columns(summary)), against(summary, "sub_n", "sub-n mean")),
+    )  # fmt: skip
 
 
-def problem_part(drawing: Drawing) -> list[str]:
-    """What is given, what was found, the two ideas."""
-    out, problem, config = drawing.out, drawing.problem, drawing.results["config"]
-    ratio = float(problem.path.noise_to_signal(problem.t_n))
-    words = {
-        "count": problem.count,
-        "size": digits_across(problem),
-        "what": story.IMAGES[config["world"]],
-        "ratio": ratio,
-        "share": ratio / problem.data_std,
-    }
-    data = story.SOME_CLEAN if problem.clean else story.ALL_NOISY
-    noise = story.NOISE_AFRESH if config["fresh_noise"] else story.NOISE_ONCE
-    words |= {"opening": data["opening"].format(clean=problem.clean, count=problem.count), "given": data["given"]}
-    words |= {"noise": noise.format(each=data["each"])}
-    return [
-        paragraphs(f"A run of `python -m toy mnist`. The ideas are those of {PAPER}.", kind="by"),
-        "<h2>The problem</h2>",
-        paragraphs(story.PROBLEM.format(**words)),
-        picture(out, "data", story.CAPTIONS["data"].format(away="" if problem.clean else ", put away")),
-        highlights(findings.of_comparison(drawing)),
-        paragraphs(story.POINTS.format(dim=problem.dim)),
-        *ideas(problem, UNIT_SIGNAL if config["path"] == "ve" else story.SDXL_SIGNAL),
-    ]
+def verdict(summary: list[dict[str, Any]], skip: str) -> str:
+    """Whether training went beyond the filter that networks start from, at the data's noise; and what consistency did below."""
+    start, known = "mixture" if skip == "mixture" else "wiener", kind_of(summary) == "errors"
+    at_n = {row["method"]: row.get("at_n") if known else row["mse"][AT_N] for row in summary}
+    below = {row["method"]: row.get("sub_n") for row in summary}
+    hero = hero_of(summary) or ""
+    mine, least = at_n.get(hero), at_n.get(start)
+    if mine is None or least is None:
+        return NONE
+    of = "error over the least possible" if known else "squared error per pixel on held-out images"
+    told = f"At the data's noise {compare(hero, mine, STARTS[skip], least)} in its {of}."
+    return told + effect_of_consistency(below)
 
 
-def results_part(drawing: Drawing, digits: Digits) -> list[str]:
-    """What the methods restore, what they draw, and how large their errors are."""
-    out, problem, config = drawing.out, drawing.problem, drawing.results["config"]
-    visible, share = findings.visible_directions(problem)
-    below = (story.BELOW_SOME_CLEAN if problem.clean else story.BELOW_ALL_NOISY).format(clean=problem.clean)
-    skip = story.SKIPS[config["skip"]].format(these="these images" if problem.clean else "the noisy images")
-    noisy = " from noisy ones" if problem.clean else ""
-    there = "are the clean images alone" if problem.clean else "is none"
-    return [
-        "<h2>What they restore</h2>",
-        paragraphs(story.RESTORED),
-        picture(out, "restored", story.CAPTIONS["restored"]),
-        "<h2>What they draw</h2>",
-        paragraphs(story.DRAWN),
-        picture(out, "samples", story.CAPTIONS["samples"].format(sheet=SHEET**2) + restored_only(drawing), wide=True),
-        "<h2>Why it is hard below the data's noise</h2>",
-        paragraphs(story.BELOW.format(data=below, skip=skip)),
-        paragraphs(story.HIDDEN.format(visible=visible, share=100 * share, dim=problem.dim, count=problem.count, noisy=noisy)),
-        "<h2>How well it worked</h2>",
-        paragraphs(measure(drawing)),
-        picture(out, "errors", story.CAPTIONS["errors"].format(below=there)),
-        results_table(drawing.summary, columns(drawing.summary)),
-        paragraphs(TABLE.format(star=star(drawing.summary)), kind="by"),
-        paragraphs(ruler(drawing, digits)),
-    ]
+def with_ratios(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """The summary; where the truth is unknown, with a `sub_n` that is the ratio to the error of the oracle, if that was run."""
+    summary, found = results["summary"], dict[str, list[float | None]]()
+    if kind_of(summary) != "excess":
+        return summary
+    for row in results["rows"]:
+        ratio = sub_n_mean([None if excess is None else 1 + excess for excess in row["excess"]], BELOW)
+        found.setdefault(row["method"], []).append(ratio)
+    return [row | {"sub_n": over_seeds(found[row["method"]])} for row in summary]
 
 
-def restored_only(drawing: Drawing) -> str:
-    """A word on what is no diffusion model and draws nothing."""
-    return story.RESTORED_ONLY if any(row["method"] == "noisier2noise" for row in drawing.summary) else ""
+def visible_directions(problem: Problem) -> tuple[int, float]:
+    """How many directions of the clean images stand out of the noise of the data, and their share of the variance.
+
+    Those with variance above (sigma_n / alpha_n)^2 sqrt(D / N). Source: Baik, Ben Arous and Peche 2005.
+    """
+    assert problem.clean_test is not None
+    assert problem.count is not None
+    variances = torch.linalg.eigvalsh(torch.cov(problem.clean_test.double().T))
+    least = float(problem.path.noise_to_signal(problem.t_n)) ** 2 * (problem.dim / problem.count) ** 0.5
+    seen = variances[variances > least]
+    return len(seen), float(seen.sum() / variances.sum())
 
 
-def digits_across(problem: Problem) -> int:
-    """Pixels across an image."""
-    return round(problem.dim**0.5)
-
-
-def measure(drawing: Drawing) -> str:
-    """What the error in the table is."""
-    if drawing.problem.world is not None:
-        return story.MEASURE_KNOWN.format(below=", ".join(f"{multiple:g}" for multiple in BELOW))
-    text = story.MEASURE_ORACLE if any("excess" in row for row in drawing.summary) else story.MEASURE_MSE
-    assert drawing.problem.clean_test is not None
-    return text.format(points=min(drawing.results["config"]["points"], len(drawing.problem.clean_test)))
-
-
-def ruler(drawing: Drawing, digits: Digits) -> str:
-    """What the Frechet distance is, and how small it gets."""
+def floor(drawing: Drawing, digits: Digits) -> tuple[float, int] | None:
+    """The Frechet distance of other real images, and their number; None without labels."""
     if not any("frechet" in row for row in drawing.summary):
-        return story.NO_LABELS
+        return None
     features, problem, count = features_of(digits), drawing.problem, drawing.results["config"]["samples"]
     assert problem.clean_test is not None
     others = digits.train[:count] if problem.world is None else problem.world.sample(count, generator(0, "floor"))
-    floor = frechet(features(others), features(problem.clean_test[:count]))
-    return story.MEASURE_SAMPLES.format(samples=count, others=len(others), floor=floor)
+    return frechet(features(others), features(problem.clean_test[:count])), len(others)
+
+
+def kind_of(summary: list[dict[str, Any]]) -> str:
+    """What the errors of the table are: `errors` against the truth, `excess` over the oracle's, or `mse`."""
+    return next(key for key in ("errors", "excess", "mse") if any(key in row for row in summary))
 
 
 def columns(summary: list[dict[str, Any]]) -> table.Columns:
-    """Errors against the truth, or over the oracle's, or as they are; and the Frechet distance."""
-    words = {"errors": "nE", "excess": "excess", "mse": "MSE"}
-    kind = next(key for key in words if any(key in row for row in summary))
-    levels = [(f"{words[kind]} {'' if m == 1 else f'{m:g} '}n", table.entry(kind, LEVELS.index(m))) for m in SHOWN]
-    ends = [("sub-n mean", table.entry("sub_n"))] if kind == "errors" else []
+    """Errors at each level shown, and the Frechet distance."""
+    kind = kind_of(summary)
+    word = {"errors": "nE", "excess": "excess", "mse": "MSE"}[kind]
+    levels = [(f"{word} {'' if m == 1 else f'{m:g} '}n", table.entry(kind, LEVELS.index(m))) for m in SHOWN]
+    ends = [("sub-n mean", table.entry("sub_n"))] if any("sub_n" in row for row in summary) else []
     return [*levels, *ends, *([("FD", table.entry("frechet"))] if any("frechet" in row for row in summary) else [])]
-
-
-def ending(drawing: Drawing, command: str) -> list[str]:
-    """Limits, and what the run was."""
-    out, config = drawing.out, drawing.results["config"]
-    return [
-        "<h2>What this run cannot show</h2>",
-        bullets(findings.limits(drawing)),
-        "<h2>The command of this run</h2>",
-        code(command),
-        *about_run(out, config, ("Training", picture(out, "training", story.CAPTIONS["training"]))),
-    ]

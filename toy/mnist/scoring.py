@@ -19,6 +19,7 @@ from toy.problem import Problem
 
 BELOW = (0.1, 0.2, 0.3, 0.5, 0.7, 0.85)  # of the data's noise; their mean is the sub-n mean of images
 LEVELS = (*BELOW, 1.0, 1.5, 3.0)
+AT_N = len(BELOW)  # where the data's own level stands in LEVELS
 CHUNK = 500
 SHOWN = 64  # samples kept for the figures
 RESTORED = 8  # held-out images kept at each level

@@ -24,14 +24,15 @@ from ambient.config import command_of, option, parse
 from ambient.randomness import generator
 from ambient.runs import Run, write_atomically
 from harness.statistics import mean
+from harness.tables import markdown
 from toy.experiment import FORMAT, AtLevel, Fit, say
 from toy.method import Fitted
-from toy.mnist import table1_findings, table1_page
+from toy.mnist import table1_page
 from toy.mnist.scoring import denoised
 from toy.mnist.source import ADAM, RECIPE, SCHEDULE, ImageConfig, ImageSource, count, evaluations, tell_held_out
 from toy.pool import run_all
 from toy.problem import Problem
-from toy.table import aligned, markdown
+from toy.table import aligned, wrapped
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -108,20 +109,15 @@ def main(argv: list[str]) -> None:
         rows = compute(config, out, identity)
         summary = summarise(out, config)
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summary, "mean_image": of_mean_image(problem)}
-        cells = table1_findings.cells(results)
+        cells = table1_page.cells(results)
         write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
-        write_atomically(out / "table.md", (markdown(cells) + "\n").encode())
+        write_atomically(out / "table.md", markdown(cells).encode())
         write_atomically(out / "table.csv", pd.DataFrame(summary).to_csv(index=False).encode())
-        table1_page.write(
-            out,
-            results,
-            lambda t: _shown(problem, t, config.points),
-            problem,
-            command_of("python -m toy mnist table1", config, PRESETS),
-        )
+        command = command_of("python -m toy mnist table1", config, PRESETS)
+        table1_page.write(out, results, lambda t: _shown(problem, t, config.points), problem, command)
         run.finish()
-    found = "\n".join(table1_findings.findings(results)).replace("**", "")
-    print(f"\n{aligned(cells)}\n{table1_findings.NOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
+    found = wrapped(table1_page.verdict(results))
+    print(f"\n{aligned(cells)}\n{table1_page.NOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
 
 
 def compute(config: Config, out: Path, identity: dict[str, Any]) -> list[dict[str, Any]]:

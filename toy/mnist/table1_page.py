@@ -1,7 +1,8 @@
-"""The page of `python -m toy mnist table1`: the table, what it says, and what the models restore."""
+"""The table and the page of `python -m toy mnist table1`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,72 +12,105 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ambient.page import about_run, bullets, code, highlights, paragraphs, picture, write_page
+from harness import page
 from toy.figures import save_all
 from toy.mnist.pictures import image_grid
-from toy.mnist.story import noised
-from toy.mnist.table1_findings import CLOSE, NOTE, cells, entries, findings, limits, listed, name_of, standard_error
-from toy.page import html_table
 from toy.problem import Problem
-from toy.story import PAPER
 from toy.style import COLOURS, INK, canvas
+from toy.verdict import SLIGHT, WORDS
 
 Look = Callable[[int], tuple[np.ndarray, np.ndarray]]  # t -> clean and noisy images
+Entry = dict[str, Any]  # of the summary: a model at a level
 
 LEVEL_COLOURS = (COLOURS["oracle"], "#41049d", "#a62098", "#d5546e", "#f48849", "#fcc127")  # clean, and up with the level
 SHOWN = (-0.06, 0.3)  # differences; those beyond are written at the border
-
-STORY = """
-Noise can be added but not taken off. A model whose training images were noisy from the start, at level t_n, never saw one with
-less noise than that; for more noise it can be trained, since its images can be noised further. The theory says that there it
-loses *nothing*: the ambient loss has the same optimum as training on clean images. So models trained at different t_n should
-restore equally well wherever t is at least the t_n of each. Table 1 of the paper shows this for SDXL and photographs of faces.
-
-Here are digits, on the same noise schedule: X_t = a_t X_0 + s_t Z with s_t = {sigmas}. {count:,} training images for each
-model, under noise of its t_n ({noised}). All restore the same {points:,} held-out images under the same noise.
-"""
-FIGURE = """
-Squared error over that of the model trained on clean images; bars are standard errors of the paired difference, over images and,
-where there are several, seeds. Hollow: below the level of the model's own noisy images.
-Grey: {close:.0%} either way, about the largest difference between models in the paper's Table 1 (.0219 to .0226 per pixel of
-photographs at t = 500)."""
-PICTURE = """
-The same {shown} held-out images under more and less noise, and what each model makes of them. At t = 900 hardly anything can be
-known, and the best guess is an average of what images look like; at t = 100 almost everything."""
+CLOSE = 0.03  # what is called close: about the largest difference between models in the paper's Table 1, .0219 to .0226
+ROUGH = 0.05  # a standard error from which percentages need no decimals
+NOTE = "* trained on clean images; mean (standard deviation over images) per pixel; ~ below the level of the model's noisy images"
 
 
 def write(out: Path, results: dict[str, Any], look: Look, problem: Problem, command: str) -> None:
-    """Figures and report.html in `out`; `problem` is that of the first level and seed."""
-    config = results["config"]
+    """Figures and report.html in `out`; `problem`: of the first level and seed; `command`: of the run."""
     save_all(out, {"differences": partial(differences, results), "restored": partial(restored, out, results, look)})
-    table, colours = cells(results), colours_of(results)
+    config, colours = results["config"], colours_of(results)
     levels = [0, *config["levels"]]
-    firsts = [(colours[level], name, "") for level, (name, *_) in zip(levels + levels[1:], table[1:], strict=False)]
-    sigmas = ", ".join(f"{float(problem.path(float(t)).sigma):.3f}" for t in config["levels"])
-    words = {
-        "count": problem.count,
-        "points": min(config["points"], len(problem.held_out[0])),
-        "sigmas": f"{sigmas} at t_n = {listed(config['levels'])}",
-        "noised": noised(config),
-    }
-    parts = [
-        paragraphs(f"A run of `python -m toy mnist table1`, after Table 1 of {PAPER}.", kind="by"),
-        "<h2>The question</h2>",
-        paragraphs(STORY.format(**words)),
-        highlights(findings(results)),
-        "<h2>The table</h2>",
-        html_table(table[0], firsts, [row[1:] for row in table[1:]]),
-        paragraphs(f"Squared error of a restored image, {NOTE}.", kind="by"),
-        picture(out, "differences", FIGURE.format(close=CLOSE)),
-        "<h2>What they restore</h2>",
-        picture(out, "restored", PICTURE.format(shown=len(look(900)[0])), wide=True),
-        "<h2>What this run cannot show</h2>",
-        bullets(limits(config)),
-        "<h2>The command of this run</h2>",
-        code(command),
-        *about_run(out, config),
-    ]
-    write_page(out, "Restored by models trained on noisy images", parts)
+    about = page.about_run(out, command, results["config"])
+    page.write(
+        out, "toy", "table1.html.j2", **about, problem=problem, table=cells(results), close=CLOSE, verdict=verdict(results),
+        marks=[(colours[level], "") for level in [*levels, *levels[1:]]] + [(INK, "a guess without a look at the noisy image")],
+        sigmas=[float(problem.path(float(t)).sigma) for t in config["levels"]], shown=len(look(900)[0]),
+    )  # fmt: skip
+
+
+def cells(results: dict[str, Any]) -> list[list[str]]:
+    """The table, headings first: mean (std) of each model, then the differences to the clean-trained one, then the mean image."""
+    table, times = entries(results), list(dict.fromkeys(row["t"] for row in results["summary"]))
+    body = [[name_of(level), *(_mean(table[t, level]) for t in times)] for level in (0, *results["config"]["levels"])]
+    body += [[f"{name_of(level)}, over clean", *(_off(table[t, level]) for t in times)] for level in results["config"]["levels"]]
+    mean_image = ["mean image, over clean", *(f"{results['mean_image'] / table[t, 0]['mse']:.2f} times" for t in times)]
+    return [["trained", *(f"t = {t}" for t in times)], *body, mean_image]
+
+
+def entries(results: dict[str, Any]) -> dict[tuple[int, int], Entry]:
+    """The summary by t and t_n."""
+    return {(row["t"], row["t_n"]): row for row in results["summary"]}
+
+
+def name_of(level: int) -> str:
+    """What a model is called."""
+    return f"at t_n = {level}" if level else "clean *"
+
+
+def _mean(row: Entry) -> str:
+    return f"{'' if row['own'] else '~'}{row['mse']:.4f} ({row['std']:.4f})"
+
+
+def _off(row: Entry) -> str:
+    return f"{'' if row['own'] else '~'}{percent(row)}"
+
+
+def percent(row: Entry) -> str:
+    """The difference with its standard error, over images and seeds together."""
+    error = standard_error(row)
+    shown = 1 if error < ROUGH else 0
+    return f"{100 * row['difference']:+.{shown}f} ± {100 * error:.{shown}f} %"
+
+
+def standard_error(row: Entry) -> float:
+    """Over images and, if there are several, seeds: the two are independent."""
+    return math.hypot(row["error_images"], row["error_seeds"] or 0.0)
+
+
+def verdict(results: dict[str, Any]) -> str:
+    """At and above their own level: the worst noisy-trained model against the clean-trained one, and how far they lie apart."""
+    rows = results["summary"]
+    own = [row for row in rows if row["t_n"] and row["own"]]
+    if not own:
+        return "There is no verdict, because no model was trained at or below a level at which it restores."
+    worst = max(own, key=lambda row: row["difference"])
+    least, off = max(SLIGHT, 2 * standard_error(worst)), worst["difference"]
+    word = WORDS["worse" if off > least else "better" if off < -least else "same"]
+    told = (
+        "At and above its own level, the noisy-trained model with the largest difference from the clean-trained model "
+        f"**{word}** it: {percent(worst)} for t_n = {worst['t_n']} at t = {worst['t']}."
+    )
+    together = agreement(rows)
+    if not together:
+        return told
+    most = max(together.values())
+    side = "less" if most < CLOSE else "more"
+    return (
+        f"{told} These models differ by at most {most:.1%} from each other, {side} than the {CLOSE:.0%} of the paper's Table 1."
+    )
+
+
+def agreement(rows: list[Entry]) -> dict[int, float]:
+    """At each t where two or more models restore at or above their own level: largest over smallest error, less 1."""
+    by_level: dict[int, list[float]] = {}
+    for row in rows:
+        if row["t_n"] and row["own"]:
+            by_level.setdefault(row["t"], []).append(row["mse"])
+    return {t: max(errors) / min(errors) - 1 for t, errors in by_level.items() if len(errors) > 1}
 
 
 def colours_of(results: dict[str, Any]) -> dict[int, str]:

@@ -1,0 +1,55 @@
+"""Report pages: a Jinja2 template, filled in and written as one file with its figures inside."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from ambient.runs import write_atomically
+
+
+def write(out: Path, package: str, template: str, **values: Any) -> None:
+    """Fill in `package`/templates/`template` and write it as `out`/report.html.
+
+    Besides `values` the template finds `figures`, the files of `out`/figures by name as data URIs. A name that it uses and that
+    nobody gave is an error.
+    """
+    loader = ChoiceLoader([PackageLoader(package), PackageLoader("harness")])
+    environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"rich": rich, "prose": prose, "yaml": lambda value: yaml.safe_dump(value, sort_keys=False)}
+    figures = {file.stem: _data_uri(file) for file in sorted((out / "figures").glob("*.png"))}
+    html = environment.get_template(template).render(**values, figures=figures)
+    write_atomically(out / "report.html", html.encode())
+
+
+def about_run(out: Path, command: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What base.html.j2 shows of a run: the command that made it, its config, its environment."""
+    return {"command": command, "config": dict(config), "environment": (out / "environment.json").read_text()}
+
+
+def rich(text: str) -> Markup:
+    """HTML from text with X_0, s^2, a - b, pi, *emphasis*, **weight** and `code`; what is HTML already stays as it is."""
+    html = re.sub(r"\^([*\d])", lambda found: f"<sup>{found[1].replace('*', '&#42;')}</sup>", str(escape(text)))
+    html = re.sub(r"\bpi\b", "&pi;", re.sub(r"(?<=\s)-(?=\s)|(?<=\()-(?=\d)", "&minus;", html))
+    html = re.sub(r"\b([A-Za-z])_([a-z0-9])\b", r"\1<sub>\2</sub>", html)
+    html = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html, flags=re.DOTALL)
+    html = re.sub(r"\*(.+?)\*", r"<i>\1</i>", html, flags=re.DOTALL)
+    return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", html))
+
+
+def prose(text: str, kind: str = "") -> Markup:
+    """Rich text, with a paragraph between blank lines."""
+    opening = Markup('<p class="{}">').format(kind) if kind else Markup("<p>")
+    parts = [part.strip() for part in re.split(r"\n\s*\n", str(rich(text))) if part.strip()]
+    return Markup("\n").join(opening + Markup(part) + Markup("</p>") for part in parts)
+
+
+def _data_uri(file: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"

@@ -1,0 +1,69 @@
+"""Report pages: text in their notation, a page that stands alone, and commands that pages suggest."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup
+
+from ambient.config import parse
+from harness import page
+from sdxl import corrupt, generate, train
+from sdxl.attack import mask, noise
+from sdxl.evaluate import fid, restoration
+from sdxl.evaluate import memorization as of_images
+from toy import gmm
+from toy.mnist import compare, figures, memorization, table1
+
+TEMPLATES = sorted(Path(__file__).resolve().parents[1].glob("*/templates/*.j2"))
+SUGGESTED = [line for file in TEMPLATES for line in re.findall(r'^"?python -m ([^"\n<]*)', file.read_text(), re.MULTILINE)]
+COMMANDS = {
+    "toy gmm": (gmm.Config, gmm.PRESETS),
+    "toy mnist": (compare.Config, compare.PRESETS),
+    "toy mnist table1": (table1.Config, table1.PRESETS),
+    "toy mnist figures": (figures.Config, figures.PRESETS),
+    "toy mnist memorization": (memorization.Config, memorization.PRESETS),
+    "sdxl corrupt": (corrupt.Config, None),
+    "sdxl train": (train.Config, None),
+    "sdxl generate": (generate.Config, None),
+    "sdxl attack noise": (noise.Config, None),
+    "sdxl attack mask": (mask.Config, None),
+    "sdxl evaluate restoration": (restoration.Config, None),
+    "sdxl evaluate fid": (fid.Config, None),
+    "sdxl evaluate memorization": (of_images.Config, None),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("s_n^2 of X_0", "<p>s<sub>n</sub><sup>2</sup> of X<sub>0</sub></p>"),
+        ("*any* **weight** h^* and h^*", "<p><i>any</i> <b>weight</b> h<sup>&#42;</sup> and h<sup>&#42;</sup></p>"),
+        ("a < b & `--seeds 3`", "<p>a &lt; b &amp; <code>--seeds 3</code></p>"),
+        ("x - y, exp(-2 pi)\n\nz", "<p>x &minus; y, exp(&minus;2 &pi;)</p>\n<p>z</p>"),
+        ("<script>alert(1)</script>", "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>"),
+        (Markup("<b>X_0</b>"), "<p><b>X<sub>0</sub></b></p>"),
+    ],
+)
+def test_rich_text(text, html):
+    assert page.prose(text) == html
+
+
+def test_a_word_that_nobody_gave_is_an_error(tmp_path):
+    with pytest.raises(UndefinedError):
+        page.write(tmp_path, "toy", "table1.html.j2")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("line", SUGGESTED)
+def test_what_a_page_suggests_is_a_command(line):
+    """Its options are options of that command, and their values such as it takes."""
+    name, option, rest = line.partition(" --")
+    kind, presets = COMMANDS[name]
+    parse(kind, shlex.split(option + rest), prog="", description="", presets=presets)
+
+
+def test_every_command_with_a_page_or_for_one_is_suggested():
+    assert {line.partition(" --")[0] for line in SUGGESTED} == set(COMMANDS)
