@@ -427,7 +427,7 @@ def test_mistakes(tiny_base, inpainting, tmp_path):
         "no weights for --detector detr:./none: ./none is no folder": words(base, out, detector="detr:./none"),
         "did you mean faces?": words(base, out, detector="face"),
         "between 0 and 1; got '2'": words(base, out, detector="center:2"),
-        "takes 9 channels, --fill posterior needs 4; take --fill inpainting": words(inpainting, out),
+        "in_channels must be 4 to go with the VAE and the text encoders; found 9; a UNet for inpainting": words(inpainting, out),
         "--guidance needs --captions": words(base, out, "--guidance", 3),
         "--resample and --kernel are of --fill posterior": words(base, out, "--fill", "inpainting", "--resample", 2),
         "--steps must be at least 2": words(base, out, "--fill", "inpainting", "--steps", 1),

@@ -164,7 +164,7 @@ def test_training_lowers_the_loss(tiny_base, tmp_path):
             return objective(h, rows["x_n"], rows["t_n"], condition, draws).ambient
 
     before, unet = losses(tiny_base.unet()), tiny_base.unet()
-    lora.load(unet, tmp_path / "run" / lora.FILE, base=tiny_base.fingerprint("unet"))
+    lora.attach(unet, lora.opened(str(tmp_path / "run"), tiny_base))
     gain = before - losses(unet)
     assert float(gain.mean()) > 4 * float(gain.std()) / count**0.5
 
@@ -269,7 +269,7 @@ def test_what_a_kill_cuts_off_after_a_checkpoint_is_made_by_the_same_command(tin
     assert (run / "DONE").exists()
     assert (run / "validation/step_000000004_0.png").exists()
     assert steps_and_weight(run / lora.FILE)[0] == 4
-    assert same(lora.read(run / lora.FILE), newest(run)["lora"])
+    assert same(lora.opened(str(run), tiny_base).state, newest(run)["lora"])
 
 
 def test_a_run_knows_its_type_and_its_start_by_what_they_are(tiny_base, small_set, tmp_path):
@@ -382,7 +382,7 @@ def test_a_vae_alone_is_compared_with_that_of_the_set(tiny_base, tmp_path):
 
 def test_mistakes_in_the_base(tiny_base, small_set, tmp_path):
     assert "is no folder" in refusal("train", "--base", "nowhere", "--data", small_set)
-    assert "has no scheduler/" in refusal("train", "--base", small_set, "--data", small_set)
+    assert "has no unet/" in refusal("train", "--base", small_set, "--data", small_set)
 
 
 def start(tiny_base, data, out, *more: object) -> subprocess.Popen:
