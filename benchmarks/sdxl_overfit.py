@@ -70,7 +70,7 @@ def one(config: Config, folder: Path, seed: int) -> dict[str, tuple[float, float
     tenth = max(1, len(losses) // 10)
     found = {"training loss": (sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth)}
     plain, tuned = base.unet(), base.unet()
-    lora.load(tuned, folder / "run" / lora.FILE, base=base.fingerprint("unet"))
+    lora.attach(tuned, lora.opened(str(folder / "run"), base))
     for t in LEVELS:
         found[f"held out, t = {t}"] = (restoration(base, plain, config, t, seed), restoration(base, tuned, config, t, seed))
     return found

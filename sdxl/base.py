@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +18,14 @@ from ambient.denoisers import NetworkDenoiser
 from ambient.paths import Discrete
 from ambient.runs import UserError, digest
 from harness import records
-from sdxl import settings
+from sdxl import schedule, settings
+from sdxl.schedule import PREDICTIONS
+from sdxl.weights import fetch, fingerprint, load, load_model
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+TEXT, TOKENIZERS = ("text_encoder", "text_encoder_2"), ("tokenizer", "tokenizer_2")
+VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # the files of one, in either format
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-BLOCKS, BLOCK = 64, 1 << 16  # of a file of weights that go into its fingerprint, and their bytes
-WEIGHTS = ("diffusion_pytorch_model", "model")  # how the names of files of weights begin
-PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x_0"}
 
 
 def quiet() -> None:
@@ -64,7 +63,8 @@ class Base:
         if name == "vae" and not found.is_dir() and (self.folder / "config.json").is_file():
             return self.folder  # a VAE by itself, as those on the hub are
         if not found.is_dir():
-            raise UserError(f"{self.folder} has no {name}/: that is no SDXL as diffusers saves it")
+            others = ", ".join(sorted(file.name for file in self.folder.iterdir() if file.is_dir())) or "no folder"
+            raise UserError(f"{self.folder} has no {name}/: that is no SDXL as diffusers saves it; found {others}")
         return found
 
     def settings(self, part: str) -> Any:
@@ -86,24 +86,43 @@ class Base:
         """Frozen, in evaluation mode."""
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-        return frozen(load(UNet2DConditionModel, self.part("unet"), torch_dtype=dtype))
+        return load_model(UNet2DConditionModel, self.part("unet"), torch_dtype=dtype)
+
+    def imagined_unet(self) -> Any:
+        """The UNet on torch's meta device: it has shapes and no numbers, and is there at once."""
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+        with torch.device("meta"):
+            unet: Any = UNet2DConditionModel.from_config(records.plain(self.settings("unet")))
+        return unet.requires_grad_(False)
 
     def vae(self, dtype: torch.dtype = torch.float32) -> Any:
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-        return frozen(load(AutoencoderKL, self.part("vae"), torch_dtype=dtype))
+        return load_model(AutoencoderKL, self.part("vae"), torch_dtype=dtype)
 
     def encoders(self, dtype: torch.dtype = torch.float32) -> tuple[list[Any], list[Any]]:
         """(tokenizers, text encoders), two each."""
         from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-        tokenizers = [load(CLIPTokenizer, self.part(name)) for name in ("tokenizer", "tokenizer_2")]
+        tokenizers = [self._tokenizer(CLIPTokenizer, name, text) for text, name in zip(TEXT, TOKENIZERS, strict=True)]
         kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-        return tokenizers, [frozen(load(kind, self.part(name), dtype=dtype)) for name, kind in kinds.items()]
+        return tokenizers, [load_model(kind, self.part(name), dtype=dtype) for name, kind in kinds.items()]
+
+    def _tokenizer(self, kind: Any, name: str, text: str) -> Any:
+        """Raises: UserError for one without its words, of which the library makes an empty one, or of another length."""
+        folder, length = self.part(name), self.settings(text).max_position_embeddings
+        if not any(all((folder / file).is_file() for file in files) for files in VOCABULARIES):
+            raise UserError(f"{folder} has no vocabulary: expected tokenizer.json, or vocab.json and merges.txt; fetch it again")
+        found = load(kind, folder)
+        if found.model_max_length != length:
+            file = folder / "tokenizer_config.json"
+            raise UserError(f"{file}: model_max_length must be {length} as for {text}; found {found.model_max_length:g}")
+        return found
 
     def schedule(self) -> dict[str, Any]:
-        """The scheduler's settings, as in scheduler_config.json."""
-        return records.plain(records.read(self.part("scheduler") / "scheduler_config.json", settings.Schedule))
+        """The scheduler's settings, as in scheduler_config.json. Raises: UserError for those that are not understood."""
+        return schedule.read(self.part("scheduler") / "scheduler_config.json")
 
     def schedule_digest(self) -> str:
         """Sixteen digits of the levels."""
@@ -111,38 +130,60 @@ class Base:
 
     def path(self) -> Discrete:
         """The schedule's levels. Paper: Sec. 4.2 (sigma = 0.325, 0.850, 0.981 at t = 100, 500, 800)."""
-        from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+        return schedule.path(self.part("scheduler") / "scheduler_config.json", self.schedule())
 
-        scheduler: Any = DDPMScheduler.from_config(self.schedule())
-        return Discrete(scheduler.alphas_cumprod)
+    def noisiest(self) -> int:
+        """The last of the schedule's times at which an image leaves a trace: 999, or 998 where 999 is pure noise."""
+        return int((self.path().alphas_cumprod > 0).sum()) - 1
 
     def prediction(self) -> str:
         """What the UNet predicts, in the words of `ambient`: eps, v or x_0."""
-        return PREDICTIONS[self.schedule().get("prediction_type", "epsilon")]
+        return PREDICTIONS[self.schedule()["prediction_type"]]
+
+    def zeros_for_no_caption(self) -> bool:
+        """Whether no caption is zeros, as for SDXL, or the embedding of ""."""
+        index = self.folder / "model_index.json"
+        return records.read(index, settings.Index).force_zeros_for_empty_prompt if index.exists() else True
 
     def fingerprint(self, part: str) -> str:
         """Sixteen digits that tell a part from another: `fingerprint` of its folder."""
         return fingerprint(self.part(part))
 
+    def identity(self, *parts: str) -> dict[str, str]:
+        """All of these parts that a result may depend on, in words to compare: of each its fingerprint.
 
-def fingerprint(folder: Path) -> str:
-    """Sixteen digits that tell a model from another: its settings, and of each file of weights the size and 64 blocks.
+        The scheduler is told by its levels, the times it samples at, its class and what the UNet predicts; text encoders also by
+        what stands for no caption.
+        """
+        found = {part: self.fingerprint(part) for part in parts if part != "scheduler"}
+        if "text_encoder" in parts:
+            found["no_caption"] = "zeros" if self.zeros_for_no_caption() else "embedding"
+        if "scheduler" in parts:
+            it = self.schedule()
+            spacing = {key: it.get(key) for key in ("timestep_spacing", "steps_offset")}
+            found |= {"schedule": self.schedule_digest(), "prediction": self.prediction(), "scheduler": it["_class_name"]}
+            found["timesteps"] = f"{spacing['timestep_spacing']}, offset {spacing['steps_offset']}"
+        return found
 
-    Only of files that are loaded: a hub repository also holds weights in other types and for other programs.
-    """
-    found = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix == ".json" and not file.name.endswith(".index.json"):
-            plain = {k: v for k, v in settings.read(file).items() if not k.startswith("_")}
-            found.update(json.dumps(plain, sort_keys=True).encode())
-        elif file.suffix == ".safetensors" and file.name.startswith(WEIGHTS) and ".fp16." not in file.name:
-            size = file.stat().st_size
-            found.update(str(size).encode())
-            with open(file, "rb") as stream:
-                for i in range(BLOCKS):
-                    stream.seek(i * max(0, size - BLOCK) // (BLOCKS - 1))
-                    found.update(stream.read(BLOCK))
-    return found.hexdigest()[:16]
+    def fit(self, shapes: Mapping[str, tuple[int, ...]], of: str, *, inpainting: bool = False) -> None:
+        """Raises: UserError if the UNet is not SDXL's, or does not take what is of these shapes.
+
+        Args: shapes of x_n (C, h, w), prompt_embeds (77, W) and pooled (P,); of: where they come from; inpainting: a UNet that
+        also takes a mask and what is around it will do.
+        """
+        it, file = self.settings("unet"), self.part("unet") / "config.json"
+        if it.addition_embed_type != "text_time" or it.addition_time_embed_dim is None:
+            raise UserError(f"{file}: addition_embed_type must be text_time, as SDXL's is; found {it.addition_embed_type}")
+        latent, width, pooled = shapes["x_n"][0], shapes["prompt_embeds"][-1], shapes["pooled"][0]
+        expected = {"in_channels": latent, "out_channels": latent, "cross_attention_dim": width}
+        expected["projection_class_embeddings_input_dim"] = 6 * it.addition_time_embed_dim + pooled
+        masked = it.in_channels == 2 * latent + 1
+        if masked and inpainting:
+            del expected["in_channels"]
+        for name, value in expected.items():
+            if getattr(it, name) != value:
+                advice = "; a UNet for inpainting is for `attack mask --fill inpainting` alone" if masked else ""
+                raise UserError(f"{file}: {name} must be {value} to go with {of}; found {getattr(it, name)}{advice}")
 
 
 def find(source: str, *, parts: tuple[str, ...], revision: str | None = None) -> Base:
@@ -158,52 +199,11 @@ def find_with_vae(source: str, vae: str | None, *, parts: tuple[str, ...]) -> tu
     return base, find(vae, parts=("vae",)) if vae else base
 
 
-def fetch(source: str, files: list[str], *, example: str, revision: str | None = None) -> Path:
-    """A folder, or the named files of a hub repository. Raises: UserError if neither can be had."""
-    if Path(source).is_dir():
-        return Path(source)
-    if source.startswith((".", "/", "~")) or source.count("/") != 1:
-        raise UserError(f"{source} is no folder, and no hub id such as {example}")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(source, revision=revision, allow_patterns=files, ignore_patterns=["*.fp16.*", "*openvino*"])
-        )
-    except Exception as error:  # of the hub, of the network, of the disk: dozens of kinds
-        raise UserError(
-            f"cannot fetch {source} from the hub ({type(error).__name__}); where there is a network run "
-            f"`hf download {source}`, and give the folder here"
-        ) from error
-
-
-def load(kind: Any, folder: Path, **options: Any) -> Any:
-    """`kind.from_pretrained`, from disk alone. Raises: UserError if it cannot be loaded."""
-    if any(options):
-        options["use_safetensors"] = True
-    try:
-        return kind.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"cannot load {folder}: {str(error).splitlines()[0]}") from error
-
-
 def dtype_of(name: str, device: torch.device) -> torch.dtype:
     """The type of frozen weights; auto: bfloat16 on a GPU, float32 on a CPU."""
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return DTYPES[name]
-
-
-def frozen(model: nn.Module) -> nn.Module:
-    """In evaluation mode, its weights at addresses of our own.
-
-    Weights mapped from a file lie at any address, and those sent to a device, even the same one, at a multiple of 64. Products
-    differ in their last bits between the two, and accelerate's device is one thing in one process and another in several.
-    """
-    for weight in (*model.parameters(), *model.buffers()):
-        if weight.data_ptr() % 64:
-            weight.data = weight.data.clone()
-    return model.requires_grad_(False).eval()
 
 
 class UNetNetwork(nn.Module):

@@ -144,10 +144,11 @@ def checked(config: Config, base: Base, group: Group) -> list[Picture]:
     """The images, unread. Raises: UserError for levels off the schedule, and for fewer images than processes."""
     columns = Columns(config.split, config.image_column, config.caption_column, config.key_column, config.level_column)
     found = pictures(config.data, columns, caption=config.caption, t_n=config.level(), count=config.images, say=group.say)
-    last = int(base.path().t_max)
+    last = base.noisiest()
     off = [f"{p.t_n} for {p.key}" for p in found if not 0 <= p.t_n <= last]
     if off:
-        raise UserError(f"t_n must be one of the schedule's times 1 .. {last}, or 0 for a clean image; got {few(off)}")
+        pure = "" if last == base.path().t_max else f", since {last + 1} is pure noise,"
+        raise UserError(f"t_n must be one of the schedule's times 1 .. {last}{pure} or 0 for a clean image; got {few(off)}")
     group.employ(len(found), config.data)
     return found
 

@@ -11,16 +11,14 @@ from torch import Tensor
 
 from ambient.randomness import generator, lasting_noise
 from ambient.runs import UserError
-from harness import records
-from sdxl import settings
-from sdxl.base import DTYPES, Base, within_memory
+from sdxl.base import DTYPES, TEXT, TOKENIZERS, Base, within_memory
 from sdxl.sources import Picture
 
 if TYPE_CHECKING:
     from sdxl.corrupt import Config
 
 CROPS = ("center", "random")
-PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")  # of an SDXL, that captions pass through
+PARTS = (*TEXT, *TOKENIZERS)  # of an SDXL, that captions pass through
 
 
 def fit(image: Any, resolution: int, crop: str, seed: int, key: str) -> tuple[Tensor, Tensor]:
@@ -83,7 +81,7 @@ class TextEncoder:
     def null(self) -> dict[str, Tensor]:
         """The condition without a caption: zeros, or the embedding of "" where the model's index says so."""
         empty = self("")
-        return {name: torch.zeros_like(value) for name, value in empty.items()} if zeros_for_no_caption(self.base) else empty
+        return {name: torch.zeros_like(value) for name, value in empty.items()} if self.base.zeros_for_no_caption() else empty
 
     def of_image(self, caption: str) -> dict[str, Tensor]:
         """The condition of an image: one without a caption ("") has none, as when captions are dropped in training."""
@@ -125,12 +123,6 @@ class Corruptor:
 
     def _stored(self, value: Tensor) -> Tensor:
         return value.to(DTYPES[self.config.dtype])
-
-
-def zeros_for_no_caption(base: Base) -> bool:
-    """Whether no caption is zeros, as for SDXL, or the embedding of ""."""
-    index = base.folder / "model_index.json"
-    return records.read(index, settings.Index).force_zeros_for_empty_prompt if index.exists() else True
 
 
 def shapes(base: Base, vae: Base, resolution: int) -> dict[str, tuple[int, ...]]:

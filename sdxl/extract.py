@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ambient.config import nearest
 from ambient.runs import UserError
-from sdxl.base import fetch, fingerprint, frozen, load, within_memory
+from sdxl.base import within_memory
+from sdxl.weights import fetch, fingerprint, frozen, load, load_model
 
 DINOV2 = "facebook/dinov2-giant"
 FILES = ["config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json"]
@@ -84,9 +85,12 @@ def _of_transformers(kind: str, source: str, device: torch.device | str) -> Extr
     from transformers import BitImageProcessorPil, CLIPImageProcessorPil, CLIPVisionModelWithProjection, Dinov2Model
 
     folder = fetch(source, FILES, example=DINOV2)
-    wanted = {"dinov2": (Dinov2Model, BitImageProcessorPil), "clip": (CLIPVisionModelWithProjection, CLIPImageProcessorPil)}
-    network, processing = wanted[kind]
-    model, processor = frozen(load(network, folder, dtype=torch.float32)), load(processing, folder)
+    wanted: dict[str, Any] = {
+        "dinov2": (Dinov2Model, BitImageProcessorPil, ("classifier.",)),
+        "clip": (CLIPVisionModelWithProjection, CLIPImageProcessorPil, ("text_", "logit_scale")),
+    }  # the last: weights for other uses, which the same files hold
+    network, processing, spare = wanted[kind]
+    model, processor = load_model(network, folder, spare=spare, dtype=torch.float32), load(processing, folder)
     return Features(f"{kind}:{source}", f"{kind} {fingerprint(folder)}", _seen(model, processor, device), device)
 
 

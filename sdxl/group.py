@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ class Group:
         if torch.distributed.is_available():
             # before there is a group: as defaults its functions keep the one they find, whose threads then abort as Python ends
             importlib.import_module("torch.distributed.nn")
+        _refuse_settings()
         patience = timedelta(days=7)  # one may wait for hours for another that reads or fetches; a dead one ends all at once
         self.state = PartialState(cpu=not torch.cuda.is_available(), timeout=patience)
 
@@ -154,3 +156,18 @@ class Group:
             if sys.exc_info()[0] is None:
                 self.state.wait_for_everyone()
             torch.distributed.destroy_process_group()
+
+
+def _refuse_settings() -> None:
+    """Raises: UserError, in the first process, where accelerate is set to run what is not run here; SystemExit in the others."""
+    asked = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+    found = [f"{name} ({key})" for key, name in asked.items() if os.environ.get(key, "false").lower() in ("true", "1")]
+    if os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower() == "fp8":
+        found.append("the precision fp8 (ACCELERATE_MIXED_PRECISION)")
+    if found and int(os.environ.get("RANK", 0)) > 0:
+        raise SystemExit(2)
+    if found:
+        raise UserError(
+            f"accelerate's settings ask for {' and '.join(found)}, which is not used here; start the processes with torchrun, or "
+            "set accelerate anew with `accelerate config`"
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ambient.runs import UserError, digest
 from sdxl import lora, sampling
 from sdxl.base import dtype_of, find_with_vae
-from sdxl.encode import PARTS
+from sdxl.encode import PARTS, shapes
 from sdxl.group import Group
 from sdxl.manifest import Made, Restored
 from sdxl.noisy_set import NoisySet
@@ -32,12 +32,9 @@ class Job:
         self.captions = [] if self.noisy or config.null_caption else captions(config.prompt, config.prompts)
         text = () if self.noisy else PARTS
         self.base, self.vae = find_with_vae(config.base, config.vae, parts=("unet", "scheduler", *text))
-        self.prints = {"base": self.base.fingerprint("unet"), "vae": self.vae.fingerprint("vae")}
-        self.prints |= {part: self.base.fingerprint(part) for part in text}
-        self.lora = lora.find(config.lora) if config.lora else None
-        if self.lora is not None:
-            lora.check(self.lora, base=self.prints["base"])
-            self.prints["lora"] = digest(self.lora.read_bytes())
+        self.lora = lora.opened(config.lora, self.base) if config.lora else None
+        models = self.base.identity("unet", "scheduler", *text) | self.vae.identity("vae")
+        self.prints = {"base": models.pop("unet")} | models | ({"lora": self.lora.digest} if self.lora else {})
         self.dtype = dtype_of(config.dtype, group.device)
         self.path, self.times = self.base.path(), sampling.grid(self.base.schedule(), config.steps)
         if self.noisy is not None:
@@ -46,6 +43,10 @@ class Job:
         self.resolution = self._resolution()
         edge = self.resolution // self.vae.pixels()
         self.shape = (self.vae.settings("vae").latent_channels, edge, edge)
+        if self.noisy is not None:
+            self.base.fit(self.noisy.shapes(), str(config.posterior))
+        else:
+            self.base.fit(shapes(self.base, self.vae, self.resolution), "the VAE and the text encoders")
         self._check_stop()
         self.batches = self._batches()
         if len(self.batches) < group.size:
@@ -129,8 +130,7 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """What the images depend on: base, VAE, LoRA, captions and noisy set by their content."""
         own = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
-        found = self.prints | {"schedule": self.base.schedule_digest(), "prediction": self.base.prediction()}
-        found |= {"times": " ".join(f"{t:g}" for t in self.times)}
+        found = self.prints | {"times": " ".join(f"{t:g}" for t in self.times)}
         content = {"posterior": self.noisy.digest} if self.noisy else {}
         content |= {"prompts": digest("\n".join(self.captions).encode())} if self.config.prompts else {}
         return own | {"resolution": self.resolution, "dtype": str(self.dtype).removeprefix("torch.")} | found | content

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import resource
 import time
-import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -60,25 +59,28 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.bar.close()
         if self.tracker is not None:
-            self.tracker.end_training()
+            self.tracker.finish()
 
     def _tracker(self) -> Any:
-        if self.config.tracker == "none":
+        """accelerate's tracker of that name, in the first process. Raises: UserError if it cannot be had."""
+        name = self.config.tracker
+        if name == "none" or not self.group.main:
             return None
-        from accelerate import Accelerator
+        from accelerate import tracking
 
+        if name not in [str(known) for known in tracking.get_available_trackers()]:
+            raise UserError(f"tracker {name}: it is not installed; install it, or take --tracker none")
+        kind = tracking.LOGGER_TYPE_TO_CLASS[name]
+        found = kind("exact-ambient", *([self.config.out] if kind.requires_logging_directory else []))
+        plain = (int, float, str)  # all that trackers take
         try:
-            with warnings.catch_warnings(action="ignore"):  # of a tracker that is left out
-                found = Accelerator(
-                    cpu=self.group.device.type == "cpu", log_with=self.config.tracker, project_dir=self.config.out
-                )
-            plain = (int, float, str)  # all that trackers take
-            if not found.log_with:
-                raise ImportError("it is not installed")
-            settings = {key: value if isinstance(value, plain) else str(value) for key, value in asdict(self.config).items()}
-            found.init_trackers("exact-ambient", config=settings)
-        except (ImportError, ValueError) as error:
-            raise UserError(f"tracker {self.config.tracker}: {error}; install it, or take --tracker none") from error
+            found.start()
+            found.store_init_configuration({k: v if isinstance(v, plain) else str(v) for k, v in asdict(self.config).items()})
+        except OSError:  # of the disk
+            raise
+        except Exception as error:  # of the tracker: of its own kinds
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"tracker {name}: {why} ({type(error).__name__}); mend it, or take --tracker none") from error
         return found
 
     def write(self, done: int, window: list[dict[str, float]]) -> list[dict[str, float]]:

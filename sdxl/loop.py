@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class Loop:
         self.unet = group.together(lambda: base.unet(self.dtype))
         self.parameters = lora.add(self.unet, rank=config.rank, alpha=config.alpha, seed=config.seed)
         if config.start_from:
-            group.together(lambda: lora.restore(self.unet, lora.read(lora.find(str(config.start_from)))))
+            group.together(lambda: lora.restore(self.unet, lora.opened(str(config.start_from), base).state))
         if config.checkpointing:
             self.unet.enable_gradient_checkpointing()
         self.unet.to(group.device).train()  # checkpointing is for training mode; SDXL has no dropout
@@ -48,8 +49,10 @@ class Loop:
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=self.dtype == torch.float16)
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
         self.watch, self.window = Watch(config.collapse), list[dict[str, float]]()
-        about = {"base": base.fingerprint("unet"), "data": data.digest, "t_n": float(data.levels().max())}
-        self.about: dict[str, Any] = about | {name: getattr(config, name) for name in ("rank", "alpha", "weight", "seed")}
+        self.about = lora.About(
+            base=base.fingerprint("unet"), schedule=base.schedule_digest(), prediction=base.prediction(), data=data.digest,
+            t_n=float(data.levels().max()), rank=config.rank, alpha=config.alpha, weight=config.weight, seed=config.seed, steps=0,
+        )  # fmt: skip
 
     def train(self, stopping: Callable[[], bool]) -> None:
         """To the end, or until asked to stop. Raises: Interrupted, once all is saved; UserError where training has failed."""
@@ -207,8 +210,7 @@ class Loop:
         """The LoRA, last, and its average, as pipelines load them."""
         assert self.run is not None
         paid = done > self.config.consistency_from  # else the LoRA was trained without consistency so far
-        about: dict[str, Any] = self.about | {"steps": done} | ({} if paid else {"weight": 0.0})
-        said = lora.About(**about)
+        said = replace(self.about, steps=done, weight=self.about.weight if paid else 0.0)
         if self.average:
             with _swapped(self.parameters, self.average):
                 lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), said)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ambient.runs import UserError, digest, write_atomically
 from harness import records
 from sdxl.base import Base
+from sdxl.lora_formats import to_peft
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
@@ -23,7 +24,8 @@ OURS, THEIRS = "exact_ambient", "lora_adapter_metadata"  # in the header
 class About:
     """What a LoRA of `python -m sdxl train` says of itself. Base and data are told by their content.
 
-    `weight`: of the consistency loss that it has learned from; `weights`: a digest of its own.
+    `prediction` and `schedule`: of the base; `weight`: of the consistency loss that it has learned from; `weights`: a digest of
+    its own.
     """
 
     remedy: ClassVar[str] = "copy the LoRA again, or export it again with the same `python -m sdxl train`"
@@ -36,6 +38,8 @@ class About:
     seed: int
     steps: int
     weights: str | None = None
+    prediction: str | None = None
+    schedule: str | None = None
     version: int = 1
 
 
@@ -57,16 +61,20 @@ def add(unet: Any, *, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
 
 def weights(unet: Any) -> dict[str, Tensor]:
     """The adapters' weights, by peft's names."""
+    return {name: value.detach().cpu() for name, value in _adapters(unet).items()}
+
+
+def _adapters(unet: Any) -> dict[str, Tensor]:
     from peft.utils import get_peft_model_state_dict
 
-    return {name: value.detach().cpu() for name, value in get_peft_model_state_dict(unet).items()}
+    return get_peft_model_state_dict(unet)
 
 
 def restore(unet: Any, state: dict[str, Tensor]) -> None:
     """Put `weights` back, bit by bit. Raises: UserError if they are of another shape."""
     from peft.utils import set_peft_model_state_dict
 
-    found = weights(unet)
+    found = _adapters(unet)
     if {name: value.shape for name, value in found.items()} != {name: value.shape for name, value in state.items()}:
         raise UserError("the saved LoRA has other layers or another rank than this one")
     set_peft_model_state_dict(unet, state)
@@ -101,71 +109,117 @@ def find(source: str) -> Path:
     return found
 
 
-def about(file: Path) -> About | None:
-    """What it says of itself; None for a LoRA from elsewhere. Raises: UserError for a file that is no safetensors."""
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA that was found whole, and that fits a base. `digest`: of its file; `state`: its weights, by peft's names.
+
+    `rank` and `alpha` are None where they are not the same in all layers; `adapter`: peft's settings, where the file has them.
+    """
+
+    file: Path
+    about: About | None
+    digest: str
+    state: dict[str, Tensor]
+    adapter: dict[str, Any] | None
+    rank: int | None = None
+    alpha: float | None = None
+
+
+def opened(source: str, base: Base) -> Lora:
+    """The LoRA of a run directory or a file, in any format that diffusers loads: the one way by which commands come to it.
+
+    Raises: UserError for one that is damaged, was trained on another base, or does not fit this one, and for what is none.
+    """
+    file = find(source)
+    named, said = read(file), about(file)
+    _refuse_another_base(file, said, base)
+    try:
+        state, adapter = to_peft(named, base.settings("unet").layers_per_block), json.loads(header(file).get(THEIRS, "null"))
+    except ValueError as error:
+        raise UserError(f"{file} is no LoRA that can be used: {error}") from error
+    found = Lora(file, said, digest(file.read_bytes()), state, adapter)
+    unet = base.imagined_unet()
+    attach(unet, replace(found, state={name: value.to("meta") for name, value in state.items()}))
+    layers = [module for module in unet.modules() if "default" in getattr(module, "scaling", {})]
+    scales = {(layer.r["default"], layer.scaling["default"]) for layer in layers}
+    if len(scales) > 1:
+        return found
+    [(rank, scale)] = scales
+    return replace(found, rank=rank, alpha=scale * rank)
+
+
+def _refuse_another_base(file: Path, said: About | None, base: Base) -> None:
+    """Raises: UserError where the LoRA tells of another base. What is older or from elsewhere does not tell, and is taken."""
+    here, told = base.identity("unet", "scheduler"), {"unet": "base", "prediction": "prediction", "schedule": "schedule"}
+    for name, field in told.items():
+        there = getattr(said, field, None)
+        if there not in (None, here[name]):
+            raise UserError(f"{file} was trained on another base than {base.folder}: its {name} is {there}, here {here[name]}")
+
+
+def attach(unet: Any, found: Lora) -> None:
+    """Give the UNet a LoRA, as diffusers does. Raises: UserError for one that does not fit."""
+    state = {f"unet.{name}": value for name, value in found.state.items()}
+    try:
+        unet.load_lora_adapter(dict(state), metadata=found.adapter, prefix="unet", adapter_name="default")
+        taken = {f"unet.{name}" for name in _adapters(unet)}
+    except Exception as error:  # of diffusers, peft, torch: dozens of kinds
+        raise UserError(f"{found.file} does not fit this UNet ({type(error).__name__}: {_line(error)})") from error
+    left, lost = set(state) - taken, taken - set(state)  # diffusers passes over both
+    if left:
+        raise UserError(f"{found.file} does not fit this UNet: {len(left)} of its {len(state)} weights are of no layer here")
+    if lost:
+        raise UserError(f"{found.file} is not whole: weights missing: {len(lost)}, as {min(lost)}")
+
+
+def adapted(base: Base, found: Lora | None, dtype: torch.dtype) -> Any:
+    """The UNet of a base, frozen, with a LoRA if there is one."""
+    unet = base.unet(dtype)
+    if found is not None:
+        attach(unet, found)
+    return unet
+
+
+def refuse_start(found: Lora, base: Base, *, rank: int, alpha: float) -> None:
+    """Raises: UserError unless training with this rank and alpha can start from the LoRA."""
+    if found.rank is None or found.alpha is None:
+        raise UserError(f"{found.file} has layers of several ranks or alphas; training starts from one of one rank and alpha")
+    if (found.rank, found.alpha) != (rank, alpha):
+        it = f"--rank {found.rank} --alpha {found.alpha:g}"
+        raise UserError(f"{found.file} is of rank {found.rank} and alpha {found.alpha:g}; take {it}")
+    unet = base.imagined_unet()
+    add(unet, rank=rank, alpha=alpha, seed=0)
+    if set(_adapters(unet)) != set(found.state):
+        raise UserError(f"{found.file} has other layers than are trained here: {', '.join(TARGETS)} of every attention")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def header(file: Path) -> dict[str, str]:
+    """What a safetensors file says beside its weights. Raises: UserError for a file that is none."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, "pt") as opened:
-            found = (opened.metadata() or {}).get(OURS)
-    except (SafetensorError, ValueError) as error:
+            return opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
         raise UserError(f"{file} is damaged, or no safetensors file") from error
+
+
+def about(file: Path) -> About | None:
+    """What it says of itself; None for a LoRA from elsewhere. Raises: UserError for a file that is no safetensors."""
+    found = header(file).get(OURS)
     return None if found is None else records.from_json(found, About, where=f"the header of {file}")
 
 
 def read(file: Path) -> dict[str, Tensor]:
-    """The `weights` in a file of `save`. Raises: UserError for a file that is none, or whose weights have changed since."""
-    from safetensors import SafetensorError
+    """All weights in a file, by its own names. Raises: UserError for a file that is none, or whose weights have changed."""
     from safetensors.torch import load_file
 
-    try:
-        named = load_file(file)
-    except SafetensorError as error:
-        raise UserError(f"{file} is damaged, or no safetensors file") from error
     said = about(file)
+    named = load_file(file)
     if said is not None and said.weights is not None and said.weights != _digest(named):
         raise UserError(f"{file} is damaged: its weights are not those that were saved; copy it again")
-    return {name.removeprefix("unet."): value for name, value in named.items()}
-
-
-def rank(state: dict[str, Tensor]) -> int:
-    """Of the adapters in `weights`."""
-    return min(next(iter(state.values())).shape)
-
-
-def check(file: Path, *, base: str) -> None:
-    """Raises: UserError for a file that cannot be read or is damaged, or a LoRA that says it was trained on another base."""
-    read(file)
-    said = about(file)
-    if said is not None and said.base != base:
-        raise UserError(f"{file} was trained on another base (its UNet is {said.base}, this one {base})")
-
-
-def adapted(base: Base, file: Path | None, dtype: torch.dtype) -> Any:
-    """The UNet of a base, frozen, with the LoRA of a file if there is one. Raises: as `load`."""
-    unet = base.unet(dtype)
-    if file is not None:
-        load(unet, file, base=base.fingerprint("unet"))
-    return unet
-
-
-def load(unet: Any, file: Path, *, base: str) -> None:
-    """Give the UNet the LoRA of a file, as diffusers does. Raises: UserError as `check`, and for one that does not fit."""
-    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
-
-    check(file, base=base)
-    try:
-        found: Any = StableDiffusionXLPipeline.lora_state_dict(
-            str(file.parent), weight_name=file.name, local_files_only=True, return_lora_metadata=True
-        )
-        state, alphas, settings = found
-        if not any(name.startswith("unet.") for name in state):
-            raise ValueError("it holds no LoRA of a UNet")
-        unet.load_lora_adapter(state, network_alphas=alphas, metadata=settings, prefix="unet", adapter_name="default")
-        taken = {f"unet.{name}" for name in weights(unet)}
-    except Exception as error:  # of diffusers, peft, torch: dozens of kinds
-        raise UserError(f"{file} does not fit this UNet ({type(error).__name__}: {str(error).partition(chr(10))[0]})") from error
-    if taken != set(state):  # diffusers passes over what it does not know
-        raise UserError(
-            f"{file} does not fit this UNet: {len(set(state) - taken)} of its {len(state)} weights are of no layer here"
-        )
+    return named

@@ -117,6 +117,10 @@ class NoisySet:
         rows = {name: torch.cat([shard.get_slice(name)[row : row + 1] for shard, row in found]) for name in ROWS}
         return rows | {"x_n": rows["x_n"].float(), "t_n": rows["t_n"].double()}
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of each of ROWS, of one image."""
+        return {name: tuple(self.shards[0].get_slice(name).get_shape()[1:]) for name in ROWS}
+
     def levels(self) -> Tensor:
         """t_n of every image, (N,)."""
         return torch.cat([shard.get_tensor("t_n") for shard in self.shards]).double()

@@ -135,5 +135,5 @@ def seal(job: Job) -> None:
     files = [job.file(i) for i in range(job.config.images)]
     refuse_missing(files, job.config.out)
     images, out = tuple(job.about(i) for i in range(job.config.images)), Path(job.config.out)
-    write_images_manifest(out, job.config, job.identity(), images, job.lora)
+    write_images_manifest(out, job.config, job.identity(), images, job.lora and job.lora.file)
     save(sheet(files[:SHOWN]), out / "sheet.png")

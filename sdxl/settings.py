@@ -19,10 +19,16 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class UNet(Settings):
-    """unet/config.json. `sample_size`: the edge of the latents that it was trained on."""
+    """unet/config.json. `sample_size`: the edge of the latents that it was trained on. The others: what it takes and gives."""
 
-    in_channels: int
+    in_channels: int = 4
+    out_channels: int = 4
+    cross_attention_dim: int | tuple[int, ...] = 1280
+    addition_embed_type: str | None = None
+    addition_time_embed_dim: int | None = None
+    projection_class_embeddings_input_dim: int | None = None
     sample_size: int | None = None
+    layers_per_block: int | tuple[int, ...] = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from ambient.runs import Interrupted, UserError, digest
 from harness import records
 from sdxl import noisy_set
 from sdxl.base import DTYPES, Base
-from sdxl.encode import PARTS, Corruptor, zeros_for_no_caption
+from sdxl.encode import PARTS, Corruptor
 from sdxl.group import Group
 from sdxl.manifest import MANIFEST, NULL, Data, Header, Identity, Manifest, Statistics, set_manifest
 from sdxl.sources import Picture
@@ -59,14 +59,13 @@ class Shards:
             "captions": [p.caption for p in pictures],
             "levels": [p.t_n for p in pictures],
         }
+        known = self.base.identity("scheduler", *PARTS) | self.vae.identity("vae")
         return Identity(
             code=f"exact-ambient {version('exact-ambient')}, recipe {RECIPE}",
             data=Data(len(pictures), **{name: digest(json.dumps(rows).encode()) for name, rows in of.items()}),
             t_n=config.level() if not config.level_column else "of each image",
-            models={"vae": self.vae.fingerprint("vae"), **{part: self.base.fingerprint(part) for part in PARTS}},
-            no_caption="zeros" if zeros_for_no_caption(self.base) else "embedding",
-            schedule=self.base.schedule_digest(),
-            prediction=self.base.prediction(),
+            models={part: known[part] for part in ("vae", *PARTS)},
+            **{name: known[name] for name in ("no_caption", "schedule", "prediction")},
             transform=f"RGB{self.ground}, shorter side to {config.resolution} by Lanczos, {config.crop} crop",
             seed=digest(str(config.seed).encode()),
             dtype=config.dtype,

@@ -140,7 +140,7 @@ class Config(Options):
         own["dtype"] = str(dtype_of(self.dtype, device)).removeprefix("torch.")
         if self.start_from:
             own["start_from"] = digest(lora.find(self.start_from).read_bytes())
-        return own | {"data": data.digest, "base": base.fingerprint("unet"), "schedule": base.schedule_digest()}
+        return own | {"data": data.digest} | base.identity("unet", "scheduler")
 
 
 def main(argv: list[str]) -> None:
@@ -174,19 +174,23 @@ def checked(config: Config, base: Base, vae: Base, group: Group) -> NoisySet:
     if config.validate_every:
         vae.part("vae")
     data = NoisySet(config.data)
+    base.fit(data.shapes(), config.data)
     if data.manifest.schedule != base.schedule_digest():
         raise UserError(f"{config.data} was made with another noise schedule than that of {config.base}; corrupt again with it")
     if (config.vae or (vae.folder / "vae").is_dir()) and data.manifest.vae != vae.fingerprint("vae"):
         raise UserError(f"{config.data} was made with another VAE than that of {config.vae or config.base}; name it with --vae")
-    for part in TEXT:
-        if (base.folder / part).is_dir() and base.fingerprint(part) != data.manifest.identity.models.get(part):
+    there = data.manifest.identity.models | {"no_caption": data.manifest.identity.no_caption}
+    for name, here in base.identity(*(part for part in TEXT if (base.folder / part).is_dir())).items():
+        if there.get(name) != here:
             raise UserError(
-                f"{config.data} has its captions from another {part} than that of {config.base}; corrupt again with it"
+                f"{config.data} has its captions from another {name} than that of {config.base}; corrupt again with it"
             )
+    if int(data.levels().max()) > base.noisiest():
+        raise UserError(
+            f"{config.data} has images at t_n = {int(data.levels().max())}, which are pure noise; corrupt again below"
+        )
     if config.start_from:
-        rank = lora.rank(lora.read(lora.find(config.start_from)))
-        if rank != config.rank:
-            raise UserError(f"{config.start_from} is of rank {rank}; take --rank {rank}")
+        lora.refuse_start(lora.opened(config.start_from, base), base, rank=config.rank, alpha=config.alpha)
     together = config.micro_batch * group.size
     if config.batch % together:
         raise UserError(

@@ -15,8 +15,9 @@ from sdxl.attack.fill import fill
 from sdxl.attack.holes import Hole, Holes
 from sdxl.attack.strips import image_of, strip
 from sdxl.attack.work import STRIPS, Attacker
-from sdxl.base import denoiser, guided, load
+from sdxl.base import denoiser, guided
 from sdxl.decode import picture, save
+from sdxl.weights import load
 
 MARGIN = 1  # latents around the hole that are filled too: the VAE sees the gray in them
 

@@ -40,14 +40,9 @@ class Holes(Plan):
 
     def __init__(self, config: Config, group: Group):
         super().__init__(config, group)
-        own = self.vae.settings("vae").latent_channels
-        channels, known = self.base.settings("unet").in_channels, {"posterior": (own,), "inpainting": (own, 2 * own + 1)}
-        if channels not in known[config.fill]:
-            advice = "; take --fill inpainting" if channels == 2 * own + 1 else ""
-            raise UserError(f"the UNet of {config.base} takes {channels} channels, --fill {config.fill} needs {own}{advice}")
         keys = [one.key for one in self.pictures]
         self.detector = detector(config.detector, keys, cut=config.images is not None, device=group.device)
-        self.prints |= {"detector": self.detector.fingerprint, "scheduler": self.base.fingerprint("scheduler")}
+        self.prints |= {"detector": self.detector.fingerprint, "scheduler's settings": self.base.fingerprint("scheduler")}
         self.side, self.boxes, self.counts = min(SIDE, self.resolution), {}, {}
 
     def prepare(self, seen: list[survey.Seen]) -> None:

@@ -20,9 +20,10 @@ import torch
 
 from ambient.config import nearest
 from ambient.runs import UserError, digest
-from sdxl.base import fetch, fingerprint, frozen, load, within_memory
+from sdxl.base import within_memory
 from sdxl.encode import scaled
 from sdxl.rows import finite, loads, readable, rows
+from sdxl.weights import fetch, fingerprint, load, load_model
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 SIDES = ("x0", "y0", "x1", "y1")
@@ -129,7 +130,7 @@ def _objects(source: str, device: torch.device | str) -> Detector:
 
     try:
         folder = fetch(source, FILES, example="hustvl/yolos-small")
-        model: Any = frozen(load(AutoModelForObjectDetection, folder, dtype=torch.float32)).to(device)
+        model: Any = load_model(AutoModelForObjectDetection, folder, dtype=torch.float32).to(device)
         processor: Any = load(AutoImageProcessor, folder)
         seen = fingerprint(folder)
     except UserError as error:

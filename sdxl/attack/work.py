@@ -41,16 +41,14 @@ class Plan(ABC):
         self.pictures = pictures(config.data, columns, caption=caption, t_n=0, count=config.images, say=group.say)
         group.employ(len(self.pictures), config.data)
         self.base, self.vae = find_with_vae(config.base, config.vae, parts=("unet", "scheduler", *encode.PARTS))
-        self.prints = {part: self.base.fingerprint(part) for part in ("unet", *encode.PARTS)}
-        self.prints |= {"vae": self.vae.fingerprint("vae"), "schedule": self.base.schedule_digest()}
-        self.lora = lora.find(config.lora) if config.lora else None
-        if self.lora is not None:
-            lora.check(self.lora, base=self.prints["unet"])
-            self.prints["lora content"] = digest(self.lora.read_bytes())
+        self.lora = lora.opened(config.lora, self.base) if config.lora else None
+        self.prints = self.base.identity("unet", "scheduler", *encode.PARTS) | self.vae.identity("vae")
+        self.prints |= {"lora content": self.lora.digest} if self.lora else {}
         self.dtype, self.path = dtype_of(config.dtype, group.device), self.base.path()
         self.times = sampling.grid(self.base.schedule(), config.steps)
         self.resolution: int = config.resolution or self.base.resolution(self.vae.pixels())
-        encode.shapes(self.base, self.vae, self.resolution)
+        sizes = encode.shapes(self.base, self.vae, self.resolution)
+        self.base.fit(sizes, "the VAE and the text encoders", inpainting=getattr(config, "fill", "") == "inpainting")
 
     def take(self, seen: list[survey.Seen]) -> None:
         """Note what the images are. Raises: UserError for those that cannot be read."""

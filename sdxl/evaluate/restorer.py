@@ -23,6 +23,7 @@ from sdxl.evaluate.denoising import noise, restored, square_error
 from sdxl.evaluate.tables import labels
 from sdxl.folder import opened
 from sdxl.group import Group
+from sdxl.lora import Lora
 from sdxl.sources import Columns
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ class Model(NamedTuple):
     """A LoRA on the base; None: the base alone."""
 
     name: str
-    file: Path | None
-    digest: str
+    lora: Lora | None
     t_n: float | None
     weight: float | None
 
@@ -70,33 +70,30 @@ class Job:
         group.together(lambda: group.employ(len(self.images), config.data))
 
     def _check(self) -> list[Model]:
-        shapes(self.base, self.vae, self.config.resolution)
+        self.base.fit(shapes(self.base, self.vae, self.config.resolution), "the VAE and the text encoders")
         last = int(self.path.t_max)
         off = [t for t in self.levels if not 1 <= t <= last]
         if off:
             raise UserError(f"--levels must be the schedule's times 1 .. {last}; got {off[0]:g}")
-        unet, files = self.base.fingerprint("unet"), [lora.find(source) for source in self.config.loras]
-        models = []
-        for name, file in zip(labels(self.config.loras), files, strict=True):
-            lora.check(file, base=unet)
-            said = lora.about(file)
-            models.append(Model(name, file, digest(file.read_bytes()), said and said.t_n, said and said.weight))
-        return models + ([Model(BASE, None, "", None, None)] if self.config.with_base else [])
+        named = zip(labels(self.config.loras), self.config.loras, strict=True)
+        found = [(name, lora.opened(source, self.base)) for name, source in named]
+        models = [Model(name, it, it.about and it.about.t_n, it.about and it.about.weight) for name, it in found]
+        return models + ([Model(BASE, None, None, None)] if self.config.with_base else [])
 
     def identity(self) -> dict[str, Any]:
         """What the numbers depend on: images, captions and weights by their content."""
         own = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
+        models = self.base.identity("unet", "scheduler", *PARTS) | self.vae.identity("vae")
         words = {f"{name}s": digest(json.dumps([getattr(p, name) for p in self.images.pictures]).encode()) for name in WORDS}
         return own | {
             "levels": self.levels,
             "dtype": str(self.dtype).removeprefix("torch."),
             "images": self.images.about | words,
-            "base": self.base.fingerprint("unet"),
-            "vae": self.vae.fingerprint("vae"),
-            "text": {part: self.base.fingerprint(part) for part in PARTS},
-            "schedule": self.base.schedule_digest(),
-            "prediction": self.base.prediction(),
-            "models": [{"name": m.name, "lora": m.digest, "t_n": m.t_n, "weight": m.weight} for m in self.models],
+            "base": models.pop("unet"),
+            **models,
+            "models": [
+                {"name": m.name, "lora": m.lora.digest if m.lora else "", "t_n": m.t_n, "weight": m.weight} for m in self.models
+            ],
         }  # fmt: skip
 
     def file(self, model: int, image: int) -> Path:
@@ -110,7 +107,7 @@ class Restorer:
     def __init__(self, job: Job, text: TextEncoder, vae: Any, model: Model):
         self.job, self.text, self.vae, self.model = job, text, vae, model
         self.device = job.group.device
-        unet = lora.adapted(job.base, model.file, job.dtype)
+        unet = lora.adapted(job.base, model.lora, job.dtype)
         self.denoiser = denoiser(unet.to(self.device), job.path, job.base.prediction())
 
     def __call__(self, index: int, *, alone: bool) -> Errors:

@@ -150,11 +150,184 @@ def test_a_folder_without_the_part_is_no_sdxl(tmp_path):
         find(str(tmp_path), parts=("unet",)).unet()
 
 
-def test_damaged_weights_are_one_clear_line(copied):
-    file = copied.folder / "unet/diffusion_pytorch_model.safetensors"
-    file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(UserError, match=r"cannot load .*unet: [^\n]+$"):
-        copied.unet()
+LOADS = {
+    "unet": ("unet/diffusion_pytorch_model.safetensors", lambda base: base.unet()),
+    "vae": ("vae/diffusion_pytorch_model.safetensors", lambda base: base.vae()),
+    "text_encoder": ("text_encoder/model.safetensors", lambda base: base.encoders()),
+    "text_encoder_2": ("text_encoder_2/model.safetensors", lambda base: base.encoders()),
+}
+
+
+@pytest.mark.parametrize("part", LOADS)
+@pytest.mark.parametrize("fault", ["4 missing", "1 unexpected (strange", "1 of another shape"])
+def test_weights_that_are_not_those_of_the_model_are_refused_by_name(copied, part, fault):
+    """transformers and diffusers would draw what is missing at random, anew in each run, and pass over the rest."""
+    file, load = LOADS[part][0], LOADS[part][1]
+    weights = load_file(copied.folder / file)
+    names = sorted(weights)[:4]
+    if "missing" in fault:
+        weights = {name: value for name, value in weights.items() if name not in names}
+    elif "unexpected" in fault:
+        weights["strange"] = torch.zeros(1)
+    else:
+        weights[names[0]] = torch.cat([weights[names[0]]] * 2)
+    save_file(weights, copied.folder / file, metadata={"format": "pt"})
+    with pytest.raises(UserError) as caught:
+        load(copied)
+    said = str(caught.value)
+    assert f"the weights in {copied.folder / part} are not those of its config.json: {fault}" in said
+    assert ("strange" if "unexpected" in fault else names[0]) in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("part", LOADS)
+def test_files_of_weights_that_are_not_whole_are_refused_before_anything_is_loaded(copied, part):
+    """By the fingerprint too, which all commands take before they write."""
+    file = copied.folder / LOADS[part][0]
+    right, half = file.read_bytes(), file.with_suffix(".fp16.safetensors")
+
+    def refused(remedy: str) -> None:
+        for look in (LOADS[part][1], lambda base: base.fingerprint(part)):
+            with pytest.raises(UserError, match=rf"{file.parent}.*{remedy}[^\n]*$"):
+                look(copied)
+
+    for length in (-1000, 1000, 4, 0):
+        file.write_bytes(right[:length])
+        refused("is damaged.*fetch the model again")
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    refused("git lfs pull")
     file.unlink()
-    with pytest.raises(UserError, match=r"cannot load .*unet: [^\n]+$"):
-        copied.unet()
+    refused("has no weights: expected model.safetensors")
+    half.write_bytes(right)
+    refused(f"rename {half.name} to {file.name}")
+    half.rename(file)
+    LOADS[part][1](copied)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("tokenizer.json", "has no vocabulary"), ("tokenizer_config.json", "model_max_length must be 77")]
+)
+def test_a_tokenizer_that_is_not_whole_is_refused(copied, file, said):
+    """transformers makes an empty one of what is left, and all captions would be one."""
+    (copied.folder / "tokenizer_2" / file).unlink()
+    with pytest.raises(UserError, match=rf"tokenizer_2.*{said}"):
+        copied.encoders()
+
+
+def test_text_encoders_by_the_names_of_the_hub_are_the_same(tiny_base, copied):
+    """SDXL's own files have text_model. before each name, and the positions, which no newer model stores."""
+    file = copied.folder / "text_encoder/model.safetensors"
+    weights = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in load_file(file).items()}
+    positions = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+    save_file(weights | positions, file, metadata={"format": "pt"})
+    one, other = (base.encoders()[1][0](torch.tensor([[1, 2, 3]])).last_hidden_state for base in (tiny_base, copied))
+    assert torch.equal(one, other)
+
+
+EDM = {
+    "_class_name": "EDMDPMSolverMultistepScheduler",
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "sigma_max": 80,
+}
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (EDM, "EDMDPMSolverMultistepScheduler has no beta_schedule"),
+        (FLOW, "FlowMatchEulerDiscreteScheduler has no beta_schedule"),
+        ({"prediction_type": "flow_prediction"}, "prediction_type must be one of epsilon, v_prediction, sample"),
+        ({"prediction_type": None}, "prediction_type must be one of"),
+        ({"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "use_flow_sigmas"),
+        ({"timestep_type": "continuous"}, "timestep_type"),
+        ({"_class_name": "CogVideoXDDIMScheduler"}, "its levels are not those that its betas give"),
+        ({"_class_name": "NoScheduler"}, "the schedule of NoScheduler is not understood"),
+        ({"beta_schedule": "strange"}, "is not understood"),
+        ({"rescale_betas_zero_snr": True}, "prediction_type is epsilon, but the schedule ends in pure noise"),
+    ],
+)
+def test_schedules_that_are_not_understood_are_refused(copied, change, said):
+    """diffusers would take its own betas and epsilon for what is missing."""
+    file = copied.folder / "scheduler/scheduler_config.json"
+    if change in (EDM, FLOW):
+        file.write_text("{}")
+    change_settings(file, **change)
+    for read in (copied.path, copied.prediction, lambda: copied.identity("scheduler")):
+        with pytest.raises(UserError, match=rf"{file}: .*{said}[^\n]*$"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["DDPMScheduler", "DDIMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])
+def test_schedulers_of_one_schedule_give_the_same_levels(tiny_base, copied, name):
+    change_settings(copied.folder / "scheduler/scheduler_config.json", _class_name=name)
+    assert copied.schedule_digest() == tiny_base.schedule_digest()
+    assert copied.noisiest() == 999
+
+
+def test_the_last_time_of_a_schedule_that_ends_in_pure_noise_holds_no_image(copied):
+    change_settings(
+        copied.folder / "scheduler/scheduler_config.json", rescale_betas_zero_snr=True, prediction_type="v_prediction"
+    )
+    assert float(copied.path()(999).alpha) == 0
+    assert copied.noisiest() == 998
+
+
+CHANGES = {
+    "unet": ("unet/config.json", {"sample_size": 16}),
+    "vae": ("vae/config.json", {"scaling_factor": 1.0}),
+    "text_encoder": ("text_encoder/config.json", {"layer_norm_eps": 1e-4}),
+    "tokenizer_2": ("tokenizer_2/tokenizer_config.json", {"pad_token": "!"}),
+    "no_caption": ("model_index.json", {"force_zeros_for_empty_prompt": False}),
+    "prediction": ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}),
+    "schedule": ("scheduler/scheduler_config.json", {"beta_end": 0.013}),
+    "timesteps": ("scheduler/scheduler_config.json", {"timestep_spacing": "trailing"}),
+    "scheduler": ("scheduler/scheduler_config.json", {"_class_name": "DDIMScheduler"}),
+}
+EVERY = ("unet", "vae", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_result_depends_on_is_part_of_the_identity(tiny_base, copied, name):
+    file, change = CHANGES[name]
+    before = tiny_base.identity(*EVERY)
+    assert copied.identity(*EVERY) == before
+    change_settings(copied.folder / file, **change)
+    after = copied.identity(*EVERY)
+    assert {key for key in before if before[key] != after[key]} == {name}
+
+
+def test_merges_of_a_tokenizer_are_part_of_the_identity(copied):
+    """As the hub's SDXL has them: vocab.json and merges.txt instead of tokenizer.json."""
+    file = copied.folder / "tokenizer/merges.txt"
+    file.write_text("#version: 0.2\n")
+    before = copied.fingerprint("tokenizer")
+    file.write_text("#version: 0.2\na b\n")
+    assert copied.fingerprint("tokenizer") != before
+
+
+SHAPES = {"x_n": (4, 8, 8), "prompt_embeds": (77, 64), "pooled": (32,)}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"addition_embed_type": None}, "addition_embed_type must be text_time.*found None"),  # Stable Diffusion 1.5
+        ({"cross_attention_dim": 48}, "cross_attention_dim must be 64 .*found 48"),
+        ({"projection_class_embeddings_input_dim": 72}, "must be 80 .*found 72"),  # the refiner has five sizes, not six
+        ({"in_channels": 9}, "in_channels must be 4 .*found 9; a UNet for inpainting is for `attack mask --fill inpainting`"),
+        ({"in_channels": 16, "out_channels": 16}, "in_channels must be 4 .*found 16$"),
+        ({"in_channels": "4"}, "in_channels must be a whole number"),
+    ],
+)
+def test_a_unet_that_is_not_sdxls_is_refused(copied, change, said):
+    copied.fit(SHAPES, "the set")
+    change_settings(copied.folder / "unet/config.json", **change)
+    with pytest.raises(UserError, match=said):
+        copied.fit(SHAPES, "the set")
+
+
+def test_a_unet_for_inpainting_will_do_where_it_is_asked_for(copied):
+    change_settings(copied.folder / "unet/config.json", in_channels=9)
+    copied.fit(SHAPES, "the set", inpainting=True)

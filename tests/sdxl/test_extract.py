@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ambient.randomness import generator
@@ -90,8 +94,31 @@ def test_clip_gives_its_projected_embedding(tmp_path):
         projection_dim=8,
     )  # fmt: skip
     CLIPVisionModelWithProjection(settings).save_pretrained(tmp_path)
+    file, text = (
+        tmp_path / "model.safetensors",
+        {"text_model.final_layer_norm.bias": torch.zeros(8), "logit_scale": torch.zeros(())},
+    )
+    save_file(load_file(file) | text, file, metadata={"format": "pt"})  # the hub's hold the text encoder too
     CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}).save_pretrained(tmp_path)
     assert extract.find(f"clip:{tmp_path}")(images()).shape == (3, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: {name: value for name, value in state.items() if name != "layernorm.bias"}, "1 missing (layernorm.bias)"),
+        (lambda state: state | {"strange": torch.zeros(1)}, "1 unexpected (strange)"),
+        (lambda state: state | {"classifier.weight": torch.zeros(1)}, None),  # as a DINOv2 that was made to classify
+    ],
+    ids=["missing", "unexpected", "classifier"],
+)
+def test_weights_that_do_not_fill_the_extractor_are_refused(dinov2, tmp_path, change, said):
+    folder = Path(shutil.copytree(dinov2, tmp_path / "copied"))
+    save_file(change(load_file(folder / "model.safetensors")), folder / "model.safetensors", metadata={"format": "pt"})
+    if said is None:
+        assert torch.equal(extract.find(f"dinov2:{folder}")(images()), extract.find(f"dinov2:{dinov2}")(images()))
+    else:
+        assert said in refused(f"dinov2:{folder}")
 
 
 def test_the_tiny_one_is_always_the_same_and_tells_images_apart():
@@ -111,10 +138,6 @@ def test_a_module_of_the_users_own():
 
 
 def test_fingerprints_follow_the_weights(dinov2, tmp_path, monkeypatch):
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
     copied = shutil.copytree(dinov2, tmp_path / "copied")
     before = extract.find(f"dinov2:{dinov2}").fingerprint
     assert extract.find(f"dinov2:{copied}").fingerprint == before  # the place does not matter

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,20 +146,28 @@ def test_weights_put_back_are_the_same_bits(tiny_base):
 def test_a_file_gives_back_rank_alpha_and_bits(tiny_base, tmp_path, alpha):
     first, second = tiny_base.unet(), tiny_base.unet()
     state = trained(first, alpha=alpha)
-    lora.save(tmp_path, first, state, about("b", alpha=alpha))
+    lora.save(tmp_path, first, state, about(tiny_base, alpha=alpha))
     said = lora.about(tmp_path / lora.FILE)
     assert said is not None
-    assert replace(said, weights=None) == about("b", alpha=alpha)
-    assert all(torch.equal(value, state[name]) for name, value in lora.read(tmp_path / lora.FILE).items())
-    lora.load(second, lora.find(str(tmp_path)), base="b")
+    assert replace(said, weights=None) == about(tiny_base, alpha=alpha)
+    found = lora.opened(str(tmp_path), tiny_base)
+    assert (found.rank, found.alpha, found.about) == (4, alpha, said)
+    assert all(torch.equal(value, state[name]) for name, value in found.state.items())
+    lora.attach(second, found)
     settings = second.peft_config["default"]
     assert (settings.r, settings.lora_alpha) == (4, alpha)
     assert torch.equal(answer(first), answer(second))
 
 
-def test_a_lora_of_another_base_is_refused(tiny_base, file):
-    with pytest.raises(UserError, match=r"was trained on another base \(its UNet is [0-9a-f]{16}, this one another\)"):
-        lora.load(tiny_base.unet(), file, base="another")
+@pytest.mark.parametrize(("name", "other"), [("base", "0" * 16), ("schedule", "0" * 16), ("prediction", "v")])
+def test_a_lora_of_another_base_is_refused(tiny_base, tmp_path, name, other):
+    unet, known = tiny_base.unet(), tiny_base.identity("unet", "scheduler")
+    state, same = trained(unet, alpha=4), replace(about(tiny_base), schedule=known["schedule"], prediction=known["prediction"])
+    lora.save(tmp_path, unet, state, same)
+    assert lora.opened(str(tmp_path), tiny_base).rank == 4
+    lora.save(tmp_path, unet, state, replace(same, **{name: other}))
+    with pytest.raises(UserError, match=rf"was trained on another base than {tiny_base.folder}: .* is {other}, here "):
+        lora.opened(str(tmp_path), tiny_base)
 
 
 def test_weights_of_another_rank_are_refused(tiny_base):
@@ -173,38 +183,105 @@ def test_weights_of_another_rank_are_refused(tiny_base):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda state: {}, "it holds no LoRA of a UNet"),
+        (lambda state: {}, "holds no LoRA of a UNet"),
         (lambda state: {name.replace("unet.", "text_encoder."): value for name, value in state.items()}, "no LoRA of a UNet"),
         (lambda state: {name.replace("mid_block", "end_block"): value for name, value in state.items()}, "of its 64 weights"),
         (lambda state: {name: torch.cat([value, value]) for name, value in state.items()}, "Error"),
         (lambda state: {name: value for name, value in state.items() if "lora_A" in name}, "Error"),
+        (lambda state: {name: state[name] for name in sorted(state)[:-1]}, "weights missing: 1, as unet.up_blocks"),
+        (lambda state: {name.replace("unet.", "base_model.model."): value for name, value in state.items()}, "no LoRA of a UNet"),
+        (lambda state: state | {"text_encoder.q_proj.lora_A.weight": torch.zeros(4, 32)}, "also changes the text encoders"),
+        (lambda state: {"lora_unet_x.weight": torch.zeros(3)}, "diffusers cannot read its names"),
     ],
-    ids=["empty", "text encoder", "other layers", "other widths", "half"],
+    ids=["empty", "text encoder", "other layers", "other widths", "half", "one less", "peft", "text encoder too", "no names"],
 )
 def test_files_that_do_not_fit_are_refused_in_one_line(tiny_base, file, capfd, change, why):
     """Diffusers warns, and goes on without what it does not know. The file has no header of ours, as one from elsewhere."""
     save_file(change(load_file(file)), file, metadata={"format": "pt"})
-    with pytest.raises(UserError, match=rf"does not fit this UNet.*{why}") as caught:
-        lora.load(tiny_base.unet(), file, base="b")
+    with pytest.raises(UserError, match=rf"{file.name}.*{why}") as caught:
+        lora.opened(str(file), tiny_base)
     assert "\n" not in str(caught.value)
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
 
 
-def test_a_changed_weight_is_found(file):
+def kohya(state: dict[str, torch.Tensor], alpha: Callable[[int], float]) -> dict[str, torch.Tensor]:
+    """The same LoRA as kohya's scripts write it: their names, an alpha for each layer, in float16."""
+    found = {}
+    for number, name in enumerate(sorted(name for name in state if "lora_A" in name)):
+        layer = name.removeprefix("unet.").removesuffix(".lora_A.weight")
+        flat, up = "lora_unet_" + layer.replace(".", "_"), state[name.replace("lora_A", "lora_B")]
+        found |= {f"{flat}.alpha": torch.tensor(alpha(number)), f"{flat}.lora_down.weight": state[name].half()}
+        found[f"{flat}.lora_up.weight"] = up.half()
+    return found
+
+
+def old(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same LoRA by the names that diffusers used before it used peft."""
+    found = {}
+    for name, value in state.items():
+        head, _, layer = name.replace(".to_out.0.", ".to_out.").partition(".to_")
+        layer = layer.replace(".lora_A.", "_lora.down.").replace(".lora_B.", "_lora.up.")
+        found[f"{head}.processor.to_{layer}"] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    "write", [lambda state: kohya(state, lambda _: 2.0), old, dict], ids=["kohya", "old diffusers", "no header"]
+)
+def test_loras_of_others_are_loaded_as_a_stock_pipeline_loads_them(tiny_base, file, write):
+    save_file(write(load_file(file)), file)
+    pipeline: Any = StableDiffusionXLPipeline.from_pretrained(tiny_base.folder)
+    pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
+    found = lora.opened(str(file), tiny_base)
+    assert (found.rank, found.alpha, found.about) == (4, 4, None)
+    expected = answer(pipeline.unet)
+    torch.testing.assert_close(answer(lora.adapted(tiny_base, found, torch.float32)), expected)
+    assert float((expected - answer(tiny_base.unet())).abs().max()) > 0.01
+
+
+def test_each_layer_of_a_lora_of_kohyas_keeps_its_own_alpha(tiny_base, file):
+    """Diffusers 0.42 gives all layers of attention the commonest."""
+    alphas, state = [2.0, 2.0, 40.0], load_file(file)
+    save_file(kohya(state, lambda number: alphas[number % 3]), file)
+    found = lora.opened(str(file), tiny_base)
+    for number, down in enumerate(sorted(name for name in state if "lora_A" in name)):
+        up = down.replace("lora_A", "lora_B")
+        expected = state[up].half().float() @ state[down].half().float() * alphas[number % 3] / 4
+        product = found.state[up.removeprefix("unet.")].float() @ found.state[down.removeprefix("unet.")].float()
+        torch.testing.assert_close(product, expected)
+
+
+def test_training_starts_from_a_lora_of_its_rank_alpha_and_layers_alone(tiny_base, once, file):
+    found = lora.opened(str(once), tiny_base)
+    lora.refuse_start(found, tiny_base, rank=4, alpha=4)
+    for rank, alpha in ((8, 4), (4, 8)):
+        with pytest.raises(UserError, match="take --rank 4 --alpha 4"):
+            lora.refuse_start(found, tiny_base, rank=rank, alpha=alpha)
+    state = load_file(file)
+    save_file({name: value for name, value in state.items() if "mid_block" in name}, file)
+    with pytest.raises(UserError, match="other layers than are trained here: to_q, to_k"):
+        lora.refuse_start(lora.opened(str(file), tiny_base), tiny_base, rank=4, alpha=4)
+    half = {name: value[:2] if "lora_A" in name else value[:, :2].clone() for name, value in state.items() if "mid_block" in name}
+    save_file(state | half, file)
+    with pytest.raises(UserError, match="layers of several ranks or alphas"):
+        lora.refuse_start(lora.opened(str(file), tiny_base), tiny_base, rank=4, alpha=4)
+
+
+def test_a_changed_weight_is_found(tiny_base, file):
     payload = bytearray(file.read_bytes())
     payload[-100] ^= 0x55
     file.write_bytes(payload)
-    for read in (lora.read, lambda file: lora.check(file, base="b"), lambda file: lora.load(None, file, base="b")):
+    for read in (lora.read, lambda file: lora.opened(str(file), tiny_base)):
         with pytest.raises(UserError, match="its weights are not those that were saved; copy it again"):
             read(file)
 
 
-def test_damaged_and_missing_files_are_refused(file):
+def test_damaged_and_missing_files_are_refused(tiny_base, file):
     payload = file.read_bytes()
     for damaged in (payload[:-100], b"", b"PK" + payload):
         file.write_bytes(damaged)
-        for read in (lora.about, lora.read, lambda file: lora.load(None, file, base="b")):
+        for read in (lora.about, lora.read, lambda file: lora.opened(str(file), tiny_base)):
             with pytest.raises(UserError, match="is damaged, or no safetensors file"):
                 read(file)
     file.unlink()

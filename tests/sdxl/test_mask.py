@@ -13,6 +13,7 @@ import pytest
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sklearn.mixture import GaussianMixture as Fit
 from torch import Tensor
 from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessorPil
@@ -218,6 +219,11 @@ def test_an_object_detector_of_transformers(tmp_path):
     assert len(found) == 3
     assert all(-50 < x0 < x1 < 150 and -40 < y0 < y1 < 120 for x0, y0, x1, y1 in found)
     assert any(x1 > 2 for _, _, x1, _ in found)  # pixels, not shares
+    state = load_file(tmp_path / "model.safetensors")
+    del state["class_labels_classifier.layers.0.weight"]
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"1 missing \(class_labels_classifier"):
+        detector(f"detr:{tmp_path}", [], cut=False)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +433,7 @@ def test_mistakes(tiny_base, inpainting, tmp_path):
         "no weights for --detector detr:./none: ./none is no folder": words(base, out, detector="detr:./none"),
         "did you mean faces?": words(base, out, detector="face"),
         "between 0 and 1; got '2'": words(base, out, detector="center:2"),
-        "takes 9 channels, --fill posterior needs 4; take --fill inpainting": words(inpainting, out),
+        "in_channels must be 4 to go with the VAE and the text encoders; found 9; a UNet for inpainting": words(inpainting, out),
         "--guidance needs --captions": words(base, out, "--guidance", 3),
         "--resample and --kernel are of --fill posterior": words(base, out, "--fill", "inpainting", "--resample", 2),
         "--steps must be at least 2": words(base, out, "--fill", "inpainting", "--steps", 1),

@@ -164,7 +164,7 @@ def test_training_lowers_the_loss(tiny_base, tmp_path):
             return objective(h, rows["x_n"], rows["t_n"], condition, draws).ambient
 
     before, unet = losses(tiny_base.unet()), tiny_base.unet()
-    lora.load(unet, tmp_path / "run" / lora.FILE, base=tiny_base.fingerprint("unet"))
+    lora.attach(unet, lora.opened(str(tmp_path / "run"), tiny_base))
     gain = before - losses(unet)
     assert float(gain.mean()) > 4 * float(gain.std()) / count**0.5
 
@@ -269,7 +269,7 @@ def test_what_a_kill_cuts_off_after_a_checkpoint_is_made_by_the_same_command(tin
     assert (run / "DONE").exists()
     assert (run / "validation/step_000000004_0.png").exists()
     assert steps_and_weight(run / lora.FILE)[0] == 4
-    assert same(lora.read(run / lora.FILE), newest(run)["lora"])
+    assert same(lora.opened(str(run), tiny_base).state, newest(run)["lora"])
 
 
 def test_a_run_knows_its_type_and_its_start_by_what_they_are(tiny_base, small_set, tmp_path):
@@ -345,6 +345,84 @@ def test_a_set_whose_captions_are_of_other_text_encoders_is_refused(tiny_base, t
     main(words(tiny_base, tmp_path / "set", tmp_path / "run", "--dry-run", "--batch", 2))
 
 
+def change_schedule(base: Base, **values: object) -> None:
+    file = base.folder / "scheduler/scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_a_run_does_not_go_on_once_the_base_predicts_another_thing(tiny_base, small_set, tmp_path):
+    """Nor do other commands take its LoRA then: it was trained under another objective."""
+    base = Base(Path(shutil.copytree(tiny_base.folder, tmp_path / "base")))
+    given = words(base, small_set, tmp_path / "run", "--steps", 1, "--batch", 1)
+    main(given)
+    change_schedule(base, prediction_type="v_prediction")
+    assert "-prediction: eps\n+prediction: v" in refusal(*given)
+    found = ["--base", base.folder, "--data", "photographs", "--resolution", 64, "--out", tmp_path / "out"]
+    for command in (
+        ["train", "--base", base.folder, "--data", small_set, "--start-from", tmp_path / "run", "--out", tmp_path / "out"],
+        ["generate", "--base", base.folder, "--lora", tmp_path / "run", "--out", tmp_path / "out"],
+        ["attack", "noise", *found, "--lora", tmp_path / "run"],
+        ["evaluate", "restoration", *found, "--loras", tmp_path / "run"],
+    ):
+        assert "was trained on another base" in refusal(*command)
+    change_schedule(base, prediction_type="epsilon")
+    main(given)
+
+
+def test_an_attack_does_not_go_on_with_another_sampler(tiny_base, tmp_path):
+    base = Base(Path(shutil.copytree(tiny_base.folder, tmp_path / "base")))
+    given = ["attack", "noise", "--base", base.folder, "--data", "photographs", "--images", 1, "--resolution", 64, "--steps", 1]
+    given += ["--t", 500, "--out", tmp_path / "out"]
+    main([str(word) for word in given])
+    change_schedule(base, timestep_spacing="trailing")
+    assert "+print of timesteps: trailing" in refusal(*given)
+
+
+def test_a_set_of_pure_noise_is_neither_made_nor_trained_on(tmp_path):
+    """The last time of a schedule with zero terminal SNR holds no signal."""
+    from sdxl import tiny
+
+    tiny.write(tmp_path / "base", prediction="v_prediction")
+    base = Base(tmp_path / "base")
+    data = write_set(tmp_path / "set", base, t_n=999)
+    change_schedule(base, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    given = ["corrupt", "--base", base.folder, "--data", "photographs", "--t-n", 999, "--out", tmp_path / "new"]
+    assert "1 .. 998, since 999 is pure noise" in refusal(*given)
+    assert not (tmp_path / "new").exists()
+    manifest = replace(NoisySet(data).manifest, schedule=base.schedule_digest())
+    noisy_set.write_manifest(data, manifest)
+    assert "has images at t_n = 999, which are pure noise" in refusal(*words(base, data, tmp_path / "run"))
+    below = write_set(tmp_path / "below", base, t_n=998)  # t is 999 in every second draw
+    train(config(base, below, tmp_path / "run", steps=3, consistency_from=0, fraction=1.0), Group())
+    assert all(math.isfinite(value) for row in rows_of(tmp_path / "run/metrics.jsonl") for value in row.values())
+
+
+def test_training_starts_from_a_lora_of_its_own_alpha_alone(tiny_base, small_set, tmp_path):
+    train(config(tiny_base, small_set, tmp_path / "first", steps=1, consistency_from=0, alpha=32.0), Group())
+    given = words(tiny_base, small_set, tmp_path / "second", "--start-from", tmp_path / "first", "--dry-run")
+    assert "take --rank 4 --alpha 32" in refusal(*given)
+    main([*given, "--alpha", "32"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ACCELERATE_USE_DEEPSPEED", "true"), ("ACCELERATE_USE_FSDP", "true"), ("ACCELERATE_MIXED_PRECISION", "fp8")],
+)
+def test_settings_of_accelerate_that_are_not_used_are_refused_by_name(tiny_base, small_set, tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert name in refusal(*words(tiny_base, small_set, tmp_path / "run", "--dry-run"))
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit):  # the first process speaks for all
+        Group()
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_a_tracker_does_not_depend_on_the_settings_of_accelerate(tiny_base, small_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")  # which accelerate refuses on a CPU
+    train(config(tiny_base, small_set, tmp_path / "run", steps=1, consistency_from=0, tracker="tensorboard"), Group())
+    assert list((tmp_path / "run/exact-ambient").glob("events*"))
+
+
 def test_mistakes_in_the_set(tiny_base, small_set, tmp_path):
     def with_manifest(**changes):
         noisy_set.write_manifest(small_set, replace(NoisySet(small_set).manifest, **changes))
@@ -382,7 +460,7 @@ def test_a_vae_alone_is_compared_with_that_of_the_set(tiny_base, tmp_path):
 
 def test_mistakes_in_the_base(tiny_base, small_set, tmp_path):
     assert "is no folder" in refusal("train", "--base", "nowhere", "--data", small_set)
-    assert "has no scheduler/" in refusal("train", "--base", small_set, "--data", small_set)
+    assert "has no unet/" in refusal("train", "--base", small_set, "--data", small_set)
 
 
 def start(tiny_base, data, out, *more: object) -> subprocess.Popen:
