@@ -99,4 +99,5 @@ def test_the_same_bytes_under_several_names_are_found():
     some, found = seen(*images)
     assert "1 image" in repeated(some, found, [0, 1, 2, 3, 4])
     assert "0.png = 2.png = 4.png" in repeated(some, found, [0, 1, 2, 3, 4])
+    assert "0.png = 2.png" in repeated(some, found, [0, 1, 2, 3])
     assert repeated(some, found, [0, 1, 3]) == ""
