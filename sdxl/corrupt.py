@@ -147,8 +147,8 @@ def checked(config: Config, base: Base, group: Group) -> list[Picture]:
     last = base.noisiest()
     off = [f"{p.t_n} for {p.key}" for p in found if not 0 <= p.t_n <= last]
     if off:
-        pure = "" if last == base.path().t_max else f", since {last + 1} is pure noise,"
-        raise UserError(f"t_n must be one of the schedule's times 1 .. {last}{pure} or 0 for a clean image; got {few(off)}")
+        pure = "" if last == base.path().t_max else f" ({last + 1} is pure noise)"
+        raise UserError(f"t_n must be one of the schedule's times 1 .. {last}{pure}, or 0 for a clean image; got {few(off)}")
     group.employ(len(found), config.data)
     return found
 

@@ -14,6 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from ambient.denoisers import NetworkDenoiser
+from harness import records
 from sdxl import cost
 from sdxl.base import Base
 from sdxl.imagined import Imagined, micro_batch
@@ -42,7 +43,7 @@ SMALL: dict[str, Any] = {  # of the tiny one, to count in half a second
 
 @pytest.fixture
 def settings(tiny_base) -> dict[str, Any]:
-    return tiny_base.settings("unet") | SMALL
+    return records.plain(tiny_base.settings("unet")) | SMALL
 
 
 @pytest.fixture
