@@ -2,7 +2,6 @@
 
     python benchmarks/mutants.py                                  a sample of 400 faults, on one core
     python benchmarks/mutants.py --sample 0 --only ambient/paths  all faults of one module
-    python benchmarks/mutants.py --sample 60 --only sdxl toy      a sample of two packages
 
 Faults are those of cosmic-ray: an operator, a comparison, a number, a sign, a condition, a decorator. Left out are bit operations
 on real numbers, identity for equality, and texts of error messages. Each is planted in a copy of the tree and runs, in a fork of
@@ -144,8 +143,7 @@ def plant(mutant: Mutant, tree: Path, number: int) -> tuple[str, str]:
 
 
 def restore(mutant: Mutant, tree: Path, number: int) -> None:
-    path = tree / f"{mutant.module}.py"
-    path.write_text(source_of(mutant.module))
+    (path := tree / f"{mutant.module}.py").write_text(source_of(mutant.module))
     os.utime(path, (number, number))
 
 
