@@ -52,7 +52,7 @@ TESTS = AMBIENT | {  # of each module the tests that must notice, the quickest f
     "toy/mnist/features": ["tests/toy/test_mnist_features.py"],
     "sdxl/objective": ["tests/sdxl/test_objective.py", "tests/sdxl/test_draws.py", "tests/sdxl/test_loop.py"],
     "sdxl/loop": ["tests/sdxl/test_loop.py", "tests/sdxl/test_train.py"],
-    "sdxl/sampling": ["tests/sdxl/test_sampled.py", "tests/sdxl/test_attacked.py"],
+    "sdxl/sampling": ["tests/sdxl/test_sampled.py", "tests/sdxl/test_attacked.py", "tests/sdxl/test_generate.py"],
     "sdxl/lora": ["tests/sdxl/test_lora.py"],
     "sdxl/noisy_set": ["tests/sdxl/test_noisy_set.py", "tests/sdxl/test_corrupt.py"],
     "sdxl/shards": ["tests/sdxl/test_corrupt.py"],
