@@ -2,7 +2,6 @@
 
     python benchmarks/mutants.py                                  a sample of 400 faults, on one core
     python benchmarks/mutants.py --sample 0 --only ambient/paths  all faults of one module
-    python benchmarks/mutants.py --sample 60 --only sdxl toy      a sample of two packages
 
 Faults are those of cosmic-ray: an operator, a comparison, a number, a sign, a condition, a decorator. Left out are bit operations
 on real numbers, identity for equality, and texts of error messages. Each is planted in a copy of the tree and runs, in a fork of
@@ -53,7 +52,7 @@ TESTS = AMBIENT | {  # of each module the tests that must notice, the quickest f
     "toy/mnist/features": ["tests/toy/test_mnist_features.py"],
     "sdxl/objective": ["tests/sdxl/test_objective.py", "tests/sdxl/test_draws.py", "tests/sdxl/test_loop.py"],
     "sdxl/loop": ["tests/sdxl/test_loop.py", "tests/sdxl/test_train.py"],
-    "sdxl/sampling": ["tests/sdxl/test_sampled.py", "tests/sdxl/test_attacked.py"],
+    "sdxl/sampling": ["tests/sdxl/test_sampled.py", "tests/sdxl/test_attacked.py", "tests/sdxl/test_generate.py"],
     "sdxl/lora": ["tests/sdxl/test_lora.py"],
     "sdxl/noisy_set": ["tests/sdxl/test_noisy_set.py", "tests/sdxl/test_corrupt.py"],
     "sdxl/shards": ["tests/sdxl/test_corrupt.py"],
@@ -144,8 +143,7 @@ def plant(mutant: Mutant, tree: Path, number: int) -> tuple[str, str]:
 
 
 def restore(mutant: Mutant, tree: Path, number: int) -> None:
-    path = tree / f"{mutant.module}.py"
-    path.write_text(source_of(mutant.module))
+    (path := tree / f"{mutant.module}.py").write_text(source_of(mutant.module))
     os.utime(path, (number, number))
 
 

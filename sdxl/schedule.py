@@ -48,7 +48,7 @@ def path(file: Path, found: dict[str, Any]) -> Discrete:
         kind = getattr(diffusers, str(found.get("_class_name")))
         own: Any = kind.from_config(found)
         alphas_cumprod = DDPMScheduler.from_config(found).alphas_cumprod  # type: ignore[attr-defined]
-        if not torch.allclose(own.alphas_cumprod.float(), alphas_cumprod, rtol=0, atol=1e-6):
+        if not torch.allclose(own.alphas_cumprod.to(alphas_cumprod), alphas_cumprod, rtol=0, atol=1e-6):
             raise ValueError("its levels are not those that its betas give")
         return Discrete(alphas_cumprod)
     except Exception as error:  # of diffusers and torch: of a dozen kinds

@@ -122,3 +122,10 @@ def test_mistakes():
         nearest(features(2), features(2), k=2, own=torch.arange(2))
     with pytest.raises(UserError, match="at least 1"):
         nearest(features(2), features(0))
+
+
+def test_itself_does_not_count_where_all_others_point_away():
+    known = torch.tensor([[1.0, 0.1], [-1.0, 0.2], [-1.0, -0.3]])
+    similarity, index = nearest(known[:1], known, own=torch.tensor([0]))
+    assert index.tolist() == [[1]]
+    assert float(similarity) < -0.9

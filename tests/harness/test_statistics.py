@@ -142,3 +142,14 @@ def test_means_and_their_errors():
 def test_too_few_units_have_no_interval():
     with pytest.raises(UserError, match="at least 5 images; there are 4"):
         statistics.resampled(torch.zeros(4, 1), seed=0, stream="x")
+
+
+def test_without_a_number_of_samples_each_unit_is_one_trial():
+    """Shares that differ less than those of single trials do not count for more."""
+    ours, theirs = torch.tensor([0.4, 0.6, 0.5, 0.5], dtype=torch.float64), torch.tensor([0.2, 0.4, 0.3], dtype=torch.float64)
+    found = statistics.share_beyond(ours, theirs)
+    assert found == statistics.share_beyond(ours, theirs, samples=1, their_samples=1)
+    assert found != statistics.share_beyond(ours, theirs, samples=2)
+    assert found != statistics.share_beyond(ours, theirs, their_samples=2)
+    for share in (statistics.of_share, statistics.of_difference_of_shares):
+        assert share(ours) == share(ours, samples=1) != share(ours, samples=2)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ambient.randomness import generator
 from sdxl import loop, tiny
-from sdxl.base import Base, frozen
+from sdxl.base import Base
 from sdxl.group import Group
 from sdxl.loop import Loop
 from sdxl.noisy_set import NoisySet
@@ -25,7 +25,7 @@ class DoubleBase(Base):
     """A base whose UNet is in float64 after `in_double`."""
 
     def unet(self, dtype: torch.dtype = torch.float32) -> Any:
-        return frozen(super().unet(dtype).float())
+        return super().unet(dtype).float()
 
 
 def in_double(patch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,10 @@ def test_two_sets_are_told_apart_by_their_digest(tmp_path, tiny_base):
     assert digests[0] != digests[1] == again
 
 
+def test_sets_are_of_the_format_that_users_have_on_their_disks(small_set):
+    assert json.loads((small_set / "manifest.json").read_text())["format"] == 1
+
+
 @pytest.mark.parametrize("name", ["shard_00000.safetensors", "shard_00001.safetensors"])
 def test_a_changed_byte_is_found(small_set, name):
     NoisySet(small_set).verify()

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ambient import samplers
 from ambient.randomness import generator
 from sdxl import base as bases
 from sdxl import encode, lora, painter, sampling
@@ -23,7 +24,7 @@ from sdxl.group import Group
 from sdxl.job import Job
 from sdxl.noisy_set import NoisySet
 from tests.faults import planted
-from tests.sdxl.conftest import write_set
+from tests.sdxl.conftest import about, write_set
 from tests.sdxl.exact import DoubleBase, in_double, null_condition
 from tests.sdxl.written_out import doubled, draws, predictor, sampled
 
@@ -61,7 +62,7 @@ def given(base, tmp_path_factory) -> dict[str, Any]:
     unet = base.unet()
     for weight in lora.add(unet, rank=2, alpha=3.0, seed=0):
         weight.data = torch.randn(weight.shape, generator=generator(0, "a LoRA")).to(weight) / 4
-    lora.save(folder, unet, lora.weights(unet), {"base": base.fingerprint("unet")})
+    lora.save(folder, unet, lora.weights(unet), about(base, rank=2, alpha=3.0))
     return {"posterior": str(folder / "set"), "prompts": str(folder / "captions.txt"), "lora": str(folder / lora.FILE)}
 
 
@@ -77,7 +78,7 @@ def reference(case: str, base: Base, given: dict[str, Any]) -> list[Tensor]:
     """The latents of the five images, one after the other."""
     options, data, path = CASES[case], NoisySet(given["posterior"]), base.path()
     text, unet = encode.TextEncoder(base, torch.device("cpu")), base.unet()
-    lora.load(unet, Path(given["lora"]), base=base.fingerprint("unet"))
+    lora.attach(unet, lora.opened(given["lora"], base))
     null, found = data.null() if "posterior" in options else text.null(), []
     guidance = 1.0 if "null_caption" in options else options.get("guidance", 5.0)
     for i in range(5):
@@ -130,12 +131,12 @@ FAULTS = {  # of a module, in a case
         "for i in images[:1] * len(images)], shape",
     ),
     "the last estimate is made at another level": (
-        sampling,
+        samplers,
         "ancestral, early stop",
         "denoiser(x_s, times[-1]",
         "denoiser(x_s, times[-2]",
     ),
-    "the last estimate is left out": (sampling, "ancestral, early stop", "x_s if times[-1] == 0 else", "x_s if True else"),
+    "the last estimate is left out": (samplers, "ancestral, early stop", "x_s if times[-1] == 0 else", "x_s if True else"),
     "the pooled embedding stays without a caption": (
         bases,
         "captions with guidance",
@@ -168,6 +169,8 @@ def test_faults_of_sampling_are_refused(base, given, expected, monkeypatch, faul
     changed, job = planted(module, (old, new)), job_of(case, base, given)
     if module is sampling:
         monkeypatch.setattr(painter, "sampling", doubled(changed))
+    elif module is samplers:
+        monkeypatch.setattr(painter.sampling, "samplers", changed)
     elif module is bases:
         monkeypatch.setattr(painter, "guided", changed.guided)
     else:

@@ -181,3 +181,12 @@ def test_progress_is_reported_with_the_mean_of_the_last_losses(tmp_path, monkeyp
     for i in (0, 5, 60, 99, 119, 129):
         last = losses[max(0, i - 19) : i + 1]
         assert told[i][2] == pytest.approx(sum(last) / len(last), rel=1e-9)
+
+
+def test_a_checkpoint_is_written_every_few_seconds(tmp_path, monkeypatch):
+    """By a clock that goes on by a second a step: where more than five have passed, and at the end."""
+    seconds, saved, save = iter(range(10**6)), [], training.Run.save
+    monkeypatch.setattr(training.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(training.Run, "save", lambda run, step, state: (saved.append(step), save(run, step, state)))
+    trainer(tmp_path, 8 * 20).train("one", loss_of)
+    assert saved == [6, 12, 18, 20]
