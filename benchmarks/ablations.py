@@ -13,7 +13,8 @@ import argparse
 import json
 from pathlib import Path
 
-from toy import gmm, table
+from toy.experiments import gmm
+from toy.report import table
 
 VARIANTS: dict[str, list[str]] = {
     "ours": [],

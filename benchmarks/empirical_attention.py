@@ -25,8 +25,8 @@ from torch import Tensor
 
 from ambient.paths import VarianceExploding
 from ambient.randomness import generator
-from ambient.runs import environment
 from ambient.worlds import Empirical
+from harness.runs import environment
 
 LEVELS = (1.0, 0.5, 0.05)  # float32 is enough for the first two; the last is answered in float64, and weighed
 AT = 0.5  # where broadcasting is timed; it does not care

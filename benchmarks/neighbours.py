@@ -22,8 +22,8 @@ from types import SimpleNamespace
 import torch
 
 from ambient.randomness import generator
-from ambient.runs import environment
 from harness.neighbours import QUERIES, nearest
+from harness.runs import environment
 
 BAR = 0.5
 SIZES = (1024, 2048, 3072)

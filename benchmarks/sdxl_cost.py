@@ -3,8 +3,8 @@
     python benchmarks/sdxl_cost.py              about two minutes of CPU; no weights, no network
     python benchmarks/sdxl_cost.py --base DIR   another UNet than the real one: that of an SDXL on disk
 
-Counted through `sdxl.objective`, so that the figures are those of the code: parameters; evaluations of the UNet and FLOPs of a
-training step, against plain denoising and against the two forms of the official code; memory, estimated; speed on 1, 8 and 64
+Counted through `sdxl.train.objective`, so that the figures are those of the code: parameters; evaluations of the UNet and FLOPs
+of a training step, against plain denoising and against the two forms of the official code; memory, estimated; speed on 1, 8 and 64
 GPUs, computed from the FLOPs and an assumed utilisation. Prints tables and writes JSON.
 """
 
@@ -24,12 +24,13 @@ from ambient import losses
 from ambient.denoisers import Denoiser, NetworkDenoiser
 from ambient.kernels import ancestral
 from ambient.paths import Discrete
-from ambient.runs import environment
-from sdxl import cost, tiny
-from sdxl.base import find
-from sdxl.imagined import REAL, Imagined, Work, micro_batch
-from sdxl.objective import Objective
-from sdxl.train import Config
+from harness.runs import environment
+from sdxl.model import tiny
+from sdxl.model.base import find
+from sdxl.train import cost
+from sdxl.train.imagined import REAL, Imagined, Work, micro_batch
+from sdxl.train.objective import Objective
+from sdxl.train.options import TrainOptions
 
 IMAGES, CONSISTENT = 200_000 * 16, 50_000 * 16  # App. B: in a training; in its last part, with consistency
 QUARTER = 4  # images of which one pays
@@ -84,7 +85,7 @@ def objective(**options: Any) -> Objective:
 
 def steps(settings: dict[str, Any], size: int) -> list[Row]:
     """Training steps, per image, against plain denoising."""
-    model, below = Imagined(settings), Config().below
+    model, below = Imagined(settings), TrainOptions().below
     pair, antithetic = objective(below=0.0), objective(below=0.0, antithetic=True)
 
     def ours(found: Objective, batch: int, paying: int) -> tuple[float, float]:

@@ -20,14 +20,21 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ambient.config import Options, command, option, parse
 from ambient.randomness import generator
-from ambient.runs import read_metrics
-from sdxl import lora, photographs, tiny
+from harness.commands import command
+from harness.config import parse
+from harness.options import Options, option
+from harness.runs import read_metrics
 from sdxl.__main__ import main as sdxl
-from sdxl.base import Base, denoiser, quiet
-from sdxl.encode import TextEncoder, fit, latent
-from toy.table import aligned, over_seeds, show
+from sdxl.images import photographs
+from sdxl.images.crop import fit
+from sdxl.model import lora, tiny
+from sdxl.model.base import Base
+from sdxl.model.text import TextEncoder
+from sdxl.model.unet import denoiser
+from sdxl.model.vae import latent
+from sdxl.run_command import quiet
+from toy.report.table import aligned, over_seeds, show
 
 LEVELS, DRAWS = (900, 500, 300, 100), 8
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ambient.runs import UserError
+from harness.errors import UserError
 
 QUERIES, KNOWN = 2048, 4096  # rows of a block of products, and its columns
 SPARE = 2  # candidates beside the k wanted: that many may lie within rounding of the last one

@@ -12,7 +12,7 @@ import yaml
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from ambient.runs import write_atomically
+from harness.files import write_atomically
 
 
 def write(out: Path, package: str, template: str, **values: Any) -> None:

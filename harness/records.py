@@ -28,7 +28,8 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ambient.runs import UserError, write_atomically
+from harness.errors import UserError
+from harness.files import write_atomically
 
 Record = TypeVar("Record")
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a mapping"}

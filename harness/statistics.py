@@ -15,7 +15,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from ambient.randomness import generator
-from ambient.runs import UserError
+from harness.errors import UserError
 
 RESAMPLES, TOGETHER = 2000, 100  # resamples in all, and at a time
 FEWEST = 5  # units for an interval

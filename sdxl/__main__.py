@@ -1,27 +1,49 @@
-"""`python -m sdxl COMMAND [options]`."""
+"""`python -m sdxl COMMAND [options]`: the table of all commands, in the order of the data's way."""
 
 from __future__ import annotations
 
-from ambient.config import command, dispatch
-from ambient.runs import UserError
+from harness.commands import Command, command, dispatch
+from harness.errors import UserError
 
 COMMANDS = {
-    "tiny": "write a tiny SDXL with random weights, for rehearsals on a laptop",
-    "corrupt": "turn images and captions into a noisy set on disk, once",
-    "train": "fine-tune SDXL by LoRA on a noisy set alone",
-    "generate": "generate images from a base and a LoRA: samples, the paper's early stop, or posterior samples",
-    "evaluate": "measure the restoration of held-out images, Frechet distance and KID, or memorization",
-    "attack": "test whether a model reproduces images it was trained on, hidden by noise or by a mask",
-    "figures": "draw the paper's figures and its table from the results of the other commands, on one page",
-    "rehearse": "run all of these commands on the tiny SDXL, in minutes on a laptop",
+    "tiny": Command("sdxl.model.tiny", "write a tiny SDXL with random weights, for rehearsals on a laptop"),
+    "corrupt": Command("sdxl.corrupt.command", "turn images and captions into a noisy set on disk, once"),
+    "train": Command("sdxl.train.command", "fine-tune SDXL by LoRA on a noisy set alone"),
+    "generate": Command(
+        "sdxl.generate.command",
+        "generate images from a base and a LoRA: samples, the paper's early stop, or posterior samples",
+    ),
+    "evaluate restoration": Command(
+        "sdxl.evaluate.restoration.command",
+        "errors of several models that restore noised held-out images in one step (Table 1)",
+    ),
+    "evaluate fid": Command(
+        "sdxl.evaluate.distances.command", "Frechet distance and KID of generated images to a reference (Fig. 4)"
+    ),
+    "evaluate memorization": Command(
+        "sdxl.evaluate.memorization.command",
+        "similarity of images to the nearest training image, next to baselines (Figs. 3, 8, 9, 10)",
+    ),
+    "attack noise": Command(
+        "sdxl.attack.noise_command",
+        "add noise to training images and restore them, in one step and by posterior samples (Figs. 2, 3, 8, 10)",
+    ),
+    "attack mask": Command(
+        "sdxl.attack.mask_command",
+        "hide regions of training images and fill them, by the model or by an inpainting pipeline (Figs. 1, 9)",
+    ),
+    "figures": Command(
+        "sdxl.figures.command", "draw the paper's figures and its table from the results of the other commands, on one page"
+    ),
+    "rehearse": Command("sdxl.rehearse", "run all of these commands on the tiny SDXL, in minutes on a laptop"),
 }
-EXAMPLES = ("rehearse", "corrupt --data photos --t-n 500 --out noisy")
+EXAMPLES = ("rehearse", "corrupt --data photos --t-n 500 --out noisy", "attack noise --data photos --lora run --out attacked")
 
 
 def main(argv: list[str]) -> None:
     """Hand the options to the command named first."""
     try:
-        dispatch("python -m sdxl", "sdxl", COMMANDS, argv, EXAMPLES)
+        dispatch("python -m sdxl", COMMANDS, argv, EXAMPLES)
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed; pip install -c constraints.txt -e '.[sdxl]'") from error
 

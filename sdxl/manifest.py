@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ambient.runs import UserError, digest
 from harness import records
-from sdxl import lora
+from harness.errors import UserError
+from harness.files import digest
+from sdxl.model import lora
 
 MANIFEST, NULL = "manifest.json", "null.safetensors"
 MEND = "copy it again from where it came, or run the same `python -m sdxl corrupt` again, which makes it anew"

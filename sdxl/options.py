@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ambient.config import option
-from sdxl.base import DTYPES, SDXL
-from sdxl.sampling import STEPS
+from harness.options import option
+from sdxl.model.base import DTYPES, SDXL
+from sdxl.model.sampling import STEPS
 
 LARGEST = 16_384  # pixels across
 MOST_IMAGES = 1_000_000  # files of images are numbered by six digits

@@ -18,11 +18,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ambient.config import Options, parse
-from ambient.runs import write_atomically
+from harness.config import parse
+from harness.files import write_atomically
+from harness.options import Options
 from sdxl import options
-from sdxl.base import quiet
-from sdxl.photographs import held_out, photographs
+from sdxl.images.photographs import held_out, photographs
+from sdxl.run_command import quiet
 
 ATTACKED = len(held_out())  # photographs: as many of those to train on as there are for the control
 PROMPTS = ("a cat", "the moon", "a wall of bricks", "a flower")
@@ -82,7 +83,7 @@ figures --runs {out}/noisy {out}/plain {out}/consistent {out}/posterior {out}/re
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class RehearseOptions(Options):
     """How much of it."""
 
     out: str = options.out("runs/rehearsal", "folder for everything")
@@ -90,9 +91,12 @@ class Config(Options):
     images: int = options.count(6, "number of images of each kind to generate", group="size", at_most=options.MOST_IMAGES)
 
 
+OPTIONS = RehearseOptions
+
+
 def main(argv: list[str]) -> None:
     """Rehearse as `argv` says."""
-    config = parse(Config, argv, prog="python -m sdxl rehearse", description=__doc__ or "")
+    config = parse(RehearseOptions, argv, prog="python -m sdxl rehearse", description=__doc__ or "")
     quiet()
     from sdxl.__main__ import main as run
 
@@ -115,7 +119,7 @@ def prepare(out: Path) -> None:
         write_atomically(out / "attacked" / f"{one.key}.ppm", one.payload())
 
 
-def stages(config: Config) -> list[list[str]]:
+def stages(config: RehearseOptions) -> list[list[str]]:
     """The commands, each a list of arguments."""
     laptop = str(Path(__file__).parent / "configs/laptop.yaml")
     values = {"out": config.out, "steps": str(config.steps), "images": str(config.images)}

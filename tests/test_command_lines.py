@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ambient.config import parse
-from ambient.options import Declared, declarations, types
-from ambient.runs import UserError
+from harness.config import parse
+from harness.errors import UserError
+from harness.options import Declared, declarations, types
 from sdxl.__main__ import main as sdxl
 from sdxl.rehearse import stages
 from tests.test_layout import COMMANDS
@@ -26,13 +26,13 @@ PLACES = ("DIR", "FILE", "MODEL", "LORA", "DATA")  # metavars of options whose v
 FRAGMENT = re.compile(r"(of|for|how|where|what|which|beside|also|not) ")  # how a help text begins that does not stand alone
 
 
-def words_of(module: str) -> list[str]:
-    """`sdxl.evaluate.fid` is run as sdxl evaluate fid, `toy.mnist.compare` as toy mnist."""
-    return [word for word in module.split(".") if word != "compare"]
+def words_of(name: str) -> list[str]:
+    """`sdxl evaluate fid` as the words of a command line."""
+    return name.split()
 
 
 def config_of(module: str) -> type:
-    return importlib.import_module(module).Config
+    return COMMANDS[module].options()
 
 
 def refusal(*words: str) -> str:
@@ -104,7 +104,7 @@ def test_words_that_are_no_options_are_refused(module):
 @pytest.mark.parametrize("module", COMMANDS)
 def test_defaults_are_allowed_and_are_what_the_same_words_are(module):
     config = config_of(module)
-    presets, words = getattr(importlib.import_module(module), "PRESETS", None), list[str]()
+    presets, words = getattr(importlib.import_module(COMMANDS[module].module), "PRESETS", None), list[str]()
     given = {}
     for field in dataclasses.fields(config):
         value, declared = field.default, declarations(config)[field.name]
@@ -130,7 +130,7 @@ def test_help_is_grouped_stands_alone_and_ends_with_examples(module, capsys):
         number = {int, float} & {types(config_of(module))[name], *typing.get_args(types(config_of(module))[name])}
         assert not number or str(declared.range) or name in ("seed", "size", "levels", "attack"), name
     with pytest.raises(SystemExit):
-        MAINS[module.split(".")[0]]([*words_of(module)[1:], "--help"])
+        MAINS[module.split()[0]]([*words_of(module)[1:], "--help"])
     out = capsys.readouterr().out
     examples = out[out.index("examples:") :]
     assert examples.count("-m ") >= 2
@@ -181,7 +181,7 @@ def test_mistakes_of_one_command(line, said):
 
 
 def test_a_name_of_a_folder_is_one_word_of_each_rehearsed_command():
-    config = config_of("sdxl.rehearse")
+    config = config_of("sdxl rehearse")
     plain, odd = stages(config(out="X")), stages(config(out="a 'b' {c} \"d\""))
     assert odd == [[word.replace("X", "a 'b' {c} \"d\"") if word.startswith("X") else word for word in line] for line in plain]
     assert not any("{" in word for line in plain for word in line)

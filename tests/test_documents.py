@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from ambient.config import parse as read_options
+from harness.config import parse as read_options
 from tests.test_layout import ROOT
 
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))}
@@ -69,7 +69,7 @@ def forms(code: str) -> list[str]:
 
 def fragments() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Commands of sdxl without what stands before them: `generate --stop T_N`."""
-    names = importlib.import_module("sdxl.__main__").COMMANDS
+    names = {name.split()[0] for name in importlib.import_module("sdxl.__main__").COMMANDS}
     for page in PAGES:
         yield from ((page, tuple(code.split())) for code in inline(page) if re.match(rf"({'|'.join(names)}) .*--", code))
 

@@ -56,7 +56,7 @@ def modules_of(*packages: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("package", ["ambient", "toy"])  # sdxl has seven: stages that import a command for its Config
+@pytest.mark.parametrize("package", ["ambient", "harness", "toy", "sdxl"])
 def test_no_module_imports_itself_through_others(package):
     assert len(modules_of(package)) > 10
     assert circles(modules_of("ambient", package)) == []

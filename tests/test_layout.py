@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from sdxl.__main__ import COMMANDS as SDXL
+from toy.__main__ import COMMANDS as TOY
+
 ROOT = Path(__file__).resolve().parents[1]
 TRACKS = {"toy", "sdxl"}
 HEAVY = {"diffusers", "transformers", "peft", "accelerate", "datasets", "matplotlib", "pandas", "sklearn"}
 MODULES = [f"ambient.{path.stem}" for path in sorted((ROOT / "ambient").glob("*.py")) if path.stem != "__init__"]
-COMMANDS = ["toy.gmm", "toy.mnist.compare", "toy.mnist.table1", "toy.mnist.figures", "toy.mnist.memorization"]
-COMMANDS += ["sdxl.corrupt", "sdxl.train", "sdxl.generate", "sdxl.rehearse", "sdxl.tiny"]
-COMMANDS += ["sdxl.evaluate.restoration", "sdxl.evaluate.fid", "sdxl.evaluate.memorization", "sdxl.figures"]
-COMMANDS += ["sdxl.attack.noise", "sdxl.attack.mask"]
+COMMANDS = {f"{track} {name}": it for track, table in (("toy", TOY), ("sdxl", SDXL)) for name, it in table.items()}
 
 
 def imported(source: str) -> set[str]:
@@ -53,7 +53,9 @@ def test_the_large_track_does_not_know_the_toy(path):
 
 
 def test_imports_are_found_wherever_they_hide():
-    source = "def f():\n    from diffusers.models import x\n    import toy.gmm, torch\n    importlib.import_module('peft.lora')"
+    source = (
+        "def f():\n    from diffusers.models import x\n    import toy.problem, torch\n    importlib.import_module('peft.lora')"
+    )
     assert imported(source) == {"diffusers", "toy", "torch", "peft"}
 
 
@@ -115,10 +117,10 @@ def reached(module: str, root: Path = ROOT) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("module", COMMANDS)
-def test_every_option_is_read_by_its_command(module):
-    config = importlib.import_module(module).Config
-    assert {field.name for field in dataclasses.fields(config)} - options_read(reached(module)) == set()
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_option_is_read_by_its_command(command):
+    declared = {field.name for field in dataclasses.fields(command.options())}
+    assert declared - options_read(reached(command.module)) == set()
 
 
 def test_only_what_a_command_imports_is_searched_for_its_options(tmp_path):
@@ -127,8 +129,8 @@ def test_only_what_a_command_imports_is_searched_for_its_options(tmp_path):
     (tmp_path / "house/two.py").write_text("import math\nfrom house.one import f\n")
     (tmp_path / "house/three.py").write_text("from house.one import f\n")
     assert reached("house.one", tmp_path).keys() == {"house.one", "house.two"}
-    assert "sdxl.evaluate.matches" not in reached("sdxl.train")
-    assert "sdxl.loop" in reached("sdxl.train")
+    assert "sdxl.evaluate.memorization.measure" not in reached("sdxl.train.command")
+    assert "sdxl.train.loop" in reached("sdxl.train.command")
 
 
 def test_options_that_are_only_declared_or_checked_are_found():

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ambient.runs import UserError
 from harness import records
+from harness.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Of the true h, whose Jacobian is symmetric: test_reverse_sde.py.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -24,6 +25,9 @@ ANY_H = Statement(
     "matched, any h", "Cov(X_0 | X_t) is taken as (s^2/a) (J + J^T) / 2 without its negative directions; the trace alike, spread"
 )
 
+PROBED = Statement("matched-trace, probe", "the trace of dh/dx is taken as Z . (dh/dx) Z, spread over the D coordinates")
+
+X = torch.tensor([[0.3, -0.8], [1.1, 0.4], [-2.0, 0.2]], dtype=torch.float64)
 Claim = Callable[[Tensor], Tensor]  # of the Jacobian J (B, D, D)
 
 
@@ -81,6 +85,45 @@ def test_the_covariance_of_a_matched_step(data, path, size):
     ANY_H.holds(*worst(discrepancy(claim, h, path, s, t, x.reshape(4, size), kernel) for claim, kernel in pairs))
 
 
+def along(probe: Tensor) -> Claim:
+    """Z . J Z / D, in every direction: what the trace is estimated by."""
+
+    def claim(jacobian: Tensor) -> Tensor:
+        size = jacobian.shape[1]
+        estimate = torch.einsum("bi,bij,bj->b", probe, jacobian, probe) / size
+        return estimate.clamp_min(0)[:, None, None] * torch.eye(size, dtype=torch.float64)
+
+    return claim
+
+
+def with_probe(probe: Tensor) -> kernels.Kernel:
+    return functools.partial(kernels.matched_trace, probe=probe)  # type: ignore[return-value]
+
+
+@given(st.data(), paths(), st.sampled_from((1, 2, 3)))
+def test_a_probe_estimates_the_trace(data, path, size):
+    s, t = data.draw(level_pairs(path))
+    drawn = st.lists(floats(-3.0, 3.0), min_size=4 * size, max_size=4 * size)
+    x, probe = (torch.tensor(data.draw(drawn), dtype=torch.float64).reshape(4, size) for _ in range(2))
+    PROBED.holds(*discrepancy(along(probe), data.draw(waves(size)), path, s, t, x, with_probe(probe)))
+
+
+PROBE = torch.tensor([[1.0, -1.0], [0.5, 1.5], [-1.2, 0.3]], dtype=torch.float64)
+PROBE_MUTANTS: dict[str, Claim] = {
+    "the sum of J Z": lambda jacobian: along(torch.ones_like(PROBE))(jacobian * PROBE[:, None]),
+    "the sum of Z J": lambda jacobian: along(torch.ones_like(PROBE))(jacobian * PROBE[:, :, None]),
+    "a probe without signs": lambda jacobian: along(PROBE.abs())(jacobian),
+    "the trace itself": spread,
+    "not divided by D": lambda jacobian: 2 * along(PROBE)(jacobian),
+}
+
+
+@pytest.mark.parametrize("mutant", PROBE_MUTANTS)
+def test_a_probe_rejects(mutant):
+    cases = ((PROBE_MUTANTS[mutant], WAVES[2], e.path, e.t_n, e.t, X, with_probe(PROBE)) for e in EXAMPLES)
+    PROBED.rejects(mutant, *worst(discrepancy(*case) for case in cases))
+
+
 MUTANTS: dict[str, Claim] = {
     "not symmetrised": lambda jacobian: of_triangle(jacobian.tril()),
     "transposed and not symmetrised": lambda jacobian: of_triangle(jacobian.mT.tril()),
@@ -94,5 +137,4 @@ TURNED = WAVES[2]._replace(linear=torch.tensor([[0.4, 0.9], [-0.1, -0.8]], dtype
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_the_covariance_rejects(mutant):
-    x = torch.tensor([[0.3, -0.8], [1.1, 0.4], [-2.0, 0.2]], dtype=torch.float64)
-    ANY_H.rejects(mutant, *worst(discrepancy(MUTANTS[mutant], TURNED, e.path, e.t_n, e.t, x) for e in EXAMPLES))
+    ANY_H.rejects(mutant, *worst(discrepancy(MUTANTS[mutant], TURNED, e.path, e.t_n, e.t, X) for e in EXAMPLES))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ambient.runs import UserError
+from harness.errors import UserError
 
 FREQUENCIES = torch.tensor([0.3, 1.0, 1.8, 2.5])
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from ambient.denoisers import Preconditioned
 from ambient.paths import Times
 from ambient.randomness import generator
-from ambient.runs import Interrupted, Run, UserError
+from harness.errors import Interrupted, UserError
+from harness.runs import Run
 from toy.networks import MLP
 from toy.problem import Noisy, Problem
 

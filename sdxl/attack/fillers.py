@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from ambient.randomness import generator
-from ambient.runs import UserError
-from sdxl import encode, sampling
+from harness.errors import UserError
 from sdxl.attack.fill import fill
-from sdxl.attack.holes import Hole, Holes
+from sdxl.attack.mask import Hole, Holes
+from sdxl.attack.plan import STRIPS, Attacker
 from sdxl.attack.strips import image_of, strip
-from sdxl.attack.work import STRIPS, Attacker
-from sdxl.base import denoiser, guided
-from sdxl.decode import picture, save
-from sdxl.weights import load
+from sdxl.images.sheets import save
+from sdxl.model import sampling, vae
+from sdxl.model.unet import denoiser, guided
+from sdxl.model.vae import picture
+from sdxl.model.weights import load
 
 MARGIN = 1  # latents around the hole that are filled too: the VAE sees the gray in them
 
@@ -35,7 +36,7 @@ class Filler(Attacker):
         left, top, right, bottom = hole
         seen = square.clone()
         seen[:, top:bottom, left:right] = 0  # gray, before the VAE: its latents carry what is near them
-        x_0, shown = encode.latent(self.vae, seen[None]).to(self.device), [image_of(square), image_of(seen)]
+        x_0, shown = vae.latent(self.vae, seen[None]).to(self.device), [image_of(square), image_of(seen)]
         save(self.region(shown[0], hole), plan.original(image))
         for j in range(plan.config.samples):
             file = plan.file(j, image)
@@ -118,3 +119,10 @@ class Inpainting(Filler):
             **{f"negative_{name}": value for name, value in sizes.items()},
         )
         return found.images.float()
+
+
+class MaskAttack(Holes):
+    """The masking attack: holes, and the filler that `--fill` names."""
+
+    def attacker(self) -> Attacker:
+        return Posterior(self) if self.config.fill == "posterior" else Inpainting(self)

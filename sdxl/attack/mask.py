@@ -1,72 +1,147 @@
-"""The masking attack: a region of each image is hidden, a model fills it, and the filled region alone is compared.
-
-    python -m sdxl attack mask --data photos --lora run --out masked                        faces, by the model itself
-    python -m sdxl attack mask --data photos --detector detr:hustvl/yolos-small --out masked           whole objects
-    python -m sdxl attack mask --data photos --detector boxes:boxes.csv --captions --out masked        your own regions
-    python -m sdxl attack mask --data photos --captions --fill inpainting --base INPAINTING --out masked    the paper's Fig. 1
-    python -m sdxl evaluate memorization --images masked --training masked/originals        region against region
-
-Detectors: faces; boxes:FILE (CSV or JSON lines with key, x0, y0, x1, y1; or JSON, {key: [[x0, y0, x1, y1], ...]}; in pixels of
-the image); detr:SOURCE, an object detector of transformers; center:SHARE. The largest region of each image is taken; images
-without one are left out, and counted. The model sees gray in its place, and nothing that was there.
-INPAINTING: diffusers/stable-diffusion-xl-1.0-inpainting-0.1, or a folder; a UNet that was not made for inpainting does as well.
-Writes images/fill_0_000000.png, the filled region as a square of its own; originals/, what was there; strips/ of the first
-images: the image, what the model saw, what it made of it; sheet.png, manifest.json, DONE. Noise follows from the seed and the
-image's key. The same command goes on where it was stopped. For a control, attack images that the model has not seen.
-Paper: Sec. 4.1, Figs. 1, 9, with captions: without them its authors found nothing.
-"""
+"""What the masking attack does: which region of each image is hidden, and what is written of it."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from ambient.config import option, parse
-from sdxl import options
-from sdxl.attack.options import Common
-from sdxl.base import quiet
+from harness import records
+from harness.errors import UserError
+from harness.files import digest
+from sdxl.attack.options import MaskAttackOptions
+from sdxl.attack.plan import AttackPlan
+from sdxl.attack.regions import Box, detector, mapped
+from sdxl.images import survey
+from sdxl.manifest import Filled
+from sdxl.parallel import Group
 
-FILLS, KERNELS = ("posterior", "inpainting"), ("ancestral", "ddim")
+SIDE = 256  # at most, of the squares that regions are written as: pixels
+Hole = tuple[int, int, int, int]  # left, top, right, bottom: pixels of the square that the model sees, whole latents
 
 
 @dataclass(frozen=True)
-class Config(Common):
-    """What is hidden, and who fills it."""
+class Regions:
+    """regions.json: boxes by key, and the prints of the images and of the detector that they are of."""
 
-    out: str = options.out("runs/masked", "folder for the results")
-    detector: str = option(
-        "faces", "detector of the regions to hide: faces, boxes:FILE, detr:MODEL, or center:SHARE", group="data", path=":"
-    )
-    fill: str = option(
-        "posterior", "filler of the regions: the model itself, conditioned on what is around (posterior), or the inpainting "
-        "pipeline of diffusers", group="sampling", choices=FILLS,
-    )  # fmt: skip
-    guidance: float | None = option(
-        None, "scale of classifier-free guidance, which needs --captions; 1 turns it off", group="sampling", metavar="SCALE",
-        at_least=0, usual="1 for --fill posterior, 7.5 for inpainting",
-    )  # fmt: skip
-    resample: int = options.count(
-        0, "number of times each step of --fill posterior is repeated, to fit the region to its surroundings", at_least=0,
-        group="sampling", at_most=options.MOST_SAMPLES,
-    )  # fmt: skip
-    kernel: str = option("ancestral", "kernel of each sampling step of --fill posterior", group="sampling", choices=KERNELS)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.fill == "inpainting" and (self.resample or self.kernel != "ancestral"):
-            raise ValueError("--resample and --kernel are of --fill posterior; the inpainting pipeline has its own scheduler")
-        if self.fill == "inpainting" and self.steps < 2:
-            raise ValueError("the inpainting pipeline leaves one step out: --steps must be at least 2")
-        if self.guidance is not None and not self.captions:
-            raise ValueError("--guidance needs --captions to guide by")
-        if not self.resample:
-            self.varied(self.kernel)
+    of: tuple[str, str]
+    boxes: dict[str, list[Box]]
+    version: int = 1
 
 
-def main(argv: list[str]) -> None:
-    """Attack as `argv` describes."""
-    config = parse(Config, argv, prog="python -m sdxl attack mask", description=__doc__ or "")
-    quiet()
-    from sdxl.attack.holes import Holes
-    from sdxl.attack.work import conduct
+class Holes(AttackPlan):
+    """The largest region of each image that has one. Raises: UserError for what does not go together."""
 
-    conduct(Holes, config)
+    config: MaskAttackOptions
+    row = Filled
+    holes: list[Hole]
+
+    def __init__(self, config: MaskAttackOptions, group: Group):
+        super().__init__(config, group)
+        keys = [one.key for one in self.pictures]
+        self.detector = detector(config.detector, keys, cut=config.images is not None, device=group.device)
+        self.prints |= {"detector": self.detector.fingerprint, "scheduler's settings": self.base.fingerprint("scheduler")}
+        self.side, self.boxes, self.counts = min(SIDE, self.resolution), {}, {}
+
+    def prepare(self, seen: list[survey.Seen]) -> None:
+        """Find the regions, or read those that this folder knows; keep the images that have one."""
+        super().prepare(seen)
+        self.boxes = self.group.by_main(self.remembered) or self.detected()
+        self.group.together(lambda: self.keep(seen))
+        counts, dropped = self.counts, ""
+        if counts["dropped"]:
+            dropped = f"; dropped boxes: {counts['dropped']}, cut off, too small, or nearly all of the picture"
+        boxes, images = survey.several(counts["boxes"], "box", "boxes"), survey.several(counts["images"], "image")
+        kept = f"{survey.several(len(self.holes), 'image')} with a region, {counts['without a region']} left out"
+        self.group.say(f"{self.config.detector}: {boxes} in {images}; {kept}{dropped}")
+
+    def detected(self) -> dict[str, list[Box]]:
+        """Boxes by key, each process its share."""
+        mine: dict[str, list[Box]] = {}
+
+        def look(image: int) -> None:
+            one = self.pictures[image]
+            mine[one.key] = self.detector.find(survey.decode(one.read()), one.key)
+
+        numbers = range(len(self.pictures))
+        self.group.in_rounds(self.group.split(numbers), look, stopping=lambda: False, doing="looking for regions")
+        found = {key: boxes for share in self.group.gather(mine) for key, boxes in share.items()}
+        return {one.key: found[one.key] for one in self.pictures}
+
+    def remembered(self) -> dict[str, list[Box]] | None:
+        """The boxes that this folder was begun with; None where they are of other images, or damaged."""
+        try:
+            found = records.read(self.memory(), Regions)
+        except UserError:
+            return None
+        return found.boxes if found.of == self.of() and found.boxes.keys() == self.digests.keys() else None
+
+    def of(self) -> tuple[str, str]:
+        """The prints that boxes follow from."""
+        return self.prints["images"], self.prints["detector"]
+
+    def memory(self) -> Path:
+        return Path(self.config.out) / "regions.json"
+
+    def begin(self) -> None:
+        """Also keep what the detector has found, so that going on does not ask it again."""
+        super().begin()
+        records.write(self.memory(), Regions(self.of(), self.boxes))
+
+    def keep(self, seen: list[survey.Seen]) -> None:
+        """The images that have a region, by its place in the square. Raises: UserError if none has."""
+        kept, self.holes, left = [], [], 0
+        for one, it in zip(self.pictures, seen, strict=True):
+            found = mapped(self.boxes[one.key], (it.size[1], it.size[0]), self.resolution, self.vae.pixels())
+            left += len(found)
+            if found:
+                kept.append(one)
+                self.holes.append(max(found, key=lambda hole: (hole[2] - hole[0]) * (hole[3] - hole[1])))
+        boxes, images = sum(map(len, self.boxes.values())), len(self.pictures)
+        self.counts = {"images": images, "without a region": images - len(kept), "boxes": boxes, "dropped": boxes - left}
+        if not kept:
+            why = f"none of its {boxes} boxes can be used: cut off, too small, or nearly all of the picture" if boxes else (
+                f"it finds nothing in {images} images"
+            )  # fmt: skip
+            raise UserError(f"--detector {self.config.detector}: {why}; take another (boxes:FILE, detr:SOURCE, center:SHARE)")
+        self.pictures = kept
+        self.prints["regions"] = digest(json.dumps([[one.key for one in kept], self.holes]).encode())
+
+    def identity(self) -> dict[str, Any]:
+        """A file of boxes is known by the regions that come of it: that of a control is another one, of the same attack."""
+        boxes = {key: "boxes" for key in ("detector", "print of detector") if self.config.detector.startswith("boxes:")}
+        return super().identity() | boxes
+
+    def results(self, image: int) -> list[tuple[Path, dict[str, Any]]]:
+        about = {"box": self.holes[image], "original": f"originals/{self.original(image).name}"}
+        return [(self.file(j, image), {"kind": f"fill_{j}", **about}) for j in range(self.config.samples)]
+
+    def file(self, sample: int, image: int) -> Path:
+        return Path(self.config.out) / "images" / f"fill_{sample}_{image:06d}.png"
+
+    def original(self, image: int) -> Path:
+        return Path(self.config.out) / "originals" / f"{image:06d}.png"
+
+    def aside(self, image: int) -> list[Path]:
+        return [self.original(image), *super().aside(image)]
+
+    def shown(self, image: int) -> Path:
+        return self.file(0, image)
+
+    def scale(self) -> float:
+        """Of guidance: none where there is no caption to guide by."""
+        if not self.config.captions:
+            return 1.0
+        return (
+            self.config.guidance if self.config.guidance is not None else {"posterior": 1.0, "inpainting": 7.5}[self.config.fill]
+        )
+
+    def about(self) -> dict[str, Any]:
+        return {"regions": {"detector": self.config.detector, **self.counts}}
+
+    def costs(self) -> str:
+        steps = (len(self.times) - 1) * (1 + self.config.resample) if self.config.fill == "posterior" else self.config.steps - 1
+        each = self.config.samples * steps * (1 if self.scale() == 1 else 2)
+        count = len(self.pictures)
+        return f"{count} images, {count * self.config.samples} results, {each} evaluations of the UNet for each image"

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ambient.config import nearest
-from ambient.runs import UserError, digest
-from sdxl.base import within_memory
-from sdxl.encode import scaled
-from sdxl.rows import finite, loads, readable, rows
-from sdxl.weights import fetch, fingerprint, load, load_model
+from harness.errors import UserError
+from harness.files import digest
+from harness.options import nearest
+from sdxl.images.crop import scaled
+from sdxl.images.rows import finite, loads, readable, rows
+from sdxl.model.base import within_memory
+from sdxl.model.weights import fetch, fingerprint, load, load_model
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 SIDES = ("x0", "y0", "x1", "y1")

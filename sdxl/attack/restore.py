@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ambient.denoisers import Denoiser
 from ambient.paths import Path
-from sdxl import sampling
+from sdxl.model import sampling
 
 
 class Attacked(NamedTuple):

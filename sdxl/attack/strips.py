@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sdxl.decode import to_bytes
+from sdxl.images.sheets import to_bytes
 
 GAP = 4  # pixels between two
 LEAST = 96  # pixels of a picture: smaller ones are enlarged, so that words fit beside them

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from sdxl.evaluate.distances import Floor
+from sdxl.evaluate.distances.measure import Floor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,12 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ambient.runs import to_plain, write_atomically
 from harness import records, style
+from harness.files import to_plain, write_atomically
 
 
 def asked(config: Any) -> dict[str, Any]:
-    """The options that a result comes from: all but where it goes. `ambient.config.words` makes a command of them."""
+    """The options that a result comes from: all but where it goes. `harness.config.words` makes a command of them."""
     return {key: value for key, value in to_plain(config).items() if key not in ("out", "dry_run")}
 
 

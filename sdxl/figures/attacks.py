@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdxl.evaluate.histograms import Line, histograms
-from sdxl.evaluate.matches import GENERATED
+from sdxl.evaluate.memorization.figure import Line, histograms
+from sdxl.evaluate.memorization.measure import GENERATED
+from sdxl.evaluate.memorization.table import controlled
 from sdxl.evaluate.results import Difference
-from sdxl.evaluate.shown import controlled
 from sdxl.figures import drawing
 from sdxl.figures.compared import apart, drawn, lines, named, shares, warning
-from sdxl.figures.found import MASK, MEMORY, NOISE, SAMPLES, Found, Runs
-from sdxl.figures.outcome import Missing, Shown
+from sdxl.figures.runs import MASK, MEMORY, NOISE, SAMPLES, Missing, RunFound, Runs, Shown
 
 if TYPE_CHECKING:
-    from sdxl.figures import Config
+    from sdxl.figures.options import FiguresOptions
 
 UNKNOWN = "unknown"  # the model behind a folder that is no longer there
 Panels = dict[str, list[Line]]
 
 
-def masked(runs: Runs, config: Config) -> Shown | Missing:
+def masked(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Fig. 1."""
     return _strips(runs, MASK, "masked", 4, "a masking attack")
 
 
-def noised(runs: Runs, config: Config) -> Shown | Missing:
+def noised(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Fig. 2."""
     return _strips(runs, NOISE, "noised", 2, "a noise attack")
 
@@ -39,12 +38,12 @@ def _strips(runs: Runs, kind: str, name: str, count: int, what: str) -> Shown | 
     return Shown(pictures, found, captions)
 
 
-def _levels(found: Found) -> str:
+def _levels(found: RunFound) -> str:
     levels = map(str, found.config.t) if found.kind == NOISE else ()
     return f" at t = {', '.join(levels)}" if found.kind == NOISE else ""
 
 
-def attack_and_samples(runs: Runs, config: Config, *, fine_tuned: bool) -> Shown | Missing:
+def attack_and_samples(runs: Runs, config: FiguresOptions, *, fine_tuned: bool) -> Shown | Missing:
     """Figs. 3 and 10: what plain samples of a model show of its training images, and what an attack on it does."""
     panels, tables, used, remarks = Panels(), {}, [], []
     for memory in runs.of(MEMORY):
@@ -68,7 +67,7 @@ def attack_and_samples(runs: Runs, config: Config, *, fine_tuned: bool) -> Shown
     return Shown({name: histograms(panels)}, _once(used), tables=tables, remarks=tuple(remarks))
 
 
-def two_models(runs: Runs, config: Config) -> Shown | Missing:
+def two_models(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Fig. 8."""
     panels, tables, used, remarks = Panels(), {}, [], []
     for memory, pairs in _comparisons(runs):
@@ -85,7 +84,7 @@ def two_models(runs: Runs, config: Config) -> Shown | Missing:
     return Shown({"two_models": histograms(panels)}, _once(used), tables=tables, remarks=tuple(remarks))
 
 
-def _comparisons(runs: Runs) -> list[tuple[Found, list[Difference]]]:
+def _comparisons(runs: Runs) -> list[tuple[RunFound, list[Difference]]]:
     """Pairs of models, each comparison of the same images with the same ones once: where it has controls, if it has any."""
     seen, found = set(), []
     for memory in sorted(runs.of(MEMORY), key=lambda one: not controlled(one.about)):
@@ -99,7 +98,7 @@ def _comparisons(runs: Runs) -> list[tuple[Found, list[Difference]]]:
     return found
 
 
-def filled(runs: Runs, config: Config) -> Shown | Missing:
+def filled(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Fig. 9."""
     panels, tables, used, remarks = Panels(), {}, [], []
     for memory in runs.of(MEMORY):
@@ -115,5 +114,5 @@ def filled(runs: Runs, config: Config) -> Shown | Missing:
     return Shown({"filled": histograms(panels)}, _once(used), tables=tables, remarks=tuple(remarks))
 
 
-def _once(found: list[Found]) -> list[Found]:
+def _once(found: list[RunFound]) -> list[RunFound]:
     return list({one.folder: one for one in found if one.kind in (MEMORY, NOISE, MASK, SAMPLES)}.values())

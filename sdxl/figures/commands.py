@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ambient.config import to_argv
-from ambient.runs import digest
-from sdxl.base import SDXL
-from sdxl.figures.found import MADE_BY, NOISY, TRAINING, Found, Runs, options
+from harness.config import to_argv
+from harness.files import digest
+from sdxl.figures.runs import MADE_BY, NOISY, TRAINING, RunFound, Runs, options
+from sdxl.model.base import SDXL
 
 
-def made(found: Found, runs: Runs) -> str:
+def made(found: RunFound, runs: Runs) -> str:
     """The command that made a directory, with all that is recorded of it; a remark says what is not."""
     asked, remark = of_set(found, runs) if found.kind == NOISY else (asdict(found.config), "")
     if found.kind == TRAINING:
@@ -22,7 +22,7 @@ def made(found: Found, runs: Runs) -> str:
     return f"python -m sdxl {MADE_BY[found.kind]} {line}" + (f"  # {remark}" if remark else "")
 
 
-def of_set(found: Found, runs: Runs) -> tuple[dict[str, Any], str]:
+def of_set(found: RunFound, runs: Runs) -> tuple[dict[str, Any], str]:
     """Of a noisy set: its manifest names folders, but not where they lie; of a seed it has a digest."""
     about, identity = found.about, found.about.identity
     asked = {"data": about.source, "base": _placed(about.base, runs, "base"), "resolution": about.size, "images": about.images}
@@ -43,7 +43,7 @@ def _placed(name: str, runs: Runs, key: str) -> str:
     return next((path for path in _recorded(runs, key) if Path(path).name == name), name)
 
 
-def of_training(found: Found, runs: Runs) -> dict[str, Any]:
+def of_training(found: RunFound, runs: Runs) -> dict[str, Any]:
     """Of a training: its config knows data and base by their content."""
     sets = [str(one.folder) for one in runs.of(NOISY) if one.about.digest == found.config.data]
     base = _recorded(runs, "base")

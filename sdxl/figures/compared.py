@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from harness.copying import COPY
-from sdxl.evaluate.histograms import Line
-from sdxl.evaluate.matches import GENERATED, HELD_OUT
+from sdxl.evaluate.memorization.figure import Line
+from sdxl.evaluate.memorization.measure import GENERATED, HELD_OUT
+from sdxl.evaluate.memorization.table import said, unequal
 from sdxl.evaluate.results import Difference
-from sdxl.evaluate.shown import said, unequal
-from sdxl.figures.found import Found
+from sdxl.figures.runs import RunFound
 
 Key = tuple[str, str]  # images and kind
 
@@ -21,7 +21,7 @@ def named(kind: str) -> str:
     return "plain samples" if kind == GENERATED else kind
 
 
-def lines(memory: Found, labels: dict[Key, str]) -> list[Line]:
+def lines(memory: RunFound, labels: dict[Key, str]) -> list[Line]:
     """The held-out images, and each of these with its control."""
     found = memory.similarities()
     shown = [Line(HELD_OUT, found[HELD_OUT, ""])] if (HELD_OUT, "") in found else []
@@ -32,7 +32,7 @@ def lines(memory: Found, labels: dict[Key, str]) -> list[Line]:
     return shown
 
 
-def shares(memory: Found, keys: list[Key]) -> list[list[str]]:
+def shares(memory: RunFound, keys: list[Key]) -> list[list[str]]:
     """The share of almost identical matches among each of these images, among their controls, and among held-out images."""
     rows = {(row.model, row.kind): row for row in memory.about.models}
     table = [["images", f"share above {COPY:g} (95 % interval)", "the same of the control"]]
@@ -44,7 +44,7 @@ def shares(memory: Found, keys: list[Key]) -> list[list[str]]:
     return [*table, [HELD_OUT, said(baseline.copies), ""]] if baseline else table
 
 
-def warning(memory: Found) -> tuple[str, ...]:
+def warning(memory: RunFound) -> tuple[str, ...]:
     """Where attacks and their controls were compared with sets of different sizes."""
     counts = unequal(memory.about)
     if counts is None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from sdxl import decode
 from sdxl.attack.strips import as_rgb, enlarged, strip
+from sdxl.corrupt.noisy_set import NoisySet
 from sdxl.evaluate import tables
-from sdxl.noisy_set import NoisySet
+from sdxl.images import sheets as decode
 
 WIDTH, WIDEST, APART = 820, 1600, 12  # of strips: pixels of a row about, and at most, and between two
 

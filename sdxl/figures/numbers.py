@@ -5,17 +5,16 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sdxl.evaluate.curves import consistency, curves
-from sdxl.evaluate.table1 import SPACES, rows_of
-from sdxl.figures.found import FID, RESTORATION, Found, Runs
-from sdxl.figures.outcome import Missing, Shown
-from sdxl.survey import several
+from harness.wording import several
+from sdxl.evaluate.distances.figure import consistency, curves
+from sdxl.evaluate.restoration.table import SPACES, rows_of
+from sdxl.figures.runs import FID, RESTORATION, Missing, RunFound, Runs, Shown
 
 if TYPE_CHECKING:
-    from sdxl.figures import Config
+    from sdxl.figures.options import FiguresOptions
 
 
-def restored(runs: Runs, config: Config) -> Shown | Missing:
+def restored(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Table 1."""
     found = runs.of(RESTORATION)
     if not found:
@@ -25,7 +24,7 @@ def restored(runs: Runs, config: Config) -> Shown | Missing:
     return Shown(drawn, found, tables=tables)
 
 
-def _errors(found: Found) -> list[list[str]]:
+def _errors(found: RunFound) -> list[list[str]]:
     """The error of each model at each level; then by how much the latent errors of trained models differ."""
     levels, by = found.about.levels, {(row["level"], row["model"]): row for row in rows_of(found.about)}
     spaces = [space for space in SPACES if found.about.errors.get(space)]
@@ -46,7 +45,7 @@ def _error(row: dict[str, Any], space: str) -> str:
     return f"{row[f'{space}_mean']:.4f}" + ("" if std is None else f" ({std:.4f})")
 
 
-def distances(runs: Runs, config: Config) -> Shown | Missing:
+def distances(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Fig. 4."""
     found = runs.of(FID)
     if not found:
@@ -58,7 +57,7 @@ def distances(runs: Runs, config: Config) -> Shown | Missing:
     return Shown(drawn, found, tables=tables, remarks=remarks)
 
 
-def _distances(found: Found) -> list[list[str]]:
+def _distances(found: RunFound) -> list[list[str]]:
     """Both distances of each set, and those of the reference from itself."""
     table = [["images", "trained at", "consistency", "Frechet distance", "KID"]]
     for row in found.about.rows:

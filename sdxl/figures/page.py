@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ambient.runs import write_atomically
 from harness import page
-from sdxl.corrupt import FEWEST
+from harness.files import write_atomically
+from harness.wording import several
+from sdxl.corrupt.options import FEWEST
 from sdxl.figures import commands, drawing
-from sdxl.figures.found import FID, MEMORY, NOISY, RESTORATION, Found, Runs
-from sdxl.figures.outcome import Missing, Shown
-from sdxl.survey import several
+from sdxl.figures.runs import FID, MEMORY, NOISY, RESTORATION, Missing, RunFound, Runs, Shown
 
 Made = dict[str, Shown | Missing]
 
@@ -33,7 +32,7 @@ def write(out: Path, runs: Runs, made: Made) -> None:
     )  # fmt: skip
 
 
-def _told(runs: Runs, found: Found) -> str:
+def _told(runs: Runs, found: RunFound) -> str:
     """Of what a directory is."""
     if found.kind == NOISY:
         return f"{several(found.about.images, 'image')} of {found.about.source}, t_n = {', '.join(found.about.levels)}"

@@ -7,13 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sdxl.figures import attacks, numbers, samples
-from sdxl.figures.found import Runs
-from sdxl.figures.outcome import Missing, Shown
+from sdxl.figures.runs import Missing, Runs, Shown
 
 if TYPE_CHECKING:
-    from sdxl.figures import Config
+    from sdxl.figures.options import FiguresOptions
 
-FIGURES: dict[str, Callable[[Runs, Config], Shown | Missing]] = {
+FIGURES: dict[str, Callable[[Runs, FiguresOptions], Shown | Missing]] = {
     "Fig. 1": attacks.masked,
     "Fig. 2": attacks.noised,
     "Fig. 3": partial(attacks.attack_and_samples, fine_tuned=False),

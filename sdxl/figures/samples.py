@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.wording import several
 from sdxl.attack.strips import image_of
-from sdxl.encode import fit
+from sdxl.corrupt.noisy_set import NoisySet
 from sdxl.figures import drawing
-from sdxl.figures.found import NOISY, POSTERIOR, SAMPLES, Found, Runs
-from sdxl.figures.outcome import Missing, Shown
-from sdxl.noisy_set import NoisySet
-from sdxl.sources import Columns, pictures
-from sdxl.survey import decode, several
+from sdxl.figures.runs import NOISY, POSTERIOR, SAMPLES, Missing, RunFound, Runs, Shown
+from sdxl.images.crop import fit
+from sdxl.images.pictures import Columns, pictures
+from sdxl.images.survey import decode
 
 if TYPE_CHECKING:
-    from sdxl.figures import Config
+    from sdxl.figures.options import FiguresOptions
 
 
-def behind_noise(runs: Runs, config: Config) -> Shown | Missing:
+def behind_noise(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Fig. 5."""
     rows, used = [], []
     for noisy in runs.of(NOISY):
@@ -37,7 +37,7 @@ def behind_noise(runs: Runs, config: Config) -> Shown | Missing:
     return Shown({"behind_noise": drawing.grid(rows)}, list({one.folder: one for one in used}.values()))
 
 
-def by_level(runs: Runs, config: Config) -> Shown | Missing:
+def by_level(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Fig. 6: folders of one prompt, or of none."""
     found = sorted((one for one in runs.of(SAMPLES) if len(_prompts(one)) == 1), key=lambda one: _order(runs, one))
     if not found:
@@ -46,7 +46,7 @@ def by_level(runs: Runs, config: Config) -> Shown | Missing:
     return Shown({"by_level": drawing.grid(rows)}, found)
 
 
-def prompts(runs: Runs, config: Config) -> Shown | Missing:
+def prompts(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Fig. 7: folders of several prompts."""
     found = sorted((one for one in runs.of(SAMPLES) if len(_prompts(one)) > 1), key=lambda one: _order(runs, one))
     if not found:
@@ -61,7 +61,7 @@ def prompts(runs: Runs, config: Config) -> Shown | Missing:
     return Shown({"prompts": drawing.grid(rows)}, found, {"prompts": which})
 
 
-def other_data(runs: Runs, config: Config) -> Shown | Missing:
+def other_data(runs: Runs, config: FiguresOptions) -> Shown | Missing:
     """Fig. 11, for each noisy set of which a LoRA has learned."""
     drawn, captions, used = {}, {}, []
     for number, noisy in enumerate(runs.of(NOISY)):
@@ -88,7 +88,7 @@ def other_data(runs: Runs, config: Config) -> Shown | Missing:
     return Shown(drawn, list({one.folder: one for one in used}.values()), captions)
 
 
-def _not_given(runs: Runs, config: Config, base: list[Found], after: list[Found]) -> str:
+def _not_given(runs: Runs, config: FiguresOptions, base: list[RunFound], after: list[RunFound]) -> str:
     """The rows of the paper's figure that are not here."""
     kinds = {about.weight > 0 for one in after if (about := runs.trained(one))}
     there = {
@@ -99,7 +99,7 @@ def _not_given(runs: Runs, config: Config, base: list[Found], after: list[Found]
     return f" Not given: {', '.join(lacks)}." if lacks else ""
 
 
-def _data(config: Config, noisy: Found, data: NoisySet) -> list[tuple[str, list[Any]]]:
+def _data(config: FiguresOptions, noisy: RunFound, data: NoisySet) -> list[tuple[str, list[Any]]]:
     """The images that the noisy ones were made of where their keys say so, else the first of what was given."""
     if not config.data:
         return []
@@ -116,20 +116,20 @@ def _levels(data: NoisySet) -> str:
     return f"t_n = {', '.join(f'{t:g}' for t in sorted(set(data.levels().tolist()))[:4])}"
 
 
-def _row(runs: Runs, found: Found, config: Config) -> tuple[str, list[Any]]:
+def _row(runs: Runs, found: RunFound, config: FiguresOptions) -> tuple[str, list[Any]]:
     return _named(runs, found), [drawing.image(file) for _, file in found.pictures()[: config.columns]]
 
 
-def _prompts(found: Found) -> list[str]:
+def _prompts(found: RunFound) -> list[str]:
     """Distinct, in their order."""
     return list(dict.fromkeys(row.prompt or "" for row in found.about.images))
 
 
-def _order(runs: Runs, found: Found) -> tuple[Any, ...]:
+def _order(runs: Runs, found: RunFound) -> tuple[Any, ...]:
     about = runs.trained(found)
     return (found.model is not None, about.t_n if about else 0, about.weight if about else 0, -(found.config.stop or 0))
 
 
-def _named(runs: Runs, found: Found) -> str:
+def _named(runs: Runs, found: RunFound) -> str:
     stop = found.config.stop
     return runs.model_of(found) + (f", stopped at {stop}" if stop else "")

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from ambient.config import Options, command, command_of, nearest, option, parse, to_argv
-from ambient.runs import Interrupted, UserError
+from harness.commands import command
+from harness.config import command_of, parse, to_argv
+from harness.errors import Interrupted, UserError
+from harness.options import Options, nearest, option
 
 
 @dataclass(frozen=True)

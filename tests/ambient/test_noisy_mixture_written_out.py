@@ -38,7 +38,7 @@ def sums(points: Array, weights: Array, noise: Array) -> Sums:
     scatter = sum(w * np.outer(x - mean, x - mean) for w, x in zip(weights, points, strict=True)) / total
     count = total**2 / sum(w**2 for w in weights)
     return Sums(
-        total, count, mean, scatter * count / (count - 1), sum(w * v for w, v in zip(weights, noise, strict=True)) / total
+        total, count, mean, scatter * count / max(count - 1, 1), sum(w * v for w, v in zip(weights, noise, strict=True)) / total
     )
 
 
@@ -51,7 +51,8 @@ def pulled(each: list[Sums]) -> list[Array]:
         e2 = [(one.scatter[i, i] * one.scatter[j, j] + one.scatter[i, j] ** 2) / one.count for one in each]
         tau2 = sum(one.count / counts * ((one.scatter[i, j] - mean[i, j]) ** 2 - e) for one, e in zip(each, e2, strict=True))
         for k, one in enumerate(each):
-            found[k][i, j] += max(tau2, 0) / (max(tau2, 0) + e2[k]) * (one.scatter[i, j] - mean[i, j])
+            if tau2 > 0:
+                found[k][i, j] += tau2 / (tau2 + e2[k]) * (one.scatter[i, j] - mean[i, j])
     return found
 
 
@@ -113,27 +114,47 @@ def written_out(x: Array, alpha: Array, sigma: Array, labels: Array, leading: in
 KINDS = torch.arange(120) % 3
 SHAPES = torch.tensor([1.0, 0.8, 0.5, 0.3, 0.2])
 CLEAN = 1.5 * normal(3, 5, step=5)[KINDS] + normal(120, 5, step=1) * SHAPES * (1 + 0.5 * KINDS[:, None]) + 2
-CASES = {
-    "one level": (torch.ones(120), torch.full((120,), 0.4)),
-    "two levels of a path with alpha": (torch.full((120,), 0.8), torch.where(torch.arange(120) % 7 < 3, 0.2, 0.6)),
-    "some clean": (torch.ones(120), torch.where(torch.arange(120) % 4 == 0, 0.0, 0.5)),
-    "all clean": (torch.ones(120), torch.zeros(120)),
+FLAT = CLEAN * torch.tensor([1.0, 0, 1, 0, 1]) + 2  # two coordinates do not vary: their variances are at the floor
+ONES, MIXED = torch.ones(120), torch.where(torch.arange(120) % 7 < 3, 0.2, 0.6)
+CASES = {  # x_0, alpha, sigma, leading directions
+    "one level": (CLEAN, ONES, 0.4 * ONES, 3),
+    "two levels of a path with alpha": (CLEAN, 0.8 * ONES, MIXED, 3),
+    "some clean": (CLEAN, ONES, torch.where(torch.arange(120) % 4 == 0, 0.0, 0.5), 3),
+    "all clean": (CLEAN, ONES, 0 * ONES, 3),
+    "flat, noisy": (FLAT, ONES, 0.4 * ONES, 5),
+    "flat, clean": (FLAT, ONES, 0 * ONES, 5),
+    "flat, large, clean": (200 * FLAT, ONES, 0 * ONES, 5),
+    "less than the noise": (-0.2 * MIXED[:, None] * normal(120, 5, step=2), ONES, MIXED, 5),
 }
+
+
+def dense(weights: Array, means: Array, covariances: Array, basis: Array, rest: Array, centre: Array) -> tuple[Array, Array]:
+    """Means and covariances of the components in all coordinates."""
+    inside = len(means[0])
+    whole = np.zeros((len(means), len(centre), len(centre)))
+    whole[:, :inside, :inside] = covariances
+    whole[:, range(inside, len(centre)), range(inside, len(centre))] = rest
+    return centre + means @ basis[:, :inside].T, basis @ whole @ basis.T
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("first", "sweeps"), [((0, 120), 0), ((1, 90), 0), ((1, 90), 2), ((0, 60), 1)])
 def test_the_fit_is_the_recipe(case, first, sweeps):
     """Float32 with 120 points: sums are right to some 1e-6, and what eigenvectors and posteriors make of it to 1e-3."""
-    alpha, sigma = (v.double() for v in CASES[case])
-    x = alpha[:, None] * CLEAN + sigma[:, None] * normal(120, 5, step=2)
-    world = noisy_mixture.fit(x, Level(alpha, sigma), KINDS, leading=3, first=first, sweeps=sweeps)
+    x_0, alpha, sigma, leading = CASES[case]
+    alpha, sigma = alpha.double(), sigma.double()
+    x = alpha[:, None] * x_0 + sigma[:, None] * normal(120, 5, step=2)
+    world = noisy_mixture.fit(x, Level(alpha, sigma), KINDS, leading=leading, first=first, sweeps=sweeps)
     arrays = (v.numpy() for v in (x, alpha, sigma))
-    (weights, means, covariances), axes, rest, centre = written_out(*arrays, KINDS.numpy(), 3, first, sweeps)
-    turn = world.basis[:, :3].double().numpy().T @ axes[:, :3]  # an axis may point the other way
-    np.testing.assert_allclose(np.abs(turn), np.eye(3), atol=1e-3)
-    np.testing.assert_allclose(world.centre, centre, atol=1e-5)
-    np.testing.assert_allclose(world.rest, rest, rtol=1e-3)
-    np.testing.assert_allclose(world.mixture.weights, weights, atol=1e-4)
-    np.testing.assert_allclose(world.mixture.means, means @ turn.T, atol=2e-3)
-    np.testing.assert_allclose(world.mixture.covariances, turn @ covariances @ turn.T, atol=2e-3)
+    wanted, axes, rest, centre = written_out(*arrays, KINDS.numpy(), leading, first, sweeps)
+    parts = (world.mixture.weights, world.mixture.means, world.mixture.covariances, world.basis, world.rest, world.centre)
+    found = [v.double().numpy() for v in parts]
+    size = float(x.std())
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-4)
+    np.testing.assert_allclose(found[4], rest, rtol=1e-3)
+    np.testing.assert_allclose(found[5], centre, atol=1e-5 * size)
+    (means, covariances), (true_means, true_covariances) = dense(*found), dense(*wanted, axes, rest, centre)
+    np.testing.assert_allclose(means, true_means, atol=2e-3 * size)
+    np.testing.assert_allclose(covariances, true_covariances, atol=2e-3 * size**2)
+    smallest, true_smallest = (np.linalg.eigvalsh(v)[:, 0] for v in (covariances, true_covariances))
+    np.testing.assert_allclose(smallest, true_smallest, rtol=0.05)

@@ -14,8 +14,10 @@ import pytest
 import torch
 from safetensors.torch import save as save_safetensors
 
-from ambient import runs
-from ambient.runs import Run, UserError, digest, read_metrics, refuse_another, stop_requests, to_plain, write_atomically
+from harness import files, runs
+from harness.errors import UserError
+from harness.files import digest, to_plain, write_atomically
+from harness.runs import Run, read_metrics, refuse_another, stop_requests
 
 CONFIG = {"rate": 0.1, "steps": (1, 2)}
 
@@ -186,7 +188,7 @@ def test_without_a_checkpoint_all_metrics_are_dropped(run):
 
 
 def test_two_processes_cannot_share_a_directory(run):
-    code = f"from ambient.runs import Run; Run({str(run.directory)!r}, {CONFIG!r})"
+    code = f"from harness.runs import Run; Run({str(run.directory)!r}, {CONFIG!r})"
     second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "UserError" in second.stderr
     assert "is in use by another process; wait for it or take another --out" in second.stderr
@@ -214,7 +216,7 @@ def test_the_cache_is_where_it_is_wanted_or_at_home(tmp_path, monkeypatch):
         monkeypatch.setenv("EXACT_AMBIENT_CACHE", given) if given is not None else monkeypatch.delenv(
             "EXACT_AMBIENT_CACHE", raising=False
         )
-        assert runs.cache_folder() == tmp_path / expected
+        assert files.cache_folder() == tmp_path / expected
 
 
 @pytest.mark.parametrize("home", [None, ""])
@@ -226,7 +228,7 @@ def test_without_a_home_a_folder_for_the_cache_must_be_named(monkeypatch, home):
     monkeypatch.setenv("HOME", "") if home == "" else monkeypatch.delenv("HOME")
     monkeypatch.delenv("EXACT_AMBIENT_CACHE", raising=False)
     with pytest.raises(UserError, match="set EXACT_AMBIENT_CACHE"):
-        runs.cache_folder()
+        files.cache_folder()
 
 
 @pytest.mark.parametrize("below", ["", "deeper/still"])
@@ -281,7 +283,7 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("ambient.runs.os.fsync", full)
+    monkeypatch.setattr("harness.runs.os.fsync", full)
     with pytest.raises(OSError, match="No space left on device") as caught:
         write_atomically(tmp_path / "file", b"x")
     assert caught.value.filename == str(tmp_path / "file")
@@ -290,5 +292,5 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
 
 def test_commands_begin_without_torch():
     """It takes a second to import, in which Ctrl-C would end in a traceback."""
-    told = "import ambient.config, sys; print('torch' in sys.modules)"
+    told = "import harness.config, sys; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ambient.states import pack, unpack
+from harness.states import pack, unpack
 
 SHARED = torch.arange(6.0).reshape(2, 3)
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ambient.randomness import generator
-from ambient.runs import UserError
 from harness import neighbours
+from harness.errors import UserError
 from harness.neighbours import nearest
 
 

@@ -10,8 +10,8 @@ from scipy import stats
 from torch import Tensor
 
 from ambient.randomness import generator
-from ambient.runs import UserError
 from harness import statistics
+from harness.errors import UserError
 
 SHARES = (0.0, 0.02, 0.2, 0.5, 0.95, 1.0)
 ROUNDS = 250

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from ambient.randomness import generator
-from sdxl import lora, noisy_set, tiny
-from sdxl.base import Base, quiet
-from sdxl.encode import PARTS
+from sdxl.corrupt import noisy_set
 from sdxl.manifest import Captions, Data, Header, Identity, Manifest
+from sdxl.model import lora, tiny
+from sdxl.model.base import PARTS, Base
+from sdxl.run_command import quiet
 
 quiet()
 

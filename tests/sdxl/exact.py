@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from ambient.randomness import generator
-from sdxl import loop, tiny
-from sdxl.base import Base
-from sdxl.group import Group
-from sdxl.loop import Loop
-from sdxl.noisy_set import NoisySet
-from sdxl.train import Config
+from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.model import tiny
+from sdxl.model.base import Base
+from sdxl.parallel import Group
+from sdxl.train import loop
+from sdxl.train.loop import Loop
+from sdxl.train.options import TrainOptions
 
 
 class DoubleBase(Base):
@@ -96,7 +97,7 @@ class State(NamedTuple):
     averages: list[Tensor]
 
 
-def loops(config: Config, base: Base, data: NoisySet, processes: int, *, code: ModuleType = loop) -> list[Loop]:
+def loops(config: TrainOptions, base: Base, data: NoisySet, processes: int, *, code: ModuleType = loop) -> list[Loop]:
     """The `Loop` of `code`, once for each process of a meeting."""
     meeting = Meeting(processes)
     return [code.Loop(config, base, base, data, Member(meeting, rank), None) for rank in range(processes)]

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ambient.runs import UserError
+from harness.errors import UserError
 from sdxl.__main__ import main
-from sdxl.group import Group
+from sdxl.parallel import Group
 
 
 def end_of(words: list[str]) -> str:

@@ -6,15 +6,18 @@ import sys
 from collections.abc import Callable
 from itertools import count
 
-from ambient.runs import Interrupted, Run
-from sdxl.base import find, quiet
-from sdxl.group import Group
-from sdxl.loop import Loop
-from sdxl.train import Config, checked
+from harness.errors import Interrupted
+from harness.runs import Run
+from sdxl.model.base import find
+from sdxl.parallel import Group
+from sdxl.run_command import quiet
+from sdxl.train.command import checked
+from sdxl.train.loop import Loop
+from sdxl.train.options import TrainOptions
 from tests.sdxl.in_turn import leave
 
 
-def train(config: Config, group: Group, stopping: Callable[[], bool] = lambda: False) -> None:
+def train(config: TrainOptions, group: Group, stopping: Callable[[], bool] = lambda: False) -> None:
     """As `python -m sdxl train`, but for the signal to stop."""
     base = find(config.base, parts=())
     data = checked(config, base, base, group)
@@ -39,7 +42,7 @@ if __name__ == "__main__":
     group, (base, data, out) = Group(), sys.argv[1:]
     options = {"base": base, "data": data, "steps": 7, "batch": 2, "fraction": 1.0, "learning_rate": 1e-3, "tracker": "none"}
     options |= {"log_every": 2, "ema": 0.9, "consistency_from": 2}
-    train(Config(out=f"{out}/whole", **options), group)
-    train(Config(out=f"{out}/parts", **options), group, after(3))
-    train(Config(out=f"{out}/parts", **options), group)
+    train(TrainOptions(out=f"{out}/whole", **options), group)
+    train(TrainOptions(out=f"{out}/parts", **options), group, after(3))
+    train(TrainOptions(out=f"{out}/parts", **options), group)
     leave(group)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ambient.runs import UserError
+from harness.errors import UserError
 from sdxl.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]

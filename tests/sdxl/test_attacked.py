@@ -20,12 +20,16 @@ from PIL import Image
 from torch import Tensor
 
 from ambient.randomness import generator
-from sdxl import encode, sampling
-from sdxl.attack import levels, restore
-from sdxl.attack.noise import Config
-from sdxl.base import Base
-from sdxl.group import Group
-from sdxl.survey import decode
+from sdxl.attack import noise as levels
+from sdxl.attack import restore
+from sdxl.attack.options import NoiseAttackOptions
+from sdxl.images import crop
+from sdxl.images.survey import decode
+from sdxl.model import sampling
+from sdxl.model import text as encode
+from sdxl.model.base import Base
+from sdxl.model.vae import latent as latent_of
+from sdxl.parallel import Group
 from tests.faults import planted
 from tests.noise import check_independent
 from tests.sdxl.exact import DoubleBase, in_double
@@ -75,7 +79,7 @@ def plan_of(case: str, base: Base, photos: Path, out: Path) -> levels.Levels:
         "steps": 3,
         "seed": SEED,
     }
-    plan = levels.Levels(Config(**(options | {"seed": SEED} | CASES[case])), Group())
+    plan = levels.Levels(NoiseAttackOptions(**(options | {"seed": SEED} | CASES[case])), Group())
     plan.base = base
     plan.begin()
     return plan
@@ -101,8 +105,8 @@ def reference(case: str, plan: levels.Levels) -> Latents:
     text, vae, unet = encode.TextEncoder(plan.base, torch.device("cpu")), plan.base.vae(), plan.base.unet()
     table, options, found = plan.path.alphas_cumprod, CASES[case], {}
     for i in range(2):
-        square, time_ids = encode.fit(decode(plan.pictures[i].read()), 64, "center", 0, "")
-        x_0 = encode.latent(vae, square[None])[0]
+        square, time_ids = crop.fit(decode(plan.pictures[i].read()), 64, "center", 0, "")
+        x_0 = latent_of(vae, square[None])[0]
         words = text(f"caption {i}") if options.get("captions") else {k: 0 * v for k, v in text("").items()}
         eps = predictor(unet, words | {"time_ids": time_ids[None]}, {}, 1.0)
         for t in LEVELS:

@@ -12,8 +12,9 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors.torch import load_file, save_file
 
-from ambient.runs import UserError
-from sdxl.base import Base, UNetNetwork, denoiser, find, guided
+from harness.errors import UserError
+from sdxl.model.base import Base, find
+from sdxl.model.unet import UNetNetwork, denoiser, guided
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from ambient.paths import Discrete
 from ambient.worlds import Empirical, GaussianMixture
 from harness import copying
 from harness.neighbours import nearest
-from sdxl import tiny
 from sdxl.attack.restore import Attacked, attack
-from toy.mnist.data import load
+from sdxl.model import tiny
+from toy.data.digits import load
 
 COUNT, LEVEL, SAMPLES = 300, 500, 2
 TIMES = [*map(float, range(961, 0, -40)), 0.0]

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ambient.config import parse
-from sdxl import corrupt, tiny, train
+from harness.config import parse
+from sdxl.corrupt.options import CorruptOptions
+from sdxl.model import tiny
+from sdxl.train.options import TrainOptions
 
 FOLDER = Path(__file__).parents[2] / "sdxl/configs"
 CONFIGS = sorted(FOLDER.glob("*.yaml"))
@@ -21,11 +23,11 @@ WEIGHTS = {  # App. B; of clean data, and of the other sets at t_n = 500, by ana
     "ffhq_800_consistency": 1e-4,
     **{name: 0.01 for name in ("laion10k", "brain_mri", "chest_xray")},
 }
-CLASSES = {"corrupt": corrupt.Config, "train": train.Config, "tiny": tiny.Config}
+CLASSES = {"corrupt": CorruptOptions, "train": TrainOptions, "tiny": tiny.TinyOptions}
 
 
-def read(words: list[str]) -> train.Config:
-    return parse(train.Config, words, prog="train", description="")
+def read(words: list[str]) -> TrainOptions:
+    return parse(TrainOptions, words, prog="train", description="")
 
 
 def commands(text: str) -> list[list[str]]:

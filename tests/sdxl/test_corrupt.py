@@ -22,13 +22,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ambient.randomness import lasting_noise
-from ambient.runs import Interrupted, UserError
-from sdxl import encode, noisy_set, shards
+from harness.errors import Interrupted, UserError
 from sdxl.__main__ import main
-from sdxl.base import Base
-from sdxl.encode import fit, latent
+from sdxl.corrupt import corruptor, noisy_set, shards
+from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.images import crop
+from sdxl.images.crop import fit
 from sdxl.manifest import Captions
-from sdxl.noisy_set import NoisySet
+from sdxl.model import text as encode
+from sdxl.model.base import Base
+from sdxl.model.vae import latent
 from tests.faults import planted
 from tests.sdxl.launch import in_two, refusal
 from theory_checks.statistics_kit import mean_is
@@ -181,7 +184,7 @@ class Wide:
         return np.zeros((box[3] - box[1], box[2] - box[0], 3))
 
 
-def shares(code: ModuleType = encode) -> tuple[Tensor, Tensor]:
+def shares(code: ModuleType = crop) -> tuple[Tensor, Tensor]:
     """Where 10,241 images are cut, from 0 to 1, with one seed and with the next."""
     corners = [[code.fit(Wide(), 8, "random", seed, f"{i}.png")[1][3] for i in range(10_241)] for seed in (0, 1)]
     first, second = torch.tensor(corners).double() / 256
@@ -211,7 +214,7 @@ def test_random_crops_are_uniform_and_independent():
 @pytest.mark.parametrize("fault", CROP_FAULTS)
 def test_faults_of_random_crops_are_refused(fault):
     with pytest.raises(AssertionError, match=r"standard errors|no power"):
-        check_crops(*shares(planted(encode, (CROP, CROP_FAULTS[fault]))))
+        check_crops(*shares(planted(crop, (CROP, CROP_FAULTS[fault]))))
 
 
 def test_a_vae_with_means_and_spreads_is_undone_by_the_pipelines_formula(tiny_base):
@@ -304,7 +307,7 @@ def test_two_processes_write_the_same_files_and_end_together(source, made, tmp_p
 
 def after(images: int, what: object, monkeypatch) -> None:
     """Let something happen when so many images have been corrupted."""
-    plain, seen = encode.Corruptor.__call__, []
+    plain, seen = corruptor.Corruptor.__call__, []
 
     def called(self, picture, image):
         seen.append(picture)
@@ -312,7 +315,7 @@ def after(images: int, what: object, monkeypatch) -> None:
             what()  # type: ignore[operator]
         return plain(self, picture, image)
 
-    monkeypatch.setattr(encode.Corruptor, "__call__", called)
+    monkeypatch.setattr(corruptor.Corruptor, "__call__", called)
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
@@ -504,7 +507,7 @@ def test_too_little_memory_is_told(source, tmp_path, refused, monkeypatch):
     def out_of_memory(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(encode, "latent", out_of_memory)
+    monkeypatch.setattr(corruptor, "latent", out_of_memory)
     assert refused(source, tmp_path / "a").startswith("out of memory; take --vae-dtype bfloat16")
 
 

@@ -15,12 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ambient.denoisers import NetworkDenoiser
 from harness import records
-from sdxl import cost
-from sdxl.base import Base
-from sdxl.imagined import Imagined, micro_batch
-from sdxl.noisy_set import NoisySet
-from sdxl.objective import Objective
-from sdxl.train import Config
+from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.model.base import Base
+from sdxl.train import cost
+from sdxl.train.imagined import Imagined, micro_batch
+from sdxl.train.objective import Objective
+from sdxl.train.options import TrainOptions
 from tests.sdxl.conftest import write_set
 
 
@@ -195,7 +195,7 @@ def test_the_parts_of_memory(settings, objective):
 def test_the_plan_says_what_training_costs(tmp_path, monkeypatch, tiny_base, settings, weight, paying, evaluations):
     monkeypatch.setattr(Base, "settings", lambda *_: settings)
     data = NoisySet(write_set(tmp_path / "noisy", tiny_base))
-    config = Config(data=str(data.directory), weight=weight, below=0.5, micro_batch=4, checkpointing=weight == 0)
+    config = TrainOptions(data=str(data.directory), weight=weight, below=0.5, micro_batch=4, checkpointing=weight == 0)
     lines = cost.plan(config, tiny_base, data)
     assert f"UNet evaluations an image: {evaluations}" in lines
     assert f"dearest micro-batch: 4 images, {paying} of them with consistency" in "\n".join(lines)

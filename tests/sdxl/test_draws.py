@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdxl import objective
-from sdxl.objective import Draws, Objective, order
+from sdxl.train import objective
+from sdxl.train.objective import Draws, Objective, order
 from tests.faults import planted
 from tests.noise import check_independent
 from theory_checks.statistics_kit import mean_is

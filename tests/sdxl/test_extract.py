@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ambient.randomness import generator
-from ambient.runs import UserError
-from sdxl import extract
+from harness.errors import UserError
+from sdxl.evaluate.features import extractors as extract
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of ImageNet
 

@@ -14,19 +14,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ambient.config import to_argv
 from ambient.randomness import generator
-from ambient.runs import Interrupted, UserError
 from harness import records
+from harness.config import to_argv
+from harness.errors import Interrupted, UserError
 from harness.metrics import frechet
-from sdxl import extract
 from sdxl.__main__ import main
-from sdxl.evaluate import distances
-from sdxl.evaluate.fid import Config
-from sdxl.features import SHARD, features
-from sdxl.folder import opened
-from sdxl.group import Group
+from sdxl.evaluate.distances import measure as distances
+from sdxl.evaluate.distances.options import DistanceOptions
+from sdxl.evaluate.features import extractors as extract
+from sdxl.evaluate.features.features import SHARD, features
+from sdxl.images.folder import opened
 from sdxl.manifest import ImagesIdentity, ImagesManifest, Made
+from sdxl.parallel import Group
 from tests.sdxl.conftest import about
 from tests.sdxl.launch import in_two, refusal
 
@@ -215,7 +215,7 @@ def test_a_damaged_file_is_made_anew_and_one_of_another_extractor_refused(tmp_pa
 
 
 def test_features_go_on_where_they_were_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("sdxl.features.SHARD", 2)
+    monkeypatch.setattr("sdxl.evaluate.features.features.SHARD", 2)
     images, eye = opened(str(write(tmp_path / "a", 5)), Group()), extract.find(EYE)
     seen = []
     counted = extract.Features(eye.name, "the same", lambda x: (seen.append(len(x)), Colours()(x))[1], "cpu")
@@ -270,7 +270,7 @@ def test_the_numbers_follow_from_what_results_say_was_asked(tmp_path, own_cache)
     main(fid([made], reference, tmp_path / "one", "--seed", 3, "--kid-size", 4, "--kid-subsets", 5))
     first = (tmp_path / "one/results.json").read_bytes()
     shutil.rmtree(own_cache)
-    asked = to_argv(Config, json.loads(first)["config"])
+    asked = to_argv(DistanceOptions, json.loads(first)["config"])
     main(["evaluate", "fid", *asked, "--out", str(tmp_path / "again")])
     assert (tmp_path / "again/results.json").read_bytes() == first
     main(["evaluate", "fid", *asked, "--out", str(tmp_path / "other"), "--seed", "4"])

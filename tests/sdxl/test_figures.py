@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ambient.config import parse
 from harness import records
-from sdxl import generate, lora
+from harness.config import parse
 from sdxl.__main__ import main
 from sdxl.attack.strips import GAP
-from sdxl.evaluate import shown
+from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.evaluate.memorization import table as shown
 from sdxl.evaluate.results import Difference, Mean, Memorization
 from sdxl.figures import commands, compared, drawing
-from sdxl.figures.found import Runs, recognised
-from sdxl.noisy_set import NoisySet
-from sdxl.rehearse import COMMANDS, Config, prepare, stages
+from sdxl.figures.runs import Runs, recognised
+from sdxl.generate import options
+from sdxl.model import lora
+from sdxl.rehearse import COMMANDS, RehearseOptions, prepare, stages
 from tests.sdxl.launch import refusal
 
 NAMES = ["Fig. 1", "Fig. 2", "Fig. 3", "Fig. 4", "Table 1", *(f"Fig. {i}" for i in range(5, 12))]
@@ -44,7 +45,7 @@ def runs(tiny_base, tmp_path_factory) -> Path:
         shutil.copytree(tiny_base.folder, out / "tiny")
         prepare(out)
         (out / "prompts.txt").write_text("a cat\nthe moon")
-        for words in stages(Config(out=str(out), steps=1, images=5)):
+        for words in stages(RehearseOptions(out=str(out), steps=1, images=5)):
             name = Path(words[-1]).name
             if name in MADE:
                 words = [smaller.get(word, word) for word in words] + less.get(words[0], []) + less.get(words[1], [])
@@ -112,9 +113,9 @@ def test_commands_of_the_page_make_the_same_again(runs, tmp_path):
     sections, _ = page(tmp_path)
     [line] = re.findall(r"python -m sdxl (generate .*)$", sections["Fig. 7"])
     words = shlex.split(line)
-    asked = parse(generate.Config, words[1:], prog="", description="")
+    asked = parse(options.GenerateOptions, words[1:], prog="", description="")
     made = json.loads((runs / "prompts_plain/manifest.json").read_text())["config"]
-    assert asked == generate.Config(**made)
+    assert asked == options.GenerateOptions(**made)
     before = {file.name: file.stat().st_mtime_ns for file in (runs / "prompts_plain/images").iterdir()}
     main(words)  # the same config: nothing is made anew, and nothing refused
     assert {file.name: file.stat().st_mtime_ns for file in (runs / "prompts_plain/images").iterdir()} == before
@@ -248,8 +249,8 @@ def test_commands_are_complete_where_the_directories_say_it(runs, tmp_path):
     lines = [commands.made(replace(one, folder=tmp_path / one.label), found) for one in found.found]
     assert not any("..." in line for line in lines)
     assert "# not recorded: columns, captions" in lines[0]
-    for line, options in zip(lines[:2], ([], ["--validate-every", "0", "--tracker", "none"]), strict=True):
-        main([*shlex.split(line, comments=True)[3:], *options])
+    for line, more in zip(lines[:2], ([], ["--validate-every", "0", "--tracker", "none"]), strict=True):
+        main([*shlex.split(line, comments=True)[3:], *more])
     assert NoisySet(tmp_path / "noisy").digest == NoisySet(runs / "noisy").digest
     again, once = (lora.read(folder / "consistent" / lora.FILE) for folder in (tmp_path, runs))
     assert all(bool((again[name] == once[name]).all()) for name in once)
@@ -267,7 +268,7 @@ def test_a_dry_run_writes_nothing(runs, tmp_path, capsys):
 
 def test_the_rehearsal_shows_all_that_it_makes():
     """Every directory that its page is made from is one that an earlier command writes; what is not shown is a control."""
-    lines = stages(Config())
+    lines = stages(RehearseOptions())
     written = [words[-1] for words in lines[1:-1]]
     shown = lines[-1][lines[-1].index("--runs") + 1 : lines[-1].index("--data")]
     assert len(set(written)) == len(written)

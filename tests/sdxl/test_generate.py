@@ -20,14 +20,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ambient.paths import Discrete
-from ambient.runs import Interrupted, UserError
-from sdxl import decode, generate, lora, painter, sampling
+from harness.errors import Interrupted, UserError
 from sdxl.__main__ import main
-from sdxl.base import Base
-from sdxl.generate import Config
-from sdxl.group import Group
-from sdxl.job import Job
-from sdxl.noisy_set import NoisySet
+from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.generate import command as generate
+from sdxl.generate import generator as painter
+from sdxl.generate.options import GenerateOptions
+from sdxl.generate.plan import GenerationPlan
+from sdxl.model import lora, sampling, vae
+from sdxl.model.base import Base
+from sdxl.parallel import Group
 from tests.sdxl.conftest import about, write_set
 from tests.sdxl.launch import in_two, refusal
 from tests.sdxl.test_base import change_settings
@@ -67,8 +69,8 @@ def same_files(one: Path, other: Path) -> bool:
     return all((one / "images" / name).read_bytes() == (other / "images" / name).read_bytes() for name in files)
 
 
-def job(base: Base, **options) -> Job:
-    return Job(Config(base=str(base.folder), **options), Group())
+def job(base: Base, **options) -> GenerationPlan:
+    return GenerationPlan(GenerateOptions(base=str(base.folder), **options), Group())
 
 
 # the grid
@@ -235,7 +237,7 @@ def test_the_same_command_goes_on(tiny_base, tmp_path, capsys, monkeypatch):
     assert same_files(whole, parts)
     assert (parts / "images/000000.png").stat().st_mtime_ns == before  # of the same batch, and whole
 
-    monkeypatch.setattr(painter, "Painter", None)  # whoever has all images loads no model
+    monkeypatch.setattr(painter, "ImageGenerator", None)  # whoever has all images loads no model
     made(tiny_base, parts, *words)
     assert capsys.readouterr().out == f"3 images, 0 of them made now -> {parts}\n"
     assert "+seed: 1" in refusal("generate", "--base", tiny_base.folder, "--out", parts, "--steps", 2, *words, "--seed", 1)
@@ -258,7 +260,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tiny_base, tmp_path, capsy
 def test_the_vae_is_kept_in_float32_where_it_asks_for_it(copied):
     for asks, dtype in ((False, torch.bfloat16), (True, torch.float32)):
         change_settings(copied.folder / "vae/config.json", force_upcast=asks)
-        found = painter.Painter(job(copied, dtype="bfloat16", steps=2), torch.device("cpu"))
+        found = painter.ImageGenerator(job(copied, dtype="bfloat16", steps=2), torch.device("cpu"))
         assert found.vae.dtype == dtype
     pictures = found([0])
     assert pictures[0].size == (64, 64)
@@ -289,7 +291,7 @@ def test_posterior_samples_start_from_the_set(tiny_base, mixed, tmp_path):
     assert [(row["row"], row["t_n"], row["key"], row["prompt"]) for row in images] == [
         (i, t_n, f"image_{i}", f"image_{i}") for i, t_n in ((0, 500), (1, 0), (2, 100), (3, 500), (0, 500))
     ]
-    clean = decode.picture(tiny_base.vae(), noisy.rows([1])["x_n"][0], "clean")
+    clean = vae.picture(tiny_base.vae(), noisy.rows([1])["x_n"][0], "clean")
     assert np.array_equal(image(out, 1), np.asarray(clean))
     assert np.abs(image(out, 0) - image(out, 4)).max() > 1  # two samples of one posterior
     given = job(tiny_base, posterior=str(mixed), images=5, batch=2)
@@ -308,7 +310,7 @@ def test_posterior_samples_need_no_text_encoders(copied, mixed, tmp_path):
     without = made(copied, tmp_path / "without", *words, "--null-caption")
     assert all(np.abs(image(a, 0) - image(b, 0)).max() > 1 for a, b in ((guided, plain), (plain, without), (guided, without)))
     rows = NoisySet(mixed).rows([0])
-    found = painter.Painter(job(copied, posterior=str(mixed)), torch.device("cpu"))._condition([0], rows)
+    found = painter.ImageGenerator(job(copied, posterior=str(mixed)), torch.device("cpu"))._condition([0], rows)
     assert all(torch.equal(found[name], rows[name]) for name in found)
 
 
@@ -415,7 +417,9 @@ def test_sets_that_do_not_go_with_the_job_are_refused(tiny_base, copied, mixed):
 def test_fewer_batches_than_processes_are_refused(tiny_base):
     def on_three(**options) -> str:
         with pytest.raises(UserError) as caught:
-            Job(Config(base=str(tiny_base.folder), **options), SimpleNamespace(size=3, device=torch.device("cpu")))  # type: ignore
+            GenerationPlan(
+                GenerateOptions(base=str(tiny_base.folder), **options), SimpleNamespace(size=3, device=torch.device("cpu"))
+            )  # type: ignore
         return str(caught.value)
 
     assert on_three(images=2) == "2 images keep 2 of 3 processes busy; start fewer, or ask for more images"

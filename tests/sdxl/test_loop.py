@@ -18,11 +18,13 @@ from torch import Tensor
 
 from ambient import kernels, losses
 from ambient.randomness import generator
-from sdxl import loop, lora, objective
-from sdxl.base import Base, denoiser
-from sdxl.noisy_set import NoisySet
-from sdxl.objective import order
-from sdxl.train import Config
+from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.model import lora
+from sdxl.model.base import Base
+from sdxl.model.unet import denoiser
+from sdxl.train import loop, objective
+from sdxl.train.objective import order
+from sdxl.train.options import TrainOptions
 from tests.faults import planted
 from tests.sdxl.conftest import write_set
 from tests.sdxl.exact import DoubleBase, State, in_double, loops, null_condition, steps_of
@@ -66,7 +68,7 @@ def data(base, tmp_path_factory) -> NoisySet:
     return NoisySet(write_set(folder, base, t_n=LEVELS, size=4, null=null_condition()))
 
 
-def reference(config: Config, processes: int, base: Base, data: NoisySet) -> list[State]:
+def reference(config: TrainOptions, processes: int, base: Base, data: NoisySet) -> list[State]:
     """The same training, written out."""
     path, unet, found = base.path(), base.unet(), []
     weights = lora.add(unet, rank=config.rank, alpha=config.alpha, seed=config.seed)
@@ -126,9 +128,9 @@ def reference(config: Config, processes: int, base: Base, data: NoisySet) -> lis
     return found
 
 
-def config_of(case: str) -> tuple[Config, int]:
+def config_of(case: str) -> tuple[TrainOptions, int]:
     processes, options = CASES[case]
-    return Config(**(COMMON | options)), processes
+    return TrainOptions(**(COMMON | options)), processes
 
 
 def compare(found: list[State], expected: list[State]) -> None:

@@ -18,9 +18,9 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors.torch import load_file, save_file
 
 from ambient.randomness import generator
-from ambient.runs import UserError
-from sdxl import lora
-from sdxl.base import UNetNetwork
+from harness.errors import UserError
+from sdxl.model import lora
+from sdxl.model.unet import UNetNetwork
 from tests.sdxl.conftest import about
 from tests.sdxl.test_base import inputs
 

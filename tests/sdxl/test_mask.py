@@ -22,22 +22,22 @@ from ambient import samplers
 from ambient.kernels import KERNELS
 from ambient.paths import Discrete
 from ambient.randomness import generator
-from ambient.runs import UserError
 from ambient.worlds import Empirical, GaussianMixture
 from harness import copying
+from harness.errors import UserError
 from harness.neighbours import nearest
-from sdxl import sampling
 from sdxl.__main__ import main
 from sdxl.attack import strips
 from sdxl.attack.fill import KNOWING, fill
-from sdxl.attack.holes import Holes
-from sdxl.attack.mask import KERNELS as OFFERED
+from sdxl.attack.mask import Holes
+from sdxl.attack.options import KERNELS as OFFERED
 from sdxl.attack.regions import detector, mapped
-from sdxl.encode import fit
-from sdxl.photographs import photographs
-from sdxl.survey import decode
+from sdxl.images.crop import fit
+from sdxl.images.photographs import photographs
+from sdxl.images.survey import decode
+from sdxl.model import sampling
 from tests.sdxl.launch import in_two, refusal
-from toy.mnist.data import load
+from toy.data.digits import load
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' Euler, numpy 2
 TIMES = [*map(float, range(961, 0, -40)), 0.0]

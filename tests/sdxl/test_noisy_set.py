@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ambient.runs import UserError
-from sdxl import noisy_set
+from harness.errors import UserError
+from sdxl.corrupt import noisy_set
+from sdxl.corrupt.noisy_set import CONDITION, ROWS, NoisySet
 from sdxl.manifest import Header
-from sdxl.noisy_set import CONDITION, ROWS, NoisySet
 from tests.sdxl.conftest import write_set
 
 

@@ -11,7 +11,7 @@ from ambient import kernels, losses
 from ambient.denoisers import NetworkDenoiser
 from ambient.paths import transition
 from ambient.randomness import generator
-from sdxl.objective import Objective, order, pays
+from sdxl.train.objective import Objective, order, pays
 
 SHAPE = torch.Size((2, 3, 3))
 B = 5

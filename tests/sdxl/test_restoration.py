@@ -17,14 +17,15 @@ import torch
 from ambient.denoisers import gaussian_mmse
 from ambient.paths import Discrete
 from ambient.randomness import generator
-from ambient.runs import Interrupted
 from ambient.worlds import GaussianMixture
+from harness.errors import Interrupted
 from harness.statistics import difference, mean
-from sdxl import lora
 from sdxl.__main__ import main
-from sdxl.evaluate import restoration, restorer
-from sdxl.evaluate.denoising import noise, restored, square_error
-from sdxl.photographs import held_out
+from sdxl.evaluate.restoration import command as restoration
+from sdxl.evaluate.restoration import measure as restorer
+from sdxl.evaluate.restoration.errors import noise, restored, square_error
+from sdxl.images.photographs import held_out
+from sdxl.model import lora
 from tests.sdxl.conftest import about
 from tests.sdxl.launch import in_two, refusal
 from tests.sdxl.test_lora import trained
@@ -213,4 +214,4 @@ def test_mistakes_are_told_in_a_line(finished, tiny_base, loras, tmp_path):
     assert "another base" in refusal(*words(tiny_base, [other], out))
     assert not out.exists()
     assert "another config" in refusal(*words(tiny_base, loras, finished, "--images", 2))
-    assert "did you mean restoration?" in refusal("evaluate", "restorations")
+    assert "did you mean evaluate restoration?" in refusal("evaluate", "restorations")

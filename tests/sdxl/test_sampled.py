@@ -16,13 +16,15 @@ from torch import Tensor
 
 from ambient import samplers
 from ambient.randomness import generator
-from sdxl import base as bases
-from sdxl import encode, lora, painter, sampling
-from sdxl.base import Base
-from sdxl.generate import Config
-from sdxl.group import Group
-from sdxl.job import Job
-from sdxl.noisy_set import NoisySet
+from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.generate import generator as painter
+from sdxl.generate.options import GenerateOptions
+from sdxl.generate.plan import GenerationPlan
+from sdxl.model import lora, sampling
+from sdxl.model import text as encode
+from sdxl.model import unet as bases
+from sdxl.model.base import Base
+from sdxl.parallel import Group
 from tests.faults import planted
 from tests.sdxl.conftest import about, write_set
 from tests.sdxl.exact import DoubleBase, in_double, null_condition
@@ -66,10 +68,12 @@ def given(base, tmp_path_factory) -> dict[str, Any]:
     return {"posterior": str(folder / "set"), "prompts": str(folder / "captions.txt"), "lora": str(folder / lora.FILE)}
 
 
-def job_of(case: str, base: Base, given: dict[str, Any]) -> Job:
+def job_of(case: str, base: Base, given: dict[str, Any]) -> GenerationPlan:
     """Five images in batches of up to two."""
     options = {key: given[key] if value is True and key in given else value for key, value in CASES[case].items()}
-    job = Job(Config(base=str(base.folder), images=5, batch=2, steps=3, seed=SEED, lora=given["lora"], **options), Group())
+    job = GenerationPlan(
+        GenerateOptions(base=str(base.folder), images=5, batch=2, steps=3, seed=SEED, lora=given["lora"], **options), Group()
+    )
     job.base = base
     return job
 
@@ -103,9 +107,9 @@ def expected(base, given) -> Callable[[str], list[Tensor]]:
     return cache(lambda case: reference(case, base, given))
 
 
-def latents_of(job: Job) -> list[Tensor]:
+def latents_of(job: GenerationPlan) -> list[Tensor]:
     """What the VAE is given, image by image."""
-    made = painter.Painter(job, torch.device("cpu"))
+    made = painter.ImageGenerator(job, torch.device("cpu"))
     found = {i: latent for batch in job.batches for i, latent in zip(batch, made(batch), strict=True)}
     return [found[i] for i in range(5)]
 
@@ -176,6 +180,6 @@ def test_faults_of_sampling_are_refused(base, given, expected, monkeypatch, faul
     else:
         monkeypatch.setattr(changed, "picture", painter.picture)
         monkeypatch.setattr(changed, "sampling", painter.sampling)
-        monkeypatch.setattr(painter, "Painter", changed.Painter)
+        monkeypatch.setattr(painter, "ImageGenerator", changed.ImageGenerator)
     with pytest.raises(AssertionError):
         compare(latents_of(job), expected(case))

@@ -8,9 +8,9 @@ from PIL import Image, ImageChops, ImageDraw
 
 from harness.neighbours import Neighbours
 from sdxl.attack.strips import GAP, Words, enlarged, strip
-from sdxl.evaluate import shown
-from sdxl.evaluate.histograms import Line, histograms
-from sdxl.evaluate.matches import Found
+from sdxl.evaluate.memorization import table as shown
+from sdxl.evaluate.memorization.figure import Line, histograms
+from sdxl.evaluate.memorization.measure import Matches
 
 
 def nearest(*similarity: float) -> Neighbours:
@@ -18,12 +18,12 @@ def nearest(*similarity: float) -> Neighbours:
 
 
 @pytest.fixture
-def found() -> Found:
+def found() -> Matches:
     """Two models that give nearly the same, two images, in one step and by samples; one has a control."""
     rows = {"one step": {"a": [0], "b": [1]}, "samples": {"a": [2, 3], "b": [4, 5]}}
     models = {"one": nearest(0.5, 0.6, 0.7, 0.8, 0.9, 0.1), "two": nearest(0.51, 0.59, 0.71, 0.79, 0.91, 0.1)}
     controls = {"one": (nearest(0.1, 0.2, 0.3, 0.3, 0.3, 0.3), rows)}
-    return Found(models, dict.fromkeys(models, rows), {"held out": nearest(0.2, 0.3)}, controls)
+    return Matches(models, dict.fromkeys(models, rows), {"held out": nearest(0.2, 0.3)}, controls)
 
 
 def test_each_attacked_image_is_shown_once_a_kind_where_it_came_nearest(found):

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ambient.runs import UserError
-from sdxl.group import Group
-from sdxl.photographs import _pixels, held_out, photographs
-from sdxl.sources import Columns, Picture, pictures
-from sdxl.survey import Seen, ahead, decode, look, survey, usable
+from harness.errors import UserError
+from sdxl.images.photographs import _pixels, held_out, photographs
+from sdxl.images.pictures import Columns, Picture, pictures
+from sdxl.images.survey import Seen, ahead, decode, look, survey, usable
+from sdxl.parallel import Group
 
 
 def image(seed: int = 0, width: int = 80, height: int = 70) -> Image.Image:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdxl.group import Group
-from sdxl.sources import Picture
-from sdxl.survey import Seen, decode, look, repeated, survey
+from sdxl.images.pictures import Picture
+from sdxl.images.survey import Seen, decode, look, repeated, survey
+from sdxl.parallel import Group
 
 HIDDEN, SHOWN = (200, 30, 60), (10, 120, 240)
 

@@ -20,16 +20,19 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ambient.states import unpack
-from sdxl import lora, noisy_set
+from harness.states import unpack
 from sdxl.__main__ import main
-from sdxl.base import Base, denoiser, find
-from sdxl.group import Group
-from sdxl.journal import PATIENCE, Watch
-from sdxl.loop import Loop
-from sdxl.noisy_set import CONDITION, NoisySet
-from sdxl.objective import Objective
-from sdxl.train import Config, checked, share
+from sdxl.corrupt import noisy_set
+from sdxl.corrupt.noisy_set import CONDITION, NoisySet
+from sdxl.model import lora
+from sdxl.model.base import Base, find
+from sdxl.model.unet import denoiser
+from sdxl.parallel import Group
+from sdxl.train.command import checked, share
+from sdxl.train.journal import PATIENCE, Watch
+from sdxl.train.loop import Loop
+from sdxl.train.objective import Objective
+from sdxl.train.options import TrainOptions
 from tests.sdxl.conftest import rows_of, write_set
 from tests.sdxl.interrupted import after, train
 from tests.sdxl.launch import ROOT, on_two, refusal
@@ -37,8 +40,8 @@ from tests.sdxl.launch import ROOT, on_two, refusal
 QUICK = {"steps": 7, "batch": 2, "fraction": 0.5, "learning_rate": 1e-3, "tracker": "none", "log_every": 2, "consistency_from": 2}
 
 
-def config(tiny_base, data, out, **changes) -> Config:
-    return Config(base=str(tiny_base.folder), data=str(data), out=str(out), **(QUICK | changes))
+def config(tiny_base, data, out, **changes) -> TrainOptions:
+    return TrainOptions(base=str(tiny_base.folder), data=str(data), out=str(out), **(QUICK | changes))
 
 
 def words(tiny_base, data, out, *more: object) -> list[str]:
@@ -125,8 +128,8 @@ def test_clean_data_and_mixed_levels_train(tiny_base, tmp_path):
 
 
 def test_a_v_predicting_base_trains(tmp_path):
-    from sdxl import tiny
-    from sdxl.base import Base
+    from sdxl.model import tiny
+    from sdxl.model.base import Base
 
     tiny.write(tmp_path / "v", prediction="v_prediction")
     base = Base(tmp_path / "v")
@@ -196,11 +199,11 @@ def test_what_is_not_finite_stops_it_at_the_last_good_checkpoint(tiny_base, smal
 
 
 def test_a_time_limit_saves(tiny_base, small_set, tmp_path):
-    from ambient.runs import Interrupted
+    from harness.errors import Interrupted
 
     with pytest.raises(Interrupted, match="saved at step 1"):
         main(words(tiny_base, small_set, tmp_path / "run", "--time-limit", 1e-9, "--batch", 2, "--steps", 50))
-    assert steps_and_weight(tmp_path / "run" / lora.FILE) == [1, Config.weight]
+    assert steps_and_weight(tmp_path / "run" / lora.FILE) == [1, TrainOptions.weight]
 
 
 def test_a_lora_has_no_consistency_before_a_step_has_paid(tiny_base, small_set, tmp_path):
@@ -288,10 +291,10 @@ def test_a_run_knows_its_type_and_its_start_by_what_they_are(tiny_base, small_se
 
 
 def test_the_plan_says_how_many_images_pay():
-    assert share(Config(batch=16, fraction=0.25), 2) == ["consistency: 2 of the 8 images of each process pay in a step"]
+    assert share(TrainOptions(batch=16, fraction=0.25), 2) == ["consistency: 2 of the 8 images of each process pay in a step"]
     rare = "consistency: 0.25 of the 1 images of each process pay in a step, all at once in one step of 4"
-    assert share(Config(batch=16, fraction=0.25), 16) == [rare]
-    assert share(Config(weight=0), 1) == []
+    assert share(TrainOptions(batch=16, fraction=0.25), 16) == [rare]
+    assert share(TrainOptions(weight=0), 1) == []
 
 
 def test_another_config_in_the_same_folder_is_refused(tiny_base, small_set, tmp_path):
@@ -357,9 +360,9 @@ def test_a_run_does_not_go_on_once_the_base_predicts_another_thing(tiny_base, sm
     main(given)
     change_schedule(base, prediction_type="v_prediction")
     assert "-prediction: eps\n+prediction: v" in refusal(*given)
-    found = ["--base", base.folder, "--data", "photographs", "--resolution", 64, "--out", tmp_path / "out"]
+    found = ["--base", base.folder, "--data", "photographs", "--images", 1, "--resolution", 64, "--out", tmp_path / "out"]
     for command in (
-        ["train", "--base", base.folder, "--data", small_set, "--start-from", tmp_path / "run", "--out", tmp_path / "out"],
+        words(base, small_set, tmp_path / "out", "--start-from", tmp_path / "run", "--steps", 1, "--batch", 1),
         ["generate", "--base", base.folder, "--lora", tmp_path / "run", "--out", tmp_path / "out"],
         ["attack", "noise", *found, "--lora", tmp_path / "run"],
         ["evaluate", "restoration", *found, "--loras", tmp_path / "run"],
@@ -380,7 +383,7 @@ def test_an_attack_does_not_go_on_with_another_sampler(tiny_base, tmp_path):
 
 def test_a_set_of_pure_noise_is_neither_made_nor_trained_on(tmp_path):
     """The last time of a schedule with zero terminal SNR holds no signal."""
-    from sdxl import tiny
+    from sdxl.model import tiny
 
     tiny.write(tmp_path / "base", prediction="v_prediction")
     base = Base(tmp_path / "base")

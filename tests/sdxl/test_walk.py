@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from PIL import Image, features
 
-from ambient.runs import UserError
-from sdxl.sources import Columns, Picture, pictures
-from sdxl.survey import decode, look
-from sdxl.walk import contents
+from harness.errors import UserError
+from sdxl.images.pictures import Columns, Picture, pictures
+from sdxl.images.survey import decode, look
+from sdxl.images.walk import contents
 
 FOREIGN = (".ipynb_checkpoints", ".thumbnails", ".Trash-1000/files", "@eaDir", "__MACOSX", "sub/.cache", "$RECYCLE.BIN")
 

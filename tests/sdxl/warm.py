@@ -12,7 +12,7 @@ for name in (
     "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl",
     "peft",
     "sdxl.__main__",
-    "sdxl.group",
+    "sdxl.parallel",
     "torch.distributed.nn",
     "torchmetrics.image.fid",
     "torchmetrics.image.kid",

@@ -15,7 +15,7 @@ from ambient.randomness import generator
 
 
 def doubled(code: ModuleType) -> ModuleType:
-    """The module `sdxl.sampling`, whose noise is float64, of the same numbers."""
+    """The module `sdxl.model.sampling`, whose noise is float64, of the same numbers."""
     single = code.noise_from
     code.noise_from = lambda *given, **more: lambda draw: single(*given, **more)(draw).double()
     return code

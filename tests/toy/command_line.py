@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from ambient.config import command
-from ambient.runs import read_metrics
-from ambient.states import unpack
-from toy import gmm
+from harness.commands import command
+from harness.pool import Task
+from harness.runs import read_metrics
+from harness.states import unpack
 from toy.__main__ import main
-from toy.mnist import compare, figures, memorization, table1
-from toy.pool import Task
+from toy.experiments import figures, gmm, memorization, table1
+from toy.experiments import mnist as compare
 
 
 class Answer(NamedTuple):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.toy.command_line import without_pool
-from toy import gmm
-from toy.mnist import compare, features, table1
+from toy.experiments import gmm, table1
+from toy.experiments import mnist as compare
+from toy.images import classifier as features
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ from ambient.paths import VarianceExploding, VariancePreserving
 from ambient.randomness import generator
 from ambient.worlds import GaussianMixture
 from theory_checks.statistics_kit import mean_is
+from toy.data.mixtures import MIXTURES
 from toy.evaluation import BELOW, LEVELS, against_truth, generate, normalised_errors, probes, sliced_wasserstein, sub_n_mean
 from toy.method import Fitted
-from toy.mixtures import MIXTURES
 from toy.problem import from_world
 
 WORLD = MIXTURES["line3"].build()

@@ -15,14 +15,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from toy import report, table
-from toy.drawing import Drawing
-from toy.figures import errors
-from toy.gmm import Config, Source
-from toy.methods import METHODS
+from toy.experiments.gmm import GmmOptions, Source
 from toy.problem import remarks
-from toy.style import COLOURS, RC, spread_out
-from toy.verdict import NONE, against, relation, with_truth, without_truth
+from toy.registry import METHODS
+from toy.report import points_page as report
+from toy.report import table
+from toy.report.drawing import Drawing
+from toy.report.figures import errors
+from toy.report.style import COLOURS, RC, spread_out
+from toy.report.verdict import NONE, against, relation, with_truth, without_truth
 
 DATA_URI = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]+")
 
@@ -43,7 +44,7 @@ def text_of(html):
 @pytest.fixture
 def drawing(smoke_run):
     results = results_of(smoke_run)
-    return Drawing(smoke_run, results, Source(Config(preset="smoke"))(0))
+    return Drawing(smoke_run, results, Source(GmmOptions(preset="smoke"))(0))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_the_report_of_an_untrained_network_claims_nothing(smoke_run):
 
 
 def test_the_report_warns_of_too_few_points_in_the_words_of_the_terminal(own_data_run):
-    config = Config(
+    config = GmmOptions(
         **{
             key: tuple(v) if isinstance(v, list) else v
             for key, v in results_of(own_data_run)["config"].items()
@@ -188,7 +189,7 @@ def test_one_held_out_point_has_no_standard_error(own_data_run):
     results = results_of(own_data_run)
     for row in results["rows"]:
         row["risk_1"] = [row["risk_1"][0], math.nan]
-    drawing = Drawing(own_data_run, results, Source(Config(preset="smoke"))(0))
+    drawing = Drawing(own_data_run, results, Source(GmmOptions(preset="smoke"))(0))
     assert drawing.held_out_error("wiener", "risk_1") is None
     assert not re.search(r"\bnan\b", without_truth(drawing))
 
@@ -202,7 +203,7 @@ def test_the_verdict_on_your_own_data_is_that_of_the_held_out_risk(own_data_run)
             for row in rows:
                 risk = 0.5 if row["method"] == "ours" else 0.54
                 row["risk_1"] = {"mean": risk, "error": None} if rows is results["summary"] else [risk, error]
-        drawing = Drawing(own_data_run, results, Source(Config(preset="smoke"))(0))
+        drawing = Drawing(own_data_run, results, Source(GmmOptions(preset="smoke"))(0))
         assert word in without_truth(drawing)
 
 

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 
-from ambient.runs import Interrupted, UserError
+from harness.errors import Interrupted, UserError
 from tests.toy.command_line import Here, finish, start
-from toy import gmm
-from toy.experiment import FORMAT, read_result
-from toy.gmm import PRESETS, Config
-from toy.points import load_points
+from toy.data.points import load_points
+from toy.experiments import gmm
+from toy.experiments.fit import FORMAT, read_result
+from toy.experiments.gmm import PRESETS, GmmOptions
 
 SMOKE = ("--preset", "smoke", "--evaluations", "0.002")
 
@@ -116,11 +116,11 @@ def test_mistakes_in_yaml(toy, tmp_path, text, message):
 
 def test_runs_have_folders_of_their_own():
     folders = [
-        Config(**given).folder() for given in ({}, {"world": "line3"}, {"data": "a/x.csv", "preset": "full"}, {"out": "o"})
+        GmmOptions(**given).folder() for given in ({}, {"world": "line3"}, {"data": "a/x.csv", "preset": "full"}, {"out": "o"})
     ]
     assert [*map(str, folders)] == ["runs/gmm-default", "runs/gmm-line3-default", "runs/gmm-x-full", "o"]
-    assert Config(world="ring5").identity() == Config().identity()
-    assert Config(world="ring5").folder() == Config().folder()
+    assert GmmOptions(world="ring5").identity() == GmmOptions().identity()
+    assert GmmOptions(world="ring5").folder() == GmmOptions().folder()
 
 
 def test_a_preset_leaves_out_what_cannot_be_run_and_a_user_is_told(toy, table, tmp_path, monkeypatch, capsys):
@@ -288,11 +288,11 @@ def test_a_file_that_has_changed_is_another_run(tmp_path):
     file, config = tmp_path / "points.csv", {}
     for number in (0, 1):
         pd.DataFrame(np.random.default_rng(number).standard_normal((50, 2)), columns=["a", "b"]).to_csv(file, index=False)
-        config[number] = gmm.Config(data=str(file), sigma_n=0.3).identity()
+        config[number] = gmm.GmmOptions(data=str(file), sigma_n=0.3).identity()
     assert config[0]["data_digest"] != config[1]["data_digest"]
 
 
 @pytest.mark.parametrize("word", ["kernel=foo", "batch=0", "weight=-1", "optimiser=sgd", "steps=0.5,0.1", "anchored=2"])
 def test_recipes_that_cannot_be(word):
     with pytest.raises(ValueError, match=r"kernel|batch|weight|optimiser|steps|anchored"):
-        gmm.Config(recipe=(word,))
+        gmm.GmmOptions(recipe=(word,))

@@ -13,11 +13,11 @@ import torch
 
 from ambient.paths import VarianceExploding
 from ambient.randomness import generator
-from ambient.runs import Interrupted
+from harness.errors import Interrupted
 from tests.toy.command_line import final_weights, finish, same_bits, start, wait_for_step, wait_until_left, without_pool
-from toy import gmm
+from toy.data.mixtures import MIXTURES
+from toy.experiments import gmm
 from toy.methods import ours
-from toy.mixtures import MIXTURES
 from toy.problem import from_world
 from toy.training import Trainer
 

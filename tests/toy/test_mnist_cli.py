@@ -12,8 +12,9 @@ import pytest
 
 from tests.toy.command_line import Here, final_weights, finish, same_bits, start, wait_until
 from tests.toy.conftest import COMPARED, DIGITS, METHODS, TABLE1
-from toy.mnist import COMMANDS, table1
-from toy.mnist.compare import NO_LABELS
+from toy.__main__ import COMMANDS
+from toy.experiments import table1
+from toy.experiments.mnist import NO_LABELS
 
 TEXTS = ("results.json", "table.md", "report.html", "config.yaml", "environment.json", "DONE")
 
@@ -26,7 +27,7 @@ def toy(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tabel1"], "unknown command 'tabel1'; did you mean table1?"),
+        (["tabel1"], "unknown command 'mnist tabel1'; did you mean mnist table1?"),
         (["--methd", "ours"], "unknown option --methd; did you mean --method?"),
         (["--method", "our"], "--method does not know 'our'; did you mean ours?"),
         (["--method", "deconvolution"], "--method does not know 'deconvolution'"),
@@ -82,10 +83,10 @@ def test_the_exact_answer_needs_a_known_world(toy, tmp_path, hasty):
 
 
 def test_help_of_each_experiment(toy):
-    for words in ((), *((name,) for name in COMMANDS)):
-        answer = toy("mnist", *words, "--help")
+    for name in COMMANDS:
+        answer = toy(*name.split(), "--help")
         assert answer.code == 0
-        assert " ".join(["python -m toy mnist", *words]) in answer.out
+        assert f"python -m toy {name}" in answer.out
 
 
 def test_a_comparison_leaves_everything(digit_run):

@@ -22,9 +22,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ambient.randomness import generator
-from ambient.runs import UserError
-from toy.mnist import archives
-from toy.mnist.data import load, noise_of_nature
+from harness.errors import UserError
+from toy.data import archives
+from toy.data.digits import load, noise_of_nature
 
 REAL = os.environ.get("EXACT_AMBIENT_MNIST", "")
 needs_mnist = pytest.mark.skipif(not REAL, reason="EXACT_AMBIENT_MNIST names no mnist.npz")
@@ -489,8 +489,8 @@ def test_attempts_in_vain_are_not_told_one_by_one():
     """In a process of its own: the client sets its logger up when it is first used, and forgets what was set before."""
     code = """
 import huggingface_hub
-from ambient.runs import UserError
-from toy.mnist.data import load
+from harness.errors import UserError
+from toy.data.digits import load
 
 def try_and_fail(*_, **__):
     from huggingface_hub.utils import logging

@@ -10,12 +10,12 @@ import pytest
 import scipy.linalg
 import torch
 
-from ambient.runs import UserError
 from harness import neighbours
+from harness.errors import UserError
 from harness.metrics import frechet_of_moments, moments
-from toy.mnist import features as ruler
-from toy.mnist.data import load
-from toy.mnist.features import Features, features_of, frechet, similarity
+from toy.data.digits import load
+from toy.images import classifier as ruler
+from toy.images.classifier import Features, features_of, frechet, similarity
 
 EPS = torch.finfo(torch.float64).eps
 

@@ -10,16 +10,18 @@ import torch
 
 from ambient.paths import VarianceExploding
 from ambient.randomness import generator
-from ambient.runs import Interrupted
 from ambient.worlds import Empirical, GaussianMixture
 from harness import statistics
+from harness.errors import Interrupted
 from tests.toy.command_line import Here
-from toy.experiment import interruptible
+from toy.data.digits import load
+from toy.experiments import memorization
+from toy.experiments.fit import interruptible
+from toy.images import classifier as features
+from toy.images import copies
+from toy.images.attack import Attack, others
 from toy.method import Fitted, watched
-from toy.mnist import copies, features, memorization
-from toy.mnist.attack import Attack, others
-from toy.mnist.data import load
-from toy.mnist.memorization_page import differences, tables, verdict
+from toy.report.memorization_page import differences, tables, verdict
 
 DIM, COUNT, SPREAD = 20, 150, 1.0
 PATH = VarianceExploding()
@@ -276,7 +278,7 @@ def test_progress_of_an_attack_ends_at_the_whole_and_asks_whether_to_stop():
     ],
 )
 def test_the_usual_levels_are_those_from_the_datas_own_on(changes, levels):
-    assert memorization.Config(**changes).levels() == levels
+    assert memorization.MemorizationOptions(**changes).levels() == levels
 
 
 def test_a_run_leaves_everything_and_resumes_to_the_same(toy, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from ambient.kernels import ddim
 from ambient.paths import Discrete, VarianceExploding
 from ambient.randomness import generator
 from ambient.worlds import GaussianMixture
-from toy.mnist.multistep import SecondOrder
+from toy.images.multistep import SecondOrder
 
 VARIANCE = 0.2
 GAUSSIAN = GaussianMixture(torch.ones(1), torch.zeros(1, 2), VARIANCE * torch.eye(2)[None])

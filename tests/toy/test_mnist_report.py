@@ -14,18 +14,21 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from ambient.config import parse
 from ambient.paths import VarianceExploding
+from harness.config import parse
 from tests.toy.conftest import DIGITS
 from tests.toy.test_figures import page_of, results_of, text_of
-from toy import table
-from toy.drawing import Drawing
+from toy.experiments import mnist as compare
+from toy.experiments import table1
+from toy.images.scoring import AT_N, LEVELS
+from toy.images.source import ImageSource
 from toy.methods import wiener
-from toy.mnist import compare, figures_page, panels, report, table1, table1_page
-from toy.mnist.pictures import colour_of, image_grid, mosaic
-from toy.mnist.scoring import AT_N, LEVELS
-from toy.mnist.source import ImageSource
-from toy.style import COLOURS, INK
+from toy.report import digits_page as report
+from toy.report import digits_panels as panels
+from toy.report import figures_page, table, table1_page
+from toy.report.drawing import Drawing
+from toy.report.pictures import colour_of, image_grid, mosaic
+from toy.report.style import COLOURS, INK
 
 OUTSIDE = re.compile(r"https?:|//[a-z]|<script|<link|src=\"(?!\")|@import|url\(")
 
@@ -39,7 +42,7 @@ def drawing(digit_run, hasty):
 
 def config_of(results):
     known = {key: tuple(value) if isinstance(value, list) else value for key, value in results["config"].items()}
-    return compare.Config(**{key: value for key, value in known.items() if key not in ("digest", "labels")})
+    return compare.MnistOptions(**{key: value for key, value in known.items() if key not in ("digest", "labels")})
 
 
 # --- the pages -----------------------------------------------------------------------------------------------------------
@@ -117,7 +120,7 @@ def test_the_page_of_a_run_with_clean_images_does_not_deny_them(tmp_path, hasty)
     assert "* uses the truth" not in table.as_text(results["summary"], report.columns(results["summary"]))
     [command] = [line for line in unescape(page_of(out)[0]).splitlines() if f"--out {out}" in line]
     words = shlex.split(command.removeprefix("<pre>").removesuffix("</pre>"))[4:]
-    again = parse(compare.Config, words, prog="", description="", presets=compare.PRESETS)
+    again = parse(compare.MnistOptions, words, prog="", description="", presets=compare.PRESETS)
     assert (again, again.out) == (replace(config, out=str(out), workers=1), str(out))
 
 
@@ -275,7 +278,7 @@ def test_the_table_marks_what_lies_below_the_level_of_the_data():
 
 def test_paired_differences_and_their_errors(tmp_path):
     """Two seeds whose models lose 8 % and 12 % on every image: 10 %, by images .1 times their relative standard error."""
-    config = table1.Config(levels=(500,), seeds=2)
+    config = table1.Table1Options(levels=(500,), seeds=2)
     clean = np.random.default_rng(0).uniform(1, 3, (len(table1.EVALUATED), 100))
     for level, method, factors in ((0, "oracle", (1.0, 1.0)), (500, "ambient-only", (1.08, 1.12))):
         for seed, factor in enumerate(factors):

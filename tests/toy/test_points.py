@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ambient.runs import UserError
-from toy.points import load_points
+from harness.errors import UserError
+from toy.data.points import load_points
 
 RNG = np.random.default_rng(0)
 CLEAN = np.array([[0, 0], [3, 0], [0, 3.0]])[RNG.integers(0, 3, 400)] + 0.1 * RNG.standard_normal((400, 2))

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ambient.runs import Interrupted, UserError
-from toy import pool
-from toy.pool import run_all
+from harness import pool
+from harness.errors import Interrupted, UserError
+from harness.pool import run_all
 
 pytestmark = pytest.mark.timeout(90)  # a pool that waits for ever is what is looked for
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ambient.denoisers import Preconditioned
-from ambient.runs import UserError
+from harness.errors import UserError
 from tests.toy.recording import points
 from toy import training
 from toy.problem import Problem

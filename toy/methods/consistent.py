@@ -12,7 +12,7 @@ from torch import Tensor
 from ambient import losses
 from ambient.denoisers import gaussian_mmse
 from ambient.kernels import KERNELS, Kernel, matched_trace
-from ambient.options import Options, from_text, nearest, option, shown, types
+from harness.options import Options, from_text, nearest, option, shown, types
 from toy.levels import level_above, pair_below
 from toy.methods import ambient_only
 from toy.problem import Problem

@@ -1,0 +1,43 @@
+"""What is computed once and used by many runs: arrays on disk, named by everything they depend on."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.files import cache_folder, digest, write_atomically
+
+Arrays = dict[str, np.ndarray]
+
+
+def cached(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+    """The arrays of `make()`, from disk if they were made before with the same key.
+
+    Raises: UserError for a file that is damaged or holds another key, and for a folder that cannot be written.
+    """
+    wanted = json.dumps(key, sort_keys=True)
+    file = cache_folder() / f"{name}-{digest(wanted.encode())}.npz"
+    if file.exists():
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                found = dict(stored)
+            described = str(found.pop("key"))
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise UserError(f"{file} is damaged; delete it, and the same command makes it again") from error
+        if described != wanted:
+            raise UserError(f"{file} was made for another configuration; delete it, and the same command makes it again")
+        return found
+    arrays = make()
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, key=np.array(wanted), **arrays)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, buffer.getvalue())
+    except OSError as error:
+        raise UserError(f"cannot write to {file.parent}: {error.strerror}; set EXACT_AMBIENT_CACHE to another folder") from error
+    return arrays

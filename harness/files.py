@@ -1,0 +1,51 @@
+"""Files and folders: written whole or not at all, known by their content."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.options import expanded
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Replace `path` by `payload`, whole or not at all, also if the machine stops."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a full disk names none
+        raise
+
+
+def cache_folder() -> Path:
+    """Where what is computed once is kept: $EXACT_AMBIENT_CACHE, or ~/.cache/exact-ambient. Raises: UserError without either."""
+    try:
+        return Path(expanded(os.environ.get("EXACT_AMBIENT_CACHE") or "~/.cache/exact-ambient"))
+    except ValueError as error:
+        raise UserError("there is no home folder to keep computed files in; set EXACT_AMBIENT_CACHE to a folder") from error
+
+
+def digest(payload: bytes) -> str:
+    """Sixteen hex digits of SHA-256."""
+    return hashlib.sha256(payload).hexdigest()[:16]
+
+
+def to_plain(config: Any) -> Any:
+    """A dataclass (or a mapping) as dicts, lists and scalars that YAML and JSON can hold."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        config = dataclasses.asdict(config)
+    if isinstance(config, dict):
+        return {key: to_plain(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return [to_plain(value) for value in config]
+    return config

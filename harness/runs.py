@@ -1,0 +1,202 @@
+"""A run is a frozen config and a directory.
+
+    config.yaml        what was asked for; a different config in the same directory is refused with a diff
+    environment.json   what it first ran on
+    metrics.jsonl      one line a report, flushed; on resume, lines after the checkpoint are dropped
+    checkpoints/       step_<step>-<digest>.safetensors, written whole or not at all, the newest few kept
+    DONE               written last
+
+The same command resumes. Randomness is a function of (seed, stream, step), see `randomness`, so a checkpoint holds no
+random state and a resumed run ends in the same bits as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import fcntl
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.errors import UserError
+from harness.files import digest, to_plain, write_atomically
+
+
+class Run:
+    """One run directory, created or resumed.
+
+    Args: config: a dataclass or mapping; keep: checkpoints; patience: seconds to wait for a process that is about to leave.
+    Raises: UserError if the directory cannot be written, holds another config, or is in use by another process.
+    """
+
+    def __init__(self, directory: str | Path, config: Any, *, keep: int = 2, patience: float = 0.0):
+        self.directory, self.keep = Path(directory), keep
+        self.checkpoints = self.directory / "checkpoints"
+        self._refuse_foreign_folder()
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.directory / ".lock", "w")  # noqa: SIM115 - held for the life of the run
+        except OSError as error:
+            raise UserError(f"cannot write to {self.directory}: {error.strerror}; choose another folder with --out") from error
+        try:
+            self._take_lock(patience)
+            for unfinished in self.checkpoints.glob(".step_*"):  # of a process that was killed while writing
+                unfinished.unlink()
+            self._claim(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse_foreign_folder(self) -> None:
+        if self.directory.is_dir() and not (self.directory / "config.yaml").exists():
+            own = "environment.json"  # of a run that was killed before it had begun
+            foreign = sorted(p.name for p in self.directory.iterdir() if p.name != own and not p.name.startswith("."))
+            if foreign:
+                holds = f"{self.directory} is not empty and holds no run ({foreign[0]}, ...)"
+                raise UserError(f"{holds}; take another folder with --out")
+
+    def _take_lock(self, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    used = f"{self.directory} is in use by another process"
+                    raise UserError(f"{used}; wait for it or take another --out") from error
+                time.sleep(0.1)
+            except OSError as error:  # Lustre and NFS may be mounted without locks
+                lacks = f"{self.directory} lies on a file system without locks ({error.strerror})"
+                return print(f"warning: {lacks}; never start two commands with this --out", file=sys.stderr)
+
+    def _claim(self, config: Any) -> None:
+        """Write the config of a new run; compare that of an old one."""
+        path = self.directory / "config.yaml"
+        if not path.exists():
+            write_atomically(self.directory / "environment.json", json.dumps(environment(), indent=2).encode())
+            write_atomically(path, _as_yaml(config).encode())
+            return
+        refuse_another(self.directory, config)
+
+    @property
+    def done(self) -> bool:
+        """Whether the run finished."""
+        return (self.directory / "DONE").exists()
+
+    def finish(self) -> None:
+        """Mark the run as finished."""
+        write_atomically(self.directory / "DONE", b"")
+
+    def close(self) -> None:
+        """Let other processes use the directory."""
+        self._lock.close()
+
+    def log(self, step: int, **values: float | int | str) -> None:
+        """Append one line to metrics.jsonl."""
+        with open(self.directory / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write a checkpoint of tensors, numbers and containers of them; drop all but the newest `keep`."""
+        from harness.states import pack  # not above: torch takes a second, in which Ctrl-C would be a traceback
+
+        payload = pack(state)
+        self.checkpoints.mkdir(exist_ok=True)
+        write_atomically(self.checkpoints / f"step_{step:09d}-{digest(payload)}.safetensors", payload)
+        for old in sorted(self.checkpoints.glob("step_*"))[: -self.keep]:
+            old.unlink()
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint, if there is one."""
+        return max(self.checkpoints.glob("step_*"), default=None)
+
+    def load(self) -> tuple[int, dict[str, Any]] | None:
+        """(step, state) of the newest checkpoint, or None. Raises: UserError if it is damaged, or of another format."""
+        from harness.states import unpack
+
+        found = sorted(self.checkpoints.glob("step_*"))
+        if not found:
+            self._drop_metrics_after(-1)
+            return None
+        name, step = found[-1].stem, int(found[-1].stem[5:14])
+        payload = found[-1].read_bytes()
+        if not name.endswith(digest(payload)):
+            where = f"step {int(found[-2].stem[5:14])}" if len(found) > 1 else "the start"
+            raise UserError(f"checkpoint {found[-1]} is damaged; delete that file to go on from {where}")
+        self._drop_metrics_after(step)
+        try:
+            return step, unpack(payload)
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"checkpoint {found[-1]} is of another version of this code; take another folder with --out"
+            ) from error
+
+    def _drop_metrics_after(self, step: int) -> None:
+        path = self.directory / "metrics.jsonl"
+        if path.exists():
+            kept = [json.dumps(row) for row in read_metrics(path) if row["step"] <= step]
+            write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+
+def refuse_another(directory: Path, config: Any) -> None:
+    """Raises: UserError if the directory holds a run with another config; `Run` asks it, as may who has much to do before."""
+    path, wanted = directory / "config.yaml", _as_yaml(config)
+    found = path.read_text() if path.exists() else wanted
+    if found != wanted:
+        diff = "\n".join(difflib.unified_diff(found.splitlines(), wanted.splitlines(), "found", "asked for", lineterm="", n=0))
+        raise UserError(f"{directory} holds a run with another config; choose another --out, or ask for the same config:\n{diff}")
+
+
+def _as_yaml(config: Any) -> str:
+    return yaml.safe_dump(to_plain(config), sort_keys=False)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; a last line cut short by a crash is left out."""
+    rows = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on beside the config: versions, machine, and the commit if run from a checkout."""
+    command = ["git", "-C", str(Path(__file__).resolve().parents[1]), "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+    except OSError:
+        commit = ""
+    return {
+        "commit": commit or None,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+    }
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGINT or SIGTERM has come; a loop asks it, saves, and raises `Interrupted`."""
+    received: list[int] = []
+    previous = {
+        which: signal.signal(which, lambda number, _: received.append(number)) for which in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(received)
+    finally:
+        for which, handler in previous.items():
+            signal.signal(which, handler)

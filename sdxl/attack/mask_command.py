@@ -1,0 +1,35 @@
+"""The masking attack: a region of each image is hidden, a model fills it, and the filled region alone is compared.
+
+    python -m sdxl attack mask --data photos --lora run --out masked                        faces, by the model itself
+    python -m sdxl attack mask --data photos --detector detr:hustvl/yolos-small --out masked           whole objects
+    python -m sdxl attack mask --data photos --detector boxes:boxes.csv --captions --out masked        your own regions
+    python -m sdxl attack mask --data photos --captions --fill inpainting --base INPAINTING --out masked    the paper's Fig. 1
+    python -m sdxl evaluate memorization --images masked --training masked/originals        region against region
+
+Detectors: faces; boxes:FILE (CSV or JSON lines with key, x0, y0, x1, y1; or JSON, {key: [[x0, y0, x1, y1], ...]}; in pixels of
+the image); detr:SOURCE, an object detector of transformers; center:SHARE. The largest region of each image is taken; images
+without one are left out, and counted. The model sees gray in its place, and nothing that was there.
+INPAINTING: diffusers/stable-diffusion-xl-1.0-inpainting-0.1, or a folder; a UNet that was not made for inpainting does as well.
+Writes images/fill_0_000000.png, the filled region as a square of its own; originals/, what was there; strips/ of the first
+images: the image, what the model saw, what it made of it; sheet.png, manifest.json, DONE. Noise follows from the seed and the
+image's key. The same command goes on where it was stopped. For a control, attack images that the model has not seen.
+Paper: Sec. 4.1, Figs. 1, 9, with captions: without them its authors found nothing.
+"""
+
+from __future__ import annotations
+
+from harness.config import parse
+from sdxl.attack.options import MaskAttackOptions
+from sdxl.run_command import quiet
+
+OPTIONS = MaskAttackOptions
+
+
+def main(argv: list[str]) -> None:
+    """Attack as `argv` describes."""
+    config = parse(MaskAttackOptions, argv, prog="python -m sdxl attack mask", description=__doc__ or "")
+    quiet()
+    from sdxl.attack.fillers import MaskAttack
+    from sdxl.attack.plan import conduct
+
+    conduct(MaskAttack, config)

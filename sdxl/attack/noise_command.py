@@ -1,0 +1,30 @@
+"""The noise attack: images are noised, the model restores them, and `evaluate memorization` tells how near it came.
+
+    python -m sdxl attack noise --data photos --lora run --out attacked                    at t = 500 and 900, no caption
+    python -m sdxl attack noise --data photos --lora run --t 900 --samples 4 --out attacked
+    python -m sdxl attack noise --data photos --lora run --captions --out attacked         with the captions of the data
+    torchrun --nproc-per-node 8 -m sdxl attack noise ...                                   the same images, sooner
+
+Writes images/t500_one_step_000000.png, images/t500_sample_0_000000.png and so on; strips/ of the first images: the image, its
+latent as RGB, the noisy latent, one step, samples; sheet.png, manifest.json, DONE. Noise follows from the seed and the image's
+key: models attacked with one seed can be compared image by image. The same command goes on where it was stopped. For a control
+attack as many images that the model has not seen. Paper: Sec. 4.1, 4.4, Figs. 2, 3, 8.
+"""
+
+from __future__ import annotations
+
+from harness.config import parse
+from sdxl.attack.options import NoiseAttackOptions
+from sdxl.run_command import quiet
+
+OPTIONS = NoiseAttackOptions
+
+
+def main(argv: list[str]) -> None:
+    """Attack as `argv` describes."""
+    config = parse(NoiseAttackOptions, argv, prog="python -m sdxl attack noise", description=__doc__ or "")
+    quiet()
+    from sdxl.attack.noise import Levels
+    from sdxl.attack.plan import conduct
+
+    conduct(Levels, config)

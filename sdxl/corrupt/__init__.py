@@ -1,0 +1,1 @@
+"""Stage 1, corrupt: images and captions to noisy latents on disk, once."""

@@ -1,0 +1,1 @@
+"""Features of images: extractors, a cache on disk, nearest neighbours."""

@@ -1,0 +1,78 @@
+"""Does a model give back its training images? Similarity to the nearest one, beside what it is for images that are no copies.
+
+    python -m sdxl evaluate memorization --images attacked --training photos --held-out others --out memory
+    python -m sdxl evaluate memorization --images clean noisy --training photos ...    paired, image by image: Fig. 8
+    python -m sdxl evaluate memorization --images generated --training photos ...      plain samples: the Somepalli baseline
+    python -m sdxl evaluate memorization --images attacked --control attacked_others --training photos --held-out others ...
+
+`--images` are folders of `attack noise`, of `generate`, or of any images of one size; training images are resized and cropped to
+that size. Similarity is the cosine of features, as the paper's thresholds .9 and .95 have it for DINOv2; with another extractor
+look at the baselines before you trust a threshold. `--control`: the same attack on the held-out images, for each of `--images`;
+it is compared with the images it attacked, and what an attack finds beyond its control was learned from the training images.
+Writes results.json, table.md, similarities.csv (every image, and the training image that was found), histograms.png, matches.png
+(the images that lie nearest, each beside that training image). Paper: Sec. 4.1, 4.4, Figs. 3, 8, 9, 10.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness import records
+from harness.config import parse
+from harness.runs import stop_requests
+from sdxl.evaluate import tables
+from sdxl.evaluate.features.extractors import find
+from sdxl.evaluate.memorization.measure import Matches, Sets, measure
+from sdxl.evaluate.memorization.options import MemorizationOptions
+from sdxl.evaluate.memorization.table import draw, table, unequal
+from sdxl.evaluate.results import Memorization
+from sdxl.parallel import Group
+from sdxl.run_command import quiet
+
+OPTIONS = MemorizationOptions
+
+
+def main(argv: list[str]) -> None:
+    """Compare as `argv` says."""
+    config = parse(MemorizationOptions, argv, prog="python -m sdxl evaluate memorization", description=__doc__ or "")
+    quiet()
+    group = Group()
+    with closing(group), stop_requests() as stopping:
+        sets = Sets(config, group)
+        extractor = group.together(lambda: find(config.extractor, group.device))
+        identity: dict[str, Any] = {"seed": config.seed, "top": config.top, "extractor": extractor.fingerprint, **sets.about()}
+        if config.dry_run:
+            return group.say("\n".join(f"{key}: {value}" for key, value in (asdict(config) | identity).items()))
+        with group.results(config.out, identity):
+            found = measure(sets, extractor, group, stopping)
+            group.on_main(lambda: write(config, identity, found, sets))
+
+
+def write(config: MemorizationOptions, identity: dict[str, Any], found: Matches, sets: Sets) -> None:
+    """Numbers, table, pictures."""
+    about, out = {"config": tables.asked(config), "identity": identity}, Path(config.out)
+    results = records.fit(about | found.results(config.seed), Memorization, where="the results")
+    shown = table(results) + shared(sets) + warning(results)
+    tables.write(out, results, shown, found.lines(sets), csv="similarities.csv")
+    draw(found, sets, out, config.top)
+    print(f"{shown}\n{len(sets.training)} training images; results -> {config.out}")
+
+
+def shared(sets: Sets) -> str:
+    """A line where held-out images are among the training images."""
+    count = sets.shared()
+    return f"\n{count:,} of the held-out images are among the training images, to the byte.\n" if count else ""
+
+
+def warning(results: Memorization) -> str:
+    """A line where an attack and its control are compared with sets of different sizes."""
+    counts = unequal(results)
+    if counts is None:
+        return ""
+    return (
+        f"\nAttacks are compared with {counts[0]:,} images and their controls with {counts[1]:,}: among more images the nearest "
+        "one is nearer, by chance alone. Take as many of both.\n"
+    )

@@ -1,0 +1,1 @@
+"""How well models restore held-out images (Table 1)."""

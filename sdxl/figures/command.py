@@ -1,0 +1,39 @@
+"""The paper's figures and its table, in miniature or in full, from what other commands have left: one report page.
+
+    python -m sdxl figures --runs noisy run images attacked memory table1 fid --out figures
+    python -m sdxl figures --runs runs/paper/* --data photos --out figures      with the data itself in Fig. 11
+
+`--runs`: any mix of noisy sets, and of directories of train, generate, attack and evaluate; what each one is, is read from what
+lies in it. Writes report.html, one file with its pictures inside, and figures/*.png. A figure for which something is missing is
+left out, and the page says which command would make it. Nothing is computed but pictures: run it again at any time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.config import parse
+from harness.errors import UserError
+from sdxl.figures.options import FiguresOptions
+
+OPTIONS = FiguresOptions
+
+
+def main(argv: list[str]) -> None:
+    """Draw what `argv` names."""
+    config = parse(FiguresOptions, argv, prog="python -m sdxl figures", description=__doc__ or "")
+    from sdxl.figures import page
+    from sdxl.figures.paper import FIGURES
+    from sdxl.figures.runs import Runs
+
+    if config.data and Path(config.data).is_file():
+        raise UserError(f"--data {config.data} is a file; give a folder of images, a dataset, or the word photographs")
+    out = Path(config.out)
+    if out.is_dir() and not (out / "report.html").exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no report of figures; take another folder")
+    runs = Runs.read(config.runs)
+    made = {name: draw(runs, config) for name, draw in FIGURES.items()}
+    if config.dry_run:
+        return print("\n".join(page.plan(runs, made)))
+    page.write(out, runs, made)
+    print("\n".join(page.summary(made)) + f"\n-> {out / 'report.html'}")

@@ -1,0 +1,1 @@
+"""Stage 3, generate: images from a base and a LoRA."""

@@ -1,0 +1,39 @@
+"""Images from SDXL and a LoRA: samples, the paper's early stop, or posterior samples given noisy latents.
+
+    python -m sdxl generate --lora run --prompt "a cat" --images 16 --out images
+    python -m sdxl generate --lora run --prompts captions.txt --images 10000 --out images
+    python -m sdxl generate --lora run --prompt "a cat" --stop 500 --out stopped     down to t_n = 500, then denoised once
+    python -m sdxl generate --lora run --posterior noisy --images 16 --out restored  what may be behind a set's noisy images
+    torchrun --nproc-per-node 8 -m sdxl generate ...                                 the same images, sooner
+
+Writes images/000000.png and so on, sheet.png, manifest.json, DONE. An image follows from the seed and its number. The same
+command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from harness.config import parse
+from harness.runs import stop_requests
+from sdxl.generate.options import GenerateOptions
+from sdxl.generate.plan import GenerationPlan
+from sdxl.parallel import Group
+from sdxl.run_command import quiet
+
+OPTIONS = GenerateOptions
+
+
+def main(argv: list[str]) -> None:
+    """Make the images that `argv` describes."""
+    config = parse(GenerateOptions, argv, prog="python -m sdxl generate", description=__doc__ or "")
+    quiet()
+    group = Group()
+    with closing(group):
+        job = group.together(lambda: GenerationPlan(config, group))
+        if config.dry_run:
+            return group.say("\n".join(job.plan()))
+        from sdxl.generate.generator import generate_images  # the models take seconds to import
+
+        with group.results(config.out, job.identity()), stop_requests() as stopping:
+            generate_images(job, group, stopping)

@@ -1,0 +1,169 @@
+"""What `generate` is asked for, found and checked before anything large is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.files import digest
+from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.generate.options import GenerateOptions
+from sdxl.manifest import Made, Restored
+from sdxl.model import lora, sampling
+from sdxl.model.base import PARTS, dtype_of, find_with_vae, shapes
+from sdxl.parallel import Group
+
+NOT_IDENTITY = ("out", "batch", "dry_run")
+
+
+class GenerationPlan:
+    """Images by number: from which level, with which caption, in which batch.
+
+    Raises: UserError for what is not there, or does not go together.
+    """
+
+    def __init__(self, config: GenerateOptions, group: Group):
+        self.config, self.group = config, group
+        self.noisy = NoisySet(config.posterior) if config.posterior else None
+        self.captions = [] if self.noisy or config.null_caption else captions(config.prompt, config.prompts)
+        text = () if self.noisy else PARTS
+        self.base, self.vae = find_with_vae(config.base, config.vae, parts=("unet", "scheduler", *text))
+        self.lora = lora.opened(config.lora, self.base) if config.lora else None
+        models = self.base.identity("unet", "scheduler", *text) | self.vae.identity("vae")
+        self.prints = {"base": models.pop("unet")} | models | ({"lora": self.lora.digest} if self.lora else {})
+        self.dtype = dtype_of(config.dtype, group.device)
+        self.path, self.times = self.base.path(), sampling.grid(self.base.schedule(), config.steps)
+        if self.noisy is not None:
+            self._check_set(self.noisy)
+        self.levels = self.noisy.levels().tolist() if self.noisy else []
+        self.resolution = self._resolution()
+        edge = self.resolution // self.vae.pixels()
+        self.shape = (self.vae.settings("vae").latent_channels, edge, edge)
+        if self.noisy is not None:
+            self.base.fit(self.noisy.shapes(), str(config.posterior))
+        else:
+            self.base.fit(shapes(self.base, self.vae, self.resolution), "the VAE and the text encoders")
+        self._check_stop()
+        self.batches = self._batches()
+        if len(self.batches) < group.size:
+            made = f"{config.images} images" + (f" in batches of {config.batch}" if config.batch > 1 else "")
+            raise UserError(
+                f"{made} keep {len(self.batches)} of {group.size} processes busy; start fewer, or ask for more images"
+                + (" or smaller batches" if config.batch > 1 else "")
+            )
+
+    def _check_set(self, noisy: NoisySet) -> None:
+        where = self.config.posterior
+        if noisy.manifest.schedule != self.base.schedule_digest():
+            raise UserError(f"{where} was made with another noise schedule than that of {self.config.base}")
+        if noisy.manifest.vae != self.prints["vae"]:
+            source = self.config.vae or self.config.base
+            raise UserError(f"{where} was made with another VAE than that of {source}; give --vae the one it was made with")
+
+    def _resolution(self) -> int:
+        pixels, wanted = self.vae.pixels(), self.config.resolution
+        if self.noisy is not None:
+            made = self.noisy.manifest.size
+            if wanted not in (None, made):
+                raise UserError(f"{self.config.posterior} is of {made} pixels, not of {wanted}; leave --resolution")
+            return made
+        if wanted is None:
+            return self.base.resolution(pixels)
+        if wanted < pixels or wanted % pixels:
+            raise UserError(f"--resolution must be a multiple of {pixels}, the VAE's factor; got {wanted}")
+        return wanted
+
+    def _check_stop(self) -> None:
+        stop, last = self.config.stop, int(self.path.t_max)
+        if stop is None:
+            return
+        if not 1 <= stop <= last:
+            raise UserError(f"--stop must be one of the schedule's times 1 .. {last}; got {stop}")
+        for i in range(min(self.config.images, len(self.levels))):
+            if stop >= self.levels[i]:
+                raise UserError(f"--stop {stop} is not below {self.levels[i]:g}, where {self._key(i)} starts")
+        if not self.noisy and stop >= self.times[0]:
+            raise UserError(f"--stop {stop} is not below {self.times[0]:g}, where {self.config.steps} steps begin")
+
+    def _batches(self) -> list[list[int]]:
+        """Images made together, of one level each: the same for any number of processes, since bits may depend on them."""
+        at: dict[float | None, list[int]] = {}
+        for i in range(self.config.images):
+            at.setdefault(self.start(i), []).append(i)
+        size = self.config.batch
+        return [together[k : k + size] for together in at.values() for k in range(0, len(together), size)]
+
+    def row(self, image: int) -> int:
+        """Which row of the noisy set an image starts from."""
+        return image % len(self.levels)
+
+    def start(self, image: int) -> float | None:
+        """The level it starts from; None: pure noise."""
+        return self.levels[self.row(image)] if self.noisy else None
+
+    def caption(self, image: int) -> str | None:
+        """None: no caption at all."""
+        if self.config.null_caption:
+            return None
+        return self.noisy.caption(self.row(image)) if self.noisy else self.captions[image % len(self.captions)]
+
+    def _key(self, image: int) -> str:
+        assert self.noisy is not None
+        return self.noisy.key(self.row(image))
+
+    def stretch(self, image: int) -> list[float]:
+        """The times it is sampled at."""
+        return sampling.stretch(self.times, start=self.start(image), stop=float(self.config.stop or 0))
+
+    def file(self, image: int) -> Path:
+        """Where it goes, in the folder of the images."""
+        return Path(self.config.out) / "images" / f"{image:06d}.png"
+
+    def scale(self) -> float:
+        """Of guidance: none where there is no caption to guide by."""
+        return 1.0 if self.config.null_caption else self.config.guidance
+
+    def identity(self) -> dict[str, Any]:
+        """What the images depend on: base, VAE, LoRA, captions and noisy set by their content."""
+        own = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
+        found = self.prints | {"times": " ".join(f"{t:g}" for t in self.times)}
+        content = {"posterior": self.noisy.digest} if self.noisy else {}
+        content |= {"prompts": digest("\n".join(self.captions).encode())} if self.config.prompts else {}
+        return own | {"resolution": self.resolution, "dtype": str(self.dtype).removeprefix("torch.")} | found | content
+
+    def about(self, image: int) -> Made:
+        """What the manifest says of an image."""
+        file, caption, start = f"images/{self.file(image).name}", self.caption(image), self.start(image)
+        if start is None:
+            return Made(file, image, caption)
+        return Restored(file, image, caption, self.row(image), self._key(image), start)
+
+    def plan(self) -> list[str]:
+        """What --dry-run prints."""
+        times, config = self.stretch(0), self.config
+        evaluations = (len(times) - 1 + (times[-1] > 0)) * (1 if self.scale() == 1 else 2)
+        identity = {key: value for key, value in self.identity().items() if key not in ("prompts", "posterior", "times")}
+        content = {key: value for key, value in identity.items() if key in self.prints or key not in asdict(config)}
+        resolved = {key: identity[key] for key in ("resolution", "dtype")}
+        return [
+            *(f"{key}: {value}" for key, value in (asdict(config) | resolved).items()),
+            *(f"found {key}: {value}" for key, value in content.items()),
+            f"times of image 0: {', '.join(f'{t:g}' for t in times)}" + (", then denoised once" if times[-1] else ""),
+            f"evaluations of the UNet: {evaluations} for image 0",
+            f"processes: {self.group.size} on {self.group.device.type}; {config.images} images in {len(self.batches)} batches",
+        ]
+
+
+def captions(one: str, file: str | None) -> list[str]:
+    """`one`, or the lines of a file that are not empty. Raises: UserError if there is none, or the file cannot be read."""
+    if file is None:
+        return [one]
+    try:
+        found = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'it is no text in UTF-8'}") from error
+    if not any(found):
+        raise UserError(f"{file} is empty; it must hold a caption on each line")
+    return [line for line in found if line]

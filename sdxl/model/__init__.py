@@ -1,0 +1,1 @@
+"""The model: base, UNet, VAE, text encoders, LoRA, and sampling from them."""

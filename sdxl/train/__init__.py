@@ -1,0 +1,1 @@
+"""Stage 2, train: LoRA fine-tuning on noisy latents alone."""

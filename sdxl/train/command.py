@@ -1,0 +1,108 @@
+"""Fine-tune SDXL by LoRA on noisy latents alone.
+
+    python -m sdxl train --data noisy --base stabilityai/stable-diffusion-xl-base-1.0 --out run
+    python -m sdxl train --config sdxl/configs/ffhq_500.yaml --data noisy --out run --dry-run
+    torchrun --nproc-per-node 8 -m sdxl train --config sdxl/configs/ffhq_500.yaml --data noisy --out run
+
+The same command resumes, with the same bits on the same machine. The LoRA is in the run directory as any diffusers pipeline
+loads it: pipeline.load_lora_weights("run").
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+
+from harness.config import parse
+from harness.errors import UserError
+from harness.runs import Run, stop_requests
+from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.model import lora
+from sdxl.model.base import PARTS as TEXT
+from sdxl.model.base import Base, find, within_memory
+from sdxl.parallel import Group
+from sdxl.run_command import quiet
+from sdxl.train import cost
+from sdxl.train.options import TrainOptions
+
+OPTIONS = TrainOptions
+
+
+def main(argv: list[str]) -> None:
+    """Train as `argv` describes."""
+    config = parse(TrainOptions, argv, prog="python -m sdxl train", description=__doc__ or "")
+    quiet()
+    group = Group()
+    with closing(group):
+        parts = ("unet", "scheduler", *(["vae"] if config.validate_every else []))
+        base = group.together(lambda: find(config.base, parts=parts))
+        vae = group.together(lambda: find(config.vae, parts=("vae",))) if config.vae else base
+        data = group.together(lambda: checked(config, base, vae, group))
+        if config.dry_run:
+            lines = group.on_main(lambda: plan(config, base, data, group))
+            return group.say("\n".join(lines or []))
+        group.together(lambda: data.verify(rank=group.rank, size=group.size))
+        from sdxl.train.loop import Loop
+
+        run = group.on_main(lambda: Run(config.out, config.identity(data, base, group.device), keep=config.keep))
+        advice = "take --micro-batch 1 and --checkpointing, or a set of a lower resolution"
+        try:
+            with within_memory(f"{advice}; the same command goes on from the newest checkpoint"), stop_requests() as stopping:
+                Loop(config, base, vae, data, group, run).train(stopping)
+        finally:
+            if run is not None:
+                run.close()
+
+
+def checked(config: TrainOptions, base: Base, vae: Base, group: Group) -> NoisySet:
+    """The noisy set. Raises: UserError if it does not go with the base, the batch or the processes."""
+    if config.validate_every:
+        vae.part("vae")
+    data = NoisySet(config.data)
+    base.fit(data.shapes(), config.data)
+    if data.manifest.schedule != base.schedule_digest():
+        raise UserError(f"{config.data} was made with another noise schedule than that of {config.base}; corrupt again with it")
+    if (config.vae or (vae.folder / "vae").is_dir()) and data.manifest.vae != vae.fingerprint("vae"):
+        raise UserError(f"{config.data} was made with another VAE than that of {config.vae or config.base}; name it with --vae")
+    there = data.manifest.identity.models | {"no_caption": data.manifest.identity.no_caption}
+    for name, here in base.identity(*(part for part in TEXT if (base.folder / part).is_dir())).items():
+        if there.get(name) != here:
+            raise UserError(
+                f"{config.data} has its captions from another {name} than that of {config.base}; corrupt again with it"
+            )
+    if int(data.levels().max()) > base.noisiest():
+        raise UserError(
+            f"{config.data} has images at t_n = {int(data.levels().max())}, which are pure noise; corrupt again below"
+        )
+    if config.start_from:
+        lora.refuse_start(lora.opened(config.start_from, base), base, rank=config.rank, alpha=config.alpha)
+    together = config.micro_batch * group.size
+    if config.batch % together:
+        raise UserError(
+            f"--batch {config.batch} is no multiple of {together} (--micro-batch {config.micro_batch} x {group.size} processes)"
+        )
+    group.employ(len(data), config.data)
+    return data
+
+
+def plan(config: TrainOptions, base: Base, data: NoisySet, group: Group) -> list[str]:
+    """The resolved plan: what --dry-run prints."""
+    levels = data.levels()
+    shown = ", ".join(f"{int((levels == t).sum()):,} at t_n = {t:g}" for t in levels.unique().tolist()[:6])
+    accumulated = config.batch // (config.micro_batch * group.size)
+    lines = [f"{key}: {value}" for key, value in asdict(config).items()]
+    lines += [
+        f"images: {len(data):,} ({shown}), {data.manifest.size}x{data.manifest.size}",
+        f"processes: {group.size} on {group.device.type}; {accumulated} micro-batches of {config.micro_batch} a step on each",
+        f"epochs: {config.steps * config.batch / len(data):.1f}",
+        f"predicts: {base.prediction()}",
+    ]
+    return [*lines, *share(config, group.size), *cost.plan(config, base, data)]
+
+
+def share(config: TrainOptions, processes: int) -> list[str]:
+    """How many images of a process pay for consistency, in words."""
+    own = config.batch // processes
+    paying = config.fraction * own
+    rare = f", all at once in one step of {1 / paying:.3g}" if paying < 1 else ""
+    return [f"consistency: {paying:.3g} of the {own} images of each process pay in a step{rare}"] if config.weight else []

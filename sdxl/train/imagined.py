@@ -1,0 +1,118 @@
+"""A UNet that is only imagined: on torch's meta device it has shapes and no numbers, so that the real SDXL fits on a laptop.
+
+The real training code runs on it: latents, levels and draws are real, what the UNet answers is zeros. So `cost` counts what
+training does, and not what somebody thinks it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ambient.denoisers import Denoiser
+from sdxl.model import lora
+from sdxl.model.unet import UNetNetwork
+from sdxl.run_command import quiet
+from sdxl.train.objective import Objective
+
+REAL: dict[str, Any] = {  # unet/config.json of stable-diffusion-xl-base-1.0, where it differs from diffusers' defaults
+    "sample_size": 128,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),  # the number of heads, by a slip of names in diffusers
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+
+
+class Imagined(nn.Module):
+    """A UNet with a LoRA as the network of a `NetworkDenoiser`, on a device that need not exist; counts its evaluations.
+
+    Latents may be elsewhere: they go there and zeros come back, as do gradients, so that losses, paths and draws are the real
+    ones. On another device than meta it has random weights, and is measured where it would be counted.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any] = REAL,
+        *,
+        rank: int = 4,
+        dtype: torch.dtype = torch.bfloat16,
+        checkpointing: bool = False,
+        device: torch.device | str = "meta",
+    ):
+        super().__init__()
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+        quiet()
+        self.settings, self.dtype, self.device = settings, dtype, torch.device(device)
+        with self.device:
+            unet: Any = UNet2DConditionModel.from_config(settings)
+            nn.Module.to(unet.requires_grad_(False), dtype)
+            self.trained = lora.add(unet, rank=rank, alpha=rank, seed=0)
+        if checkpointing:
+            unet.enable_gradient_checkpointing()
+        self.network = UNetNetwork(unet.train())
+        self.with_gradient = self.without_gradient = 0  # samples evaluated
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
+        if torch.is_grad_enabled():
+            self.with_gradient += len(x_t)
+        else:
+            self.without_gradient += len(x_t)
+        there = {name: value.to(self.device) for name, value in condition.items()}
+        return _Across.apply(self.network(_Across.apply(x_t, self.device), t.to(self.device), there), x_t.device)  # type: ignore[return-value]
+
+    def condition(self, batch: int) -> dict[str, Tensor]:
+        """Of as many samples."""
+        pooled = self.settings["projection_class_embeddings_input_dim"] - 6 * self.settings["addition_time_embed_dim"]
+        shapes = {"prompt_embeds": (77, self.settings["cross_attention_dim"]), "pooled": (pooled,), "time_ids": (6,)}
+        return {name: torch.zeros(batch, *shape, device=self.device) for name, shape in shapes.items()}
+
+    def sizes(self) -> tuple[int, int]:
+        """Parameters: frozen, and of the LoRA."""
+        trained = sum(p.numel() for p in self.trained)
+        return sum(p.numel() for p in self.parameters()) - trained, trained
+
+
+class _Across(torch.autograd.Function):
+    """To another device, and the gradient back; what crosses between an imagined and a real one becomes zero."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, device: torch.device) -> Tensor:
+        ctx.device = x.device
+        return _moved(x, device)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _moved(gradient, ctx.device), None
+
+
+def _moved(x: Tensor, device: torch.device) -> Tensor:
+    imagined = x.device.type != device.type and "meta" in (x.device.type, device.type)
+    return torch.zeros_like(x, device=device) if imagined else x.to(device, copy=True)
+
+
+Work = Callable[[Denoiser], Tensor]
+
+
+def micro_batch(model: Imagined, objective: Objective, *, batch: int, paying: int, size: int, t_n: float = 500) -> Work:
+    """The loss of `sdxl train` on one micro-batch of latents of size x size, of which `paying` pay for consistency."""
+    x_n, levels = torch.zeros(batch, 4, size, size), torch.full((batch,), t_n, dtype=torch.float64)
+    pays = [i < paying for i in range(batch)]
+    draws = objective.draw(levels, pays, x_n.shape[1:], seed=0, numbers=list(range(batch)))
+    condition = model.condition(batch)
+
+    def work(denoiser: Denoiser) -> Tensor:
+        parts = objective(denoiser, x_n, levels, condition, draws)
+        return parts.ambient.sum() + parts.consistency.sum()
+
+    return work

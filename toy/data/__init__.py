@@ -1,0 +1,1 @@
+"""Data: mixtures, your own points, digits and worlds fitted to them."""

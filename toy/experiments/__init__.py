@@ -1,0 +1,1 @@
+"""One experiment a file; nothing imports them but the command line."""

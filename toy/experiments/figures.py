@@ -1,0 +1,170 @@
+"""Figs. 4, 5 and 6 on digits: how good samples are against the level of the data, and what they look like.
+
+    python -m toy mnist figures                         SDXL's schedule, data at t_n = 100, 300, 500, one seed
+    python -m toy mnist figures --levels 100 500 800 --preset full
+
+At each level a network is trained with the ambient loss alone, another with consistency too; the first is also sampled with
+early stop. Beside them: the network trained on clean digits, and the distance of training digits from held-out ones.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ambient import kernels, samplers
+from ambient.randomness import generator
+from harness.config import command_of, parse
+from harness.files import write_atomically
+from harness.options import option
+from harness.pool import run_all
+from harness.runs import Run
+from harness.tables import markdown
+from toy.evaluation import generate
+from toy.experiments.fit import FORMAT, AtLevel, Fit, say
+from toy.images.classifier import Features, features_of, frechet
+from toy.images.multistep import SecondOrder
+from toy.images.scoring import chunked
+from toy.images.source import ADAM, PATHS, RECIPE, ImageOptions, ImageSource, count, evaluations
+from toy.levels import FINEST
+from toy.method import Fitted
+from toy.problem import Problem
+from toy.report import figures_page
+from toy.report.table import FOOTNOTE, aligned, over_seeds, show, starred, wrapped
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "full": {"evaluations": 0.3, "seeds": 3, "samples": 2_000},
+    "smoke": {"evaluations": 0.002, "images": 500, "samples": 100, "steps": (10, 20)},
+}
+LEVELS = {  # by path and preset; alike across paths
+    "sdxl": {"default": (100.0, 300.0, 500.0), "full": (100.0, 300.0, 500.0, 800.0), "smoke": (500.0,)},
+    "ve": {"default": (0.35, 0.8, 1.6), "full": (0.35, 0.8, 1.6, 5.0), "smoke": (1.6,)},
+}
+TRAINED = (("ours",), ("ambient-only", "early-stop"))  # at each level; each group shares a network
+SHOWN = 8  # images of each kind in the pictures
+POSTERIOR_STEPS = 50
+
+
+@dataclass(frozen=True)
+class FiguresOptions(ImageOptions):
+    """What is run."""
+
+    path: str = option(
+        "sdxl", "noise process: sdxl, with steps of SDXL's schedule as levels; or ve, with standard deviations", group="noise",
+        choices=PATHS,
+    )  # fmt: skip
+    levels: tuple[float, ...] = option(
+        (), "levels of the data", group="noise", metavar="T_N", usual="100 300 500 for sdxl, 0.35 0.8 1.6 for ve"
+    )
+    evaluations: float = evaluations(0.1)
+    samples: int = count(1_000, "number of images that each model generates")
+    steps: tuple[int, ...] = option(
+        (25, 50, 100), "rising numbers of sampling steps; the last one counts, the others show convergence", group="measurement",
+        at_least=2, at_most=100_000, rising=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.levels:
+            object.__setattr__(self, "levels", LEVELS[self.path][self.preset])
+        for level in self.levels:
+            self.check_level(level)
+
+
+@dataclass(frozen=True)
+class SampleScore:
+    """The Frechet distance at each number of steps; arrays: samples, and posterior samples of held-out noisy images."""
+
+    features: Features
+    samples: int
+    steps: tuple[int, ...]
+
+    def __call__(self, fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
+        assert problem.clean_test is not None
+        fitted, real = chunked(fitted), self.features(problem.clean_test[: self.samples])
+        made = [generate(fitted, problem, self.samples, seed=seed, steps=steps, kernel=SecondOrder()) for steps in self.steps]
+        arrays = {"samples": made[-1][:SHOWN].numpy()}
+        if fitted.stop == 0 and fitted.only_at is None:
+            arrays["posterior"] = posterior_samples(fitted, problem, problem.held_out[0][:SHOWN], seed=seed).numpy()
+        return {"frechet": [frechet(self.features(images), real) for images in made], "arrays": arrays}
+
+
+def posterior_samples(fitted: Fitted, problem: Problem, x_n: Tensor, *, seed: int) -> Tensor:
+    """Draws from the model's law of X_0 given X_n."""
+    path, source = problem.path, generator(seed, "posterior sampling")
+    times = samplers.log_snr_grid(path, start=problem.t_n, stop=0.0, steps=POSTERIOR_STEPS, last=problem.t_at(FINEST))
+    options: dict[str, Any] = {"path": path, "kernel": kernels.euler_maruyama}
+    return samplers.sample(fitted.denoiser, x_n, times, noise=lambda _: torch.randn(x_n.shape, generator=source), **options)
+
+
+OPTIONS = FiguresOptions
+
+
+def main(argv: list[str]) -> None:
+    """Run what `argv` describes."""
+    config = parse(FiguresOptions, argv, prog="python -m toy mnist figures", description=__doc__ or "", presets=PRESETS)
+    digits = config.read()
+    out, identity = config.opened("figures-", digits)
+    ruler = features_of(digits)
+    ImageSource(config, config.levels[0])(config.seed)  # refuses what cannot be before there is a folder
+    with closing(Run(out, identity)) as run:
+        print(f"{digits.name}: {len(digits.train):,} digits at t_n = {', '.join(f'{t:g}' for t in config.levels)} -> {out}")
+        rows = compute(config, out, SampleScore(ruler, config.samples, config.steps), identity)
+        count = min(config.samples, len(digits.test), len(digits.train))
+        floor = frechet(ruler(digits.train[:count]), ruler(digits.test[:count]))
+        results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
+        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        write_atomically(out / "table.md", markdown(cells(results)).encode())
+        problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}  # fitted meanwhile, side by side
+        command = command_of("python -m toy mnist figures", config, PRESETS)
+        figures_page.write(out, results, cells(results), digits, problems, command)
+        run.finish()
+    found = wrapped(figures_page.verdict(results))
+    print(f"\n{aligned(cells(results))}\n{FOOTNOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
+
+
+def compute(config: FiguresOptions, out: Path, score: SampleScore, identity: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each model and seed: its level (0 for clean), method, Frechet distances."""
+    first = [(0.0, min(config.levels), ("oracle",))]  # its skip comes from the least noisy digits
+    models = [*first, *((t, t, group) for t in config.levels for group in TRAINED)]
+    budget, seeds = 1e6 * config.evaluations, range(config.seed, config.seed + config.seeds)
+    rows: list[dict[str, Any]] = []
+
+    def task(seed: int, level: float, t: float, group: tuple[str, ...]) -> AtLevel:
+        source, folder = ImageSource(config, t), out / f"t_n={level:g}"
+        return AtLevel(level, Fit(group, seed, source, folder, budget, config.samples, identity, RECIPE, ADAM, score))
+
+    tasks = [task(seed, *model) for seed in seeds for model in models]
+
+    def keep(found: list[dict[str, Any]]) -> None:
+        rows.extend(found)
+        for row in found:
+            say(row | {"method": f"{row['method']} {row['level']:g}"}, f"FD at {config.steps[-1]} steps", row["frechet"][-1])
+
+    run_all(tasks, workers=config.workers, done=keep)
+    return sorted(rows, key=lambda row: (row["level"], row["method"], row["seed"]))
+
+
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Over seeds, for each level and method."""
+    keys = dict.fromkeys((row["level"], row["method"]) for row in rows)
+    found = []
+    for level, method in keys:
+        mine = [row["frechet"] for row in rows if (row["level"], row["method"]) == (level, method)]
+        found.append(
+            {"level": level, "method": method, "frechet": [over_seeds(list(values)) for values in zip(*mine, strict=True)]}
+        )
+    return found
+
+
+def cells(results: dict[str, Any]) -> list[list[str]]:
+    """The table, headings first."""
+    head = ["model", "t_n", *(f"FD, {steps} steps" for steps in results["config"]["steps"])]
+    return [head, *([starred(row["method"]), f"{row['level']:g}", *map(show, row["frechet"])] for row in results["summary"])]

@@ -1,0 +1,1 @@
+"""Images: the problem they pose, how samples are scored, the noise attack."""

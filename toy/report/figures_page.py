@@ -1,0 +1,128 @@
+"""The page of `python -m toy mnist figures`: Figs. 4, 5 and 6 on digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from harness import page
+from toy.data.digits import Digits
+from toy.problem import Problem
+from toy.report.figures import save_all
+from toy.report.pictures import image_grid
+from toy.report.style import COLOURS, FAINT, INK, canvas
+from toy.report.verdict import compare
+
+SHOWN = 8
+METHODS = ("early-stop", "ambient-only", "ours")
+UNLEARNED = 6.0  # above the floor: half of what the Wiener filter has on MNIST, and it draws no digits
+
+
+def write(
+    out: Path,
+    results: dict[str, Any],
+    cells: list[list[str]],
+    digits: Digits,
+    problems: dict[float, Problem],
+    command: str,
+) -> None:
+    """Figures and report.html in `out`; `problems` by level, of the first seed; `command`: of the run."""
+    arrays = {key: _arrays(out, results, *key) for key in ((row["level"], row["method"]) for row in results["summary"])}
+    drawn = {
+        "distance": lambda: distance(results),
+        "samples": lambda: unconditional(arrays, digits),
+        "posterior": lambda: posterior(arrays, problems),
+    }
+    save_all(out, drawn)
+    trained = [f"data at t_n = {row['level']:g}" if row["level"] else "clean data" for row in results["summary"]]
+    marks = [(COLOURS[row["method"]], data) for row, data in zip(results["summary"], trained, strict=True)]
+    table = [[name, *numbers] for name, _, *numbers in cells]
+    about = page.about_run(out, command, results["config"])
+    page.write(
+        out, "toy", "figures.html.j2", **about, table=table, marks=marks, verdict=verdict(results), train=len(digits.train),
+        floor=results["floor"], count=results["count"],
+    )  # fmt: skip
+
+
+def verdict(results: dict[str, Any]) -> str:
+    """With consistency against without it and against early stop, at the largest number of steps."""
+    number = {(row["level"], row["method"]): row["frechet"][-1] for row in results["summary"]}
+    clean, floor = number[0.0, "oracle"]["mean"], results["floor"]
+    if clean - floor > UNLEARNED:
+        return (
+            f"**Nothing can be concluded.** The network that was trained on clean digits is itself at a Frechet distance of "
+            f"{clean:.1f}, where other real digits are at {floor:.1f}: it has not learned to generate digits. The budget was too "
+            "small, and differences between the other methods mean nothing."
+        )
+    told = "By the Frechet distance of what they generate,"
+    for level in results["config"]["levels"]:
+        ours, alone, early = (number[level, name] for name in ("ours", "ambient-only", "early-stop"))
+        told += (
+            f" at t_n = {level:g} {compare('ours', ours, 'ambient-only', alone)} and {compare('it', ours, 'early-stop', early)};"
+        )
+    return told.removesuffix(";") + "."
+
+
+def distance(results: dict[str, Any]) -> Figure:
+    """Fig. 4: against the level; and against the steps, at the level in the middle."""
+    config, rows = results["config"], results["summary"]
+    figure = canvas(8.4, 3.4)
+    left, right = figure.subplots(1, 2, sharey=True)
+    middle = sorted(config["levels"])[len(config["levels"]) // 2]
+    for method in ("ours", "ambient-only", "early-stop"):
+        mine = sorted((row for row in rows if row["method"] == method), key=lambda row: row["level"])
+        last = [row["frechet"][-1] for row in mine]
+        _line(left, [row["level"] for row in mine], last, method)
+        _line(right, config["steps"], next(row["frechet"] for row in mine if row["level"] == middle), method)
+    clean = next(row["frechet"] for row in rows if row["method"] == "oracle")
+    _line(right, config["steps"], clean, "oracle")
+    for axes in (left, right):
+        axes.axhline(clean[-1]["mean"], color=COLOURS["oracle"], linestyle="--", linewidth=0.9)
+        axes.axhline(results["floor"], color=FAINT, linestyle=":", linewidth=1.1)
+        axes.set_yscale("log")
+        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            formatter(lambda value, _: f"{value:g}")
+    left.set(xlabel="level of the data, $t_n$", ylabel="Frechet distance")
+    left.set_title(f"{config['steps'][-1]} steps; dashed: trained on clean digits; dotted: floor", fontsize=8.5, color=INK)
+    right.set(xlabel="sampling steps", xscale="log", xticks=config["steps"])
+    right.set_xticks(config["steps"], [str(steps) for steps in config["steps"]])
+    right.set_xticks([], minor=True)
+    right.set_title(f"$t_n$ = {middle:g}", fontsize=8.5, color=INK)
+    right.legend(frameon=False, fontsize=8.5)
+    return figure
+
+
+def _line(axes: Any, x: list[float], numbers: list[dict[str, Any]], method: str) -> None:
+    means, errors = [n["mean"] for n in numbers], [n["error"] for n in numbers]
+    style = {"fmt": "--" if method == "oracle" else "-", "marker": "o", "markersize": 4, "color": COLOURS[method]}
+    axes.errorbar(x, means, yerr=None if None in errors else errors, label=method, capsize=2, **style)
+
+
+def unconditional(arrays: dict[tuple[float, str], dict[str, np.ndarray]], digits: Digits) -> Figure:
+    """Fig. 6."""
+    rows = [("real, held out", digits.test[:SHOWN].numpy()), ("oracle *", arrays[0.0, "oracle"]["samples"][:SHOWN])]
+    for level in sorted({level for level, _ in arrays if level > 0}):
+        rows += [(f"{method}\nt_n = {level:g}", arrays[level, method]["samples"][:SHOWN]) for method in METHODS]
+    return image_grid(rows)
+
+
+def posterior(arrays: dict[tuple[float, str], dict[str, np.ndarray]], problems: dict[float, Problem]) -> Figure:
+    """Fig. 5."""
+    rows = []
+    for level, problem in sorted(problems.items()):
+        assert problem.clean_test is not None
+        noisy = problem.held_out[0][:SHOWN] / problem.path(level).alpha.float()
+        rows += [(f"noisy\nt_n = {level:g}", noisy.numpy())]
+        rows += [(name, arrays[level, name]["posterior"]) for name in METHODS if "posterior" in arrays[level, name]]
+    clean = next(iter(problems.values())).clean_test
+    assert clean is not None
+    return image_grid([*rows, ("real, held out", clean[:SHOWN].numpy())])
+
+
+def _arrays(out: Path, results: dict[str, Any], level: float, method: str) -> dict[str, np.ndarray]:
+    seed = results["config"]["seed"]
+    with np.load(out / f"t_n={level:g}" / "methods" / method / f"seed_{seed}" / "arrays.npz", allow_pickle=False) as file:
+        return dict(file)

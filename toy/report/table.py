@@ -1,0 +1,127 @@
+"""The table of results: mean and standard error over seeds."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from harness.statistics import mean
+from harness.tables import markdown
+from toy.evaluation import LEVELS
+from toy.registry import METHODS
+from toy.report.style import COLOURS
+from toy.without_truth import MULTIPLES
+
+SHOWN_LEVELS = (0.3, 0.5, 0.7, 1.0)
+PER_LEVEL = ("errors", "mse", "excess")  # lists with an entry for each level
+FOOTNOTE = "* uses the truth or clean data: a reference, not a competitor"
+Columns = list[tuple[str, Any]]  # heading, and how to find the number in a row of the summary
+
+
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each method, in the order of the registry: every number as {mean, error, count} over seeds; None where it has none."""
+    summary = []
+    for name in METHODS:
+        mine = [row for row in rows if row["method"] == name]
+        if not mine:
+            continue
+        keys = [key for key in mine[0] if key not in ("format", "method", "seed", *PER_LEVEL)]
+        numbers: dict[str, Any] = {key: over_seeds([_first(row.get(key)) for row in mine]) for key in keys}
+        for key in PER_LEVEL:
+            if key in mine[0]:
+                numbers[key] = [over_seeds(list(values)) for values in zip(*(row[key] for row in mine), strict=True)]
+        summary.append({"method": name, "title": METHODS[name].title, "reference": METHODS[name].reference, **numbers})
+    return summary
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) else value
+
+
+def over_seeds(values: list[float | None]) -> dict[str, float | int | None] | None:
+    """Mean, standard error of the mean (None for one seed) and count."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    found = mean(known)
+    return {"mean": found.mean, "error": found.error, "count": len(known)}
+
+
+def columns(known_truth: bool) -> Columns:
+    """What is shown of a run on points."""
+    if known_truth:
+        at = [(f"nE({level:g} n)" if level != 1 else "nE(n)", entry("errors", LEVELS.index(level))) for level in SHOWN_LEVELS]
+        return [*at, ("sub-n mean", entry("sub_n")), ("SW2", entry("sw2"))]
+    risks = [(f"risk {m:g} n" if m != 1 else "risk n", entry(f"risk_{m:g}")) for m in MULTIPLES]
+    return [*risks, ("inconsistency", entry("inconsistency")), ("SW2 noisy", entry("sw2_noisy"))]
+
+
+def entry(key: str, index: int | None = None) -> Any:
+    """How to find a number, or that of a level, in a row of the summary."""
+    if index is None:
+        return lambda row: row.get(key)
+    return lambda row: row[key][index] if key in row else None
+
+
+def show(number: dict[str, Any] | None) -> str:
+    """0.0638 or 0.0638 +- 0.0021; '-' where a method has no such number."""
+    if number is None:
+        return "-"
+    decimals = 4 if abs(number["mean"]) < 0.1 else 3
+    text = f"{number['mean']:.{decimals}f}"
+    return text if number["error"] is None else f"{text} ± {number['error']:.{decimals}f}"
+
+
+def cells(summary: list[dict[str, Any]], wanted: Columns | None = None) -> list[list[str]]:
+    """The table as text, headings first; by default with the columns of a run on points."""
+    wanted = wanted or columns(any("errors" in row for row in summary))
+    head = ["method", *(heading for heading, _ in wanted), "evaluations", "CPU s"]
+    body = []
+    for row in summary:
+        spent, seconds = row["network_evaluations"]["mean"], row["cpu_seconds"]["mean"]
+        ends = [f"{spent / 1e6:.3g} M" if spent else "-", f"{seconds:.0f}"]
+        body.append([starred(row["method"]), *(show(find(row)) for _, find in wanted), *ends])
+    return [head, *body]
+
+
+def as_text(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
+    """The table for a terminal."""
+    note = f"\n{FOOTNOTE}" if any(row["reference"] for row in summary) else ""
+    return aligned(cells(summary, wanted)) + note
+
+
+def with_column(table: list[list[str]], column: list[str]) -> list[list[str]]:
+    """The table with one more column, heading first; unchanged if the column is empty."""
+    return [[*row, cell] for row, cell in zip(table, column, strict=True)] if column else table
+
+
+def marks(summary: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(colour, what it is) of each method."""
+    return [(COLOURS[row["method"]], row["title"]) for row in summary]
+
+
+def starred(method: str) -> str:
+    """The name of a method, with a star if it uses the truth."""
+    return method + " *" * METHODS[method].reference
+
+
+def wrapped(text: str) -> str:
+    """For a terminal: in short lines, and nothing set in bold."""
+    return textwrap.fill(text.replace("**", ""), 110)
+
+
+def aligned(table: list[list[str]]) -> str:
+    """Rows of text with aligned columns, the headings underlined."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = [
+        "  ".join(
+            text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def as_markdown(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
+    """The table of docs/results.md."""
+    return markdown(cells(summary, wanted))
