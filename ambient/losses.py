@@ -1,10 +1,8 @@
 """The losses. Noise comes in, one number per sample goes out; weighting and reduction are the caller's.
 
-Notation: x_n is data as nature gives it, at level t_n (one per sample; t_n = 0 is clean data), X_t = r X_n + q Z for
-t >= t_n, h is the denoiser, d the number of coordinates of a sample. Norms are sums over coordinates.
-Every loss is finite, with finite gradient, at t = t_n.
-
-Shapes: x (B, ...), t and t_n () or (B,), noise as x unless said otherwise; all return (B,).
+Notation: x_n is the noisy data, at level t_n (one level per sample; t_n = 0 is clean data). X_t = r X_n + q Z for t >= t_n.
+h is the denoiser, d the number of coordinates of a sample. Norms are sums over coordinates. Losses and their gradients are
+finite at t = t_n. Shapes: x (B, ...), t and t_n () or (B,), noise as x unless said otherwise; all return (B,).
 """
 
 from __future__ import annotations
@@ -223,12 +221,12 @@ def min_snr_weight(at_t: Level, *, prediction: str, gamma: float = 5.0) -> Tenso
     if prediction == "eps":
         return (gamma * (sigma / alpha) ** 2).clamp(max=1.0)
     capped = ((alpha / sigma) ** 2).clamp(max=gamma)
+    if prediction == "x_0":
+        return capped
     if prediction == "v":
         return capped * (sigma / (alpha**2 + sigma**2)) ** 2
     if prediction == "flow":
         return capped * (sigma / (alpha + sigma)) ** 2
-    if prediction == "x_0":
-        return capped
     raise ValueError(f"prediction must be 'eps', 'v', 'flow' or 'x_0'; got {prediction!r}")
 
 

@@ -1,7 +1,7 @@
 """Sampling: the loop over a time grid, as a generator, and the grids.
 
 One loop serves everything: a grid that ends at 0 samples p_0; one that ends at t_n, followed by the denoiser, is the paper's
-early stop; starting at x_t drawn by nature, or by an attacker, samples the posterior given x_t.
+early stop; starting at a noisy image x_t, of the data or of an attacker, samples the posterior given x_t.
 """
 
 from __future__ import annotations

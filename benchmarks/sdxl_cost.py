@@ -4,8 +4,8 @@
     python benchmarks/sdxl_cost.py --base DIR   another UNet than the real one: that of an SDXL on disk
 
 Counted through `sdxl.train.objective`, so that the figures are those of the code: parameters; evaluations of the UNet and FLOPs
-of a training step, against plain denoising and against the two forms of the official code; memory, estimated; speed on 1, 8 and 64
-GPUs, computed from the FLOPs and an assumed utilisation. Prints tables and writes JSON.
+of a training step, against plain denoising and against the two forms of the official code; memory, estimated; speed on 1, 8 and
+64 GPUs, computed from the FLOPs and an assumed utilisation. The program prints tables and writes JSON.
 """
 
 from __future__ import annotations

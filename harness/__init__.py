@@ -1,1 +1,4 @@
-"""What both tracks need around the mathematics: the records that commands leave for each other."""
+"""What both tracks need around the mathematics: options, runs, records, commands, report pages, statistics, metrics.
+
+`harness` may import `ambient`, and never `toy` or `sdxl`.
+"""

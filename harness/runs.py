@@ -152,7 +152,7 @@ class Run:
 def refuse_another(directory: Path, config: Any) -> None:
     """Raises: UserError if the directory holds a run with another config; `Run` asks it, as may who has much to do before."""
     path, wanted = directory / "config.yaml", _as_yaml(config)
-    found = path.read_text() if path.exists() else wanted
+    found = path.read_text(errors="replace") if path.exists() else wanted
     if found != wanted:
         diff = "\n".join(difflib.unified_diff(found.splitlines(), wanted.splitlines(), "found", "asked for", lineterm="", n=0))
         raise UserError(f"{directory} holds a run with another config; choose another --out, or ask for the same config:\n{diff}")
@@ -163,11 +163,17 @@ def _as_yaml(config: Any) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last line cut short by a crash is left out."""
-    rows = []
-    for line in path.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
+    """The lines of a metrics.jsonl; a last one that a crash has cut short is left out. Raises: UserError for any other damage."""
+    rows, lines = [], path.read_text(errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
             rows.append(json.loads(line))
+            if type(rows[-1]["step"]) is not int:
+                raise ValueError("step is no whole number")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if number == len(lines) and isinstance(error, json.JSONDecodeError):
+                break
+            raise UserError(f"line {number} of {path} is damaged; delete that line") from error
     return rows
 
 

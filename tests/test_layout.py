@@ -162,3 +162,15 @@ def test_mutants_are_planted_in_modules_that_exist_and_run_tests_that_do():
         test.split("::")[0] for tests in mutants.TESTS.values() for test in tests
     }
     assert {file for file in files if not (ROOT / file).is_file()} == set()
+
+
+@pytest.mark.parametrize("package", ["ambient", "harness", "toy", "sdxl"])
+def test_no_file_is_longer_than_a_reader_holds_in_mind(package):
+    long = {path.name: lines for path in (ROOT / package).rglob("*.py") if (lines := path.read_text().count("\n")) > 250}
+    assert long == {}
+
+
+def test_what_both_tracks_share_knows_neither_of_them():
+    sources = [path.read_text() for path in sorted((ROOT / "harness").glob("*.py"))]
+    assert len(sources) > 10
+    assert set().union(*map(imported, sources)) & (TRACKS | {"tests", "theory_checks"}) == set()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_optimizer import SOAP
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ambient.denoisers import Preconditioned
 from ambient.paths import Times
 from ambient.randomness import generator
+from harness import records
 from harness.errors import Interrupted, UserError
 from harness.runs import Run
 from toy.networks import MLP
@@ -65,6 +66,28 @@ class Draw:
     def uniform(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1)."""
         return torch.rand(shape, generator=self.source)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A line of metrics.jsonl."""
+
+    step: int
+    loss: float
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training goes on from; `losses` are those since the last line of metrics.jsonl, and a few before."""
+
+    remedy: ClassVar[str] = "it is of another version of this code; take another folder with --out"
+    weights: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    evaluations: int
+    losses: list[float]
+    seconds: float
 
 
 class Counted(nn.Module):
@@ -122,15 +145,15 @@ class Trainer:
 
     def _loop(self, run: Run, stage: str, loss: Loss, budget: float, optimiser: Optimiser) -> _State:
         state = _State(self.network(), optimiser)
-        saved, begun = run.load(), time.process_time()
-        rows: list[float] = saved[1]["losses"] if saved else []
-        if saved:
-            state.load(*saved)
-            self.earlier += saved[1]["seconds"]
-            begun -= saved[1]["seconds"]
+        loaded, begun = run.load(), time.process_time()
+        rows: list[float] = []
+        if loaded:
+            saved = records.fit(loaded[1], Checkpoint, where=f"checkpoint of {run.directory}")
+            state.load(loaded[0], saved)
+            rows, self.earlier, begun = saved.losses, self.earlier + saved.seconds, begun - saved.seconds
 
         def save() -> None:
-            run.save(state.step, state.to_save() | {"losses": rows, "seconds": time.process_time() - begun})
+            run.save(state.step, vars(Checkpoint(*state.to_save(), rows, time.process_time() - begun)))
 
         last_save, last_report = time.monotonic(), 0.0
         while state.denoiser.evaluations < budget:
@@ -141,7 +164,7 @@ class Trainer:
                 raise UserError(f"the loss of {stage} is not finite at step {state.step}; see {run.directory / 'metrics.jsonl'}")
             rows.append(value)
             if state.step % 100 == 0:
-                run.log(state.step, loss=sum(rows) / len(rows), evaluations=state.denoiser.evaluations)
+                run.log(**vars(Progress(state.step, sum(rows) / len(rows), state.denoiser.evaluations)))
                 rows = rows[-20:]
             now = time.monotonic()
             if now - last_report > REPORT_SECONDS:
@@ -184,16 +207,12 @@ class _State:
                 averaged.lerp_(current, 1 - keep)
         return float(loss.detach())
 
-    def to_save(self) -> dict[str, Any]:
-        return {
-            "weights": self.denoiser.denoiser.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "evaluations": self.denoiser.evaluations,
-        }
+    def to_save(self) -> tuple[Any, Any, Any, int]:
+        states = (part.state_dict() for part in (self.denoiser.denoiser, self.average, self.optimiser))
+        return *states, self.denoiser.evaluations  # type: ignore[return-value]
 
-    def load(self, step: int, saved: dict[str, Any]) -> None:
-        self.denoiser.denoiser.load_state_dict(saved["weights"])
-        self.average.load_state_dict(saved["average"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        self.denoiser.evaluations, self.step = saved["evaluations"], step
+    def load(self, step: int, saved: Checkpoint) -> None:
+        self.denoiser.denoiser.load_state_dict(saved.weights)
+        self.average.load_state_dict(saved.average)
+        self.optimiser.load_state_dict(saved.optimiser)
+        self.denoiser.evaluations, self.step = saved.evaluations, step

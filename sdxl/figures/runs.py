@@ -131,7 +131,7 @@ class Runs:
             return "the base alone"
         about = self.trained(found)
         if about is None:
-            return f"the LoRA {Path(found.config.lora).name}"
+            return f"the LoRA {Path(found.config.lora or found.folder).name}"
         return f"a LoRA trained at t_n = {about.t_n:g}, {'with' if about.weight > 0 else 'without'} consistency"
 
     def behind(self, memory: RunFound) -> dict[str, RunFound | None]:
@@ -179,8 +179,11 @@ def _of_training(folder: Path, label: str) -> RunFound:
         found = yaml.safe_load(file.read_text())
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{file} is missing or damaged; run the same `python -m sdxl train` again") from error
-    known = records.fit(found, dict[str, Any], where=str(file)).items()
-    asked = _asked({key: value for key, value in known if key in options(TRAINING).__dataclass_fields__}, TRAINING, file)
+    known = records.fit(found, dict[str, Any], where=str(file))
+    if "data" not in known:
+        raise UserError(f"{file}: data is missing; run the same `python -m sdxl train` again")
+    own = options(TRAINING).__dataclass_fields__  # not among them: by what content base and schedule are known
+    asked = _asked({key: value for key, value in known.items() if key in own}, TRAINING, file)
     return RunFound(folder, TRAINING, label, about, asked, about)
 
 

@@ -28,7 +28,7 @@ def read(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: {name} has no beta_schedule, beta_start and beta_end; {NEEDED}")
     if found.get("use_flow_sigmas") or found.get("timestep_type") == "continuous":
         raise UserError(f"{file}: use_flow_sigmas and timestep_type: continuous are not of discrete betas; {NEEDED}")
-    if prediction not in PREDICTIONS:
+    if not isinstance(prediction, str) or prediction not in PREDICTIONS:
         raise UserError(f"{file}: prediction_type must be one of {', '.join(PREDICTIONS)}; found {prediction!r}")
     found = records.plain(records.read(file, settings.Schedule))
     if prediction == "epsilon" and path(file, found).alphas_cumprod[-1] == 0:

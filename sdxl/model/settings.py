@@ -57,6 +57,9 @@ class Schedule(Settings):
     beta_end: float
     beta_schedule: str
     prediction_type: str = "epsilon"
+    timestep_spacing: str = "leading"
+    steps_offset: int = 0
+    rescale_betas_zero_snr: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ambient.randomness import generator
+from harness import records
 from harness.errors import Interrupted, UserError
 from harness.runs import Run
 from sdxl.corrupt.noisy_set import CONDITION, NoisySet
@@ -28,6 +29,19 @@ from sdxl.train.journal import Journal, Watch
 from sdxl.train.objective import order, pays
 from sdxl.train.options import TrainOptions
 from sdxl.train.validation import validate
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training goes on from; `window`: the steps since the last line of metrics.jsonl."""
+
+    remedy: ClassVar[str] = "it is of another version of this code; take another folder with --out"
+    lora: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    scaler: dict[str, Any]
+    average: list[Tensor]
+    watch: list[float]
+    window: list[dict[str, float]]
 
 
 class Loop:
@@ -179,13 +193,13 @@ class Loop:
         saved = self.group.by_main(lambda: self.run.load() if self.run is not None else None)
         if saved is None:
             return 0
-        done, state = saved
-        lora.restore(self.unet, state["lora"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        for mean, value in zip(self.average, state["average"], strict=True):
+        done, state = saved[0], records.fit(saved[1], Checkpoint, where=f"checkpoint of {self.config.out}")
+        lora.restore(self.unet, state.lora)
+        self.optimiser.load_state_dict(state.optimiser)
+        self.scaler.load_state_dict(state.scaler)
+        for mean, value in zip(self.average, state.average, strict=True):
             mean.copy_(value)
-        self.watch, self.window = Watch(self.config.collapse, state["watch"]), state["window"]
+        self.watch, self.window = Watch(self.config.collapse, state.watch), state.window
         self.group.on_main(lambda: None if self.exported() == done else self.export(done))
         return done
 
@@ -195,9 +209,8 @@ class Loop:
 
     def _save(self, done: int) -> None:
         assert self.run is not None
-        state = {"lora": lora.weights(self.unet), "optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
-        state |= {"average": self.average, "watch": self.watch.state(), "window": self.window}
-        self.run.save(done, state)
+        weights, states = lora.weights(self.unet), (self.optimiser.state_dict(), self.scaler.state_dict())
+        self.run.save(done, vars(Checkpoint(weights, *states, self.average, self.watch.state(), self.window)))
         self.export(done)
 
     def exported(self) -> int:

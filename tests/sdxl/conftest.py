@@ -58,6 +58,14 @@ def whole_tiny_base(tmp_path_factory) -> Base:
     return Base(folder)
 
 
+@pytest.fixture(scope="session")
+def runs(tiny_base, tmp_path_factory) -> Path:
+    """A directory of each command, see `rehearsed`."""
+    from tests.sdxl import rehearsed
+
+    return rehearsed.make(tmp_path_factory.mktemp("runs"), tiny_base)
+
+
 def write_set(
     folder: Path,
     base: Base,

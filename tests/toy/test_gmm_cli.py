@@ -14,8 +14,9 @@ from harness.errors import Interrupted, UserError
 from tests.toy.command_line import Here, finish, start
 from toy.data.points import load_points
 from toy.experiments import gmm
-from toy.experiments.fit import FORMAT, read_result
+from toy.experiments.fit import FORMAT
 from toy.experiments.gmm import PRESETS, GmmOptions
+from toy.experiments.row import Row, read
 
 SMOKE = ("--preset", "smoke", "--evaluations", "0.002")
 
@@ -252,15 +253,15 @@ def test_results_of_another_version_are_refused(toy, smoke_run, tmp_path):
     result = out / "methods" / "wiener" / "seed_0" / "result.json"
     result.write_text('{"format": 0, "method": "wiener"}')
     message = toy.refusal("gmm", *SMOKE, "--out", out)
-    assert f"{result} is of format 0, and this version writes {FORMAT}; take another folder, or delete that file" in message
+    assert f"{result}: format is 0, and this program reads format {FORMAT}; delete that file" in message
     assert result.read_text() == '{"format": 0, "method": "wiener"}'
 
 
 @pytest.mark.parametrize("content", ['{"method": "wiener"}', '{"format": 1, "meth', "[]", ""])
 def test_damaged_results_are_named(tmp_path, content):
     (tmp_path / "result.json").write_text(content)
-    with pytest.raises(UserError, match=r"result\.json is damaged; delete it, and the same command evaluates"):
-        read_result(tmp_path / "result.json")
+    with pytest.raises(UserError, match=r"result\.json.*; delete that file, and the same command evaluates"):
+        read(tmp_path / "result.json", Row, 0, method="wiener", seed=0)
 
 
 @pytest.mark.parametrize("how", ["one level for all", "a column, some rows clean"])

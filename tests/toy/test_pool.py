@@ -105,9 +105,10 @@ def test_a_worker_that_is_killed_is_reported(tmp_path):
         run_all(idle_and_busy(tmp_path), workers=2, done=then(lambda worker: os.kill(worker, signal.SIGKILL)))
 
 
-def test_a_mistake_ends_the_others():
+def test_a_mistake_ends_the_others_and_workers_say_nothing_of_their_own(capfd):
     with pytest.raises(UserError, match="mend this"):
-        run_all([Mistake(), Nap("long", 60.0)], workers=2, done=lambda _: None)
+        run_all([Mistake(), Nap("long", 60.0), Mistake()], workers=2, done=lambda _: None)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("order", "deaf"), [(1, True), (-1, False)], ids=["fault first", "fault last"])

@@ -9,7 +9,6 @@ early stop. Beside them: the network trained on clean digits, and the distance o
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ambient import kernels, samplers
 from ambient.randomness import generator
+from harness import records
 from harness.config import command_of, parse
 from harness.files import write_atomically
 from harness.options import option
@@ -28,6 +28,7 @@ from harness.runs import Run
 from harness.tables import markdown
 from toy.evaluation import generate
 from toy.experiments.fit import FORMAT, AtLevel, Fit, say
+from toy.experiments.row import Drawn
 from toy.images.classifier import Features, features_of, frechet
 from toy.images.multistep import SecondOrder
 from toy.images.scoring import chunked
@@ -120,7 +121,7 @@ def main(argv: list[str]) -> None:
         count = min(config.samples, len(digits.test), len(digits.train))
         floor = frechet(ruler(digits.train[:count]), ruler(digits.test[:count]))
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
-        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        records.write(out / "results.json", results)
         write_atomically(out / "table.md", markdown(cells(results)).encode())
         problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}  # fitted meanwhile, side by side
         command = command_of("python -m toy mnist figures", config, PRESETS)
@@ -134,12 +135,12 @@ def compute(config: FiguresOptions, out: Path, score: SampleScore, identity: dic
     """A row for each model and seed: its level (0 for clean), method, Frechet distances."""
     first = [(0.0, min(config.levels), ("oracle",))]  # its skip comes from the least noisy digits
     models = [*first, *((t, t, group) for t in config.levels for group in TRAINED)]
-    budget, seeds = 1e6 * config.evaluations, range(config.seed, config.seed + config.seeds)
+    budget, seeds, row = 1e6 * config.evaluations, range(config.seed, config.seed + config.seeds), (Drawn, len(config.steps))
     rows: list[dict[str, Any]] = []
 
     def task(seed: int, level: float, t: float, group: tuple[str, ...]) -> AtLevel:
         source, folder = ImageSource(config, t), out / f"t_n={level:g}"
-        return AtLevel(level, Fit(group, seed, source, folder, budget, config.samples, identity, RECIPE, ADAM, score))
+        return AtLevel(level, Fit(group, seed, source, folder, budget, config.samples, identity, RECIPE, ADAM, score, row))
 
     tasks = [task(seed, *model) for seed in seeds for model in models]
 

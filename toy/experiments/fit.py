@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import time
 from collections.abc import Callable
@@ -16,6 +15,8 @@ import numpy as np
 
 from harness.errors import Interrupted, UserError
 from harness.files import write_atomically
+from harness.records import fit, plain, write
+from toy.experiments.row import Row, read
 from toy.method import watched
 from toy.methods import ours
 from toy.methods.consistent import Recipe
@@ -23,7 +24,7 @@ from toy.problem import Problem
 from toy.registry import METHODS
 from toy.training import Optimiser, Report, Trainer
 
-FORMAT = 1  # of result.json and results.json
+FORMAT = 1  # of results.json
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Fit:
     recipe: Recipe
     optimiser: Optimiser
     score: Callable[..., dict[str, Any]]  # (fitted, problem, count=, seed=) -> numbers, and "arrays" for the figures
+    row: tuple[type[Row], int] = (Row, 0)  # what the numbers make, and how many entries each list of them has
     effort: int = 0  # samples that scoring evaluates a denoiser on, where that takes long enough to be shown
 
     def __call__(self, report: Report, stop: Callable[[], bool]) -> list[dict[str, Any]]:
@@ -50,7 +52,7 @@ class Fit:
     def _one(self, name: str, build: Callable[[], Problem], report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
         folder = self.directory / "methods" / name / f"seed_{self.seed}"
         if (folder / "result.json").exists():
-            return read_result(folder / "result.json")
+            return plain(read(folder / "result.json", *self.row, method=name, seed=self.seed))
         folder.mkdir(parents=True, exist_ok=True)
         problem, method = build(), ours.with_recipe(self.recipe) if name == "ours" else METHODS[name]
         networks = self.directory / "networks" / f"seed_{self.seed}"
@@ -61,13 +63,13 @@ class Fit:
         seen = interruptible(f"score {name}", self.effort, report, stop)
         found = self.score(watched(fitted, seen), problem, count=self.samples, seed=self.seed)
         arrays = found.pop("arrays")
-        row = {"format": FORMAT, "method": name, "seed": self.seed, **found}
-        row |= {"network_evaluations": trainer.evaluations, "cpu_seconds": round(seconds, 1)}
+        spent = {"network_evaluations": trainer.evaluations, "cpu_seconds": round(seconds, 1)}
+        row = fit({"method": name, "seed": self.seed, **found, **spent}, self.row[0], where=name)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         write_atomically(folder / "arrays.npz", buffer.getvalue())
-        write_atomically(folder / "result.json", json.dumps(row).encode())
-        return row
+        write(folder / "result.json", row)
+        return plain(row)
 
 
 def interruptible(what: str, effort: int, report: Report, stop: Callable[[], bool]) -> Callable[[int], None]:
@@ -97,20 +99,6 @@ class AtLevel:
             report(f"{stage} at {self.level:g}", share, loss)
 
         return [row | {"level": self.level} for row in self.fit(named, stop)]
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """What was found before. Raises: UserError if the file is damaged or was written by another version."""
-    try:
-        row = json.loads(path.read_text())
-        found = row["format"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is damaged; delete it, and the same command evaluates that method again") from error
-    if found != FORMAT:
-        raise UserError(
-            f"{path} is of format {found}, and this version writes {FORMAT}; take another folder, or delete that file"
-        )
-    return row
 
 
 def choose(wanted: tuple[str, ...], problem: Problem, *, named: bool) -> list[str]:

@@ -11,7 +11,6 @@ which tells the story with these figures. The same command resumes; Ctrl-C loses
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from ambient.paths import VarianceExploding
+from harness import records
 from harness.config import command_of, parse
 from harness.files import write_atomically
 from harness.options import Options, option
@@ -29,9 +29,11 @@ from harness.pool import run_all
 from harness.runs import Run
 from toy.data.mixtures import MIXTURES, Mixture
 from toy.data.points import LARGEST_NOISE, digest_of_file, load_points
+from toy.evaluation import LEVELS
 from toy.experiments.fit import FORMAT, Fit, choose, say, share_networks
+from toy.experiments.row import OwnPoints, Points
 from toy.experiments.scoring import score_points
-from toy.experiments.wall import Wall
+from toy.experiments.wall import Point, Wall, read_wall
 from toy.methods import ours
 from toy.methods.consistent import recipe
 from toy.problem import Problem, from_points, from_world, remarks
@@ -165,7 +167,7 @@ def main(argv: list[str]) -> None:
         rows, wall = compute(config, out, methods)
         summary = table.summarise(rows)
         results = {"format": FORMAT, "config": config.identity(), "summary": summary, "rows": rows, "wall": wall}
-        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        records.write(out / "results.json", results)
         write_atomically(out / "table.md", table.as_markdown(summary).encode())
         if config.data is not None:
             write_samples(config, out, methods)
@@ -200,12 +202,12 @@ def announce(config: GmmOptions, problem: Problem, methods: list[str], out: Path
         print(remark)
 
 
-def compute(config: GmmOptions, out: Path, methods: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def compute(config: GmmOptions, out: Path, methods: list[str]) -> tuple[list[dict[str, Any]], tuple[Point, ...]]:
     """Every method for every seed, and the wall where the world is known: (rows, rows of the wall)."""
-    wall_file = out / "wall.json"
+    wall_file, row = out / "wall.json", (Points, len(LEVELS)) if config.data is None else (OwnPoints, 0)
     budget, recipe, identity = 1e6 * config.evaluations, ours.RECIPE.changed(config.recipe), config.identity()
     tasks: list[Any] = [
-        Fit(group, seed, Source(config), out, budget, config.samples, identity, recipe, Optimiser(), score_points)
+        Fit(group, seed, Source(config), out, budget, config.samples, identity, recipe, Optimiser(), score_points, row)
         for seed in range(config.seed, config.seed + config.seeds)
         for group in share_networks(methods)
     ]
@@ -214,14 +216,13 @@ def compute(config: GmmOptions, out: Path, methods: list[str]) -> tuple[list[dic
         tasks.append(Wall(config.built_in(), config.seed))
     rows: list[dict[str, Any]] = []
 
-    def keep(result: list[dict[str, Any]]) -> None:
-        if "noise" in result[0]:
-            write_atomically(wall_file, json.dumps(result).encode())
-            return
+    def keep(result: list[Any]) -> None:
+        if isinstance(result[0], Point):
+            return records.write(wall_file, result)
         rows.extend(result)
         for row in result:
             quality = "sub_n" if "sub_n" in row else "sw2_noisy"
             say(row, quality.replace("_", "-"), row.get(quality))
 
     run_all(tasks, workers=config.workers, done=keep)
-    return rows, json.loads(wall_file.read_text()) if wall_file.exists() else []
+    return rows, read_wall(wall_file) if wall_file.exists() else ()

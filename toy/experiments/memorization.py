@@ -13,7 +13,6 @@ who copies. Beside them: the perfect memoriser of these digits, and a smooth mod
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +20,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from harness import records
 from harness.config import command_of, parse
 from harness.errors import UserError
-from harness.files import write_atomically
 from harness.options import option
 from harness.pool import run_all
 from harness.runs import Run
@@ -138,7 +137,7 @@ def main(argv: list[str]) -> None:
             "summary": copies.summarise(models, config.levels()),
             "differences": copies.differences(models, config.levels()),
         }
-        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        records.write(out / "results.json", results)
         memorization_page.write(out, results, models, training, command_of("python -m toy mnist memorization", config, PRESETS))
         run.finish()
     for kind, table in memorization_page.tables(results).items():
@@ -170,7 +169,7 @@ def compute(
         name: [Calibration(name, seed, attack, source, config.draws, identity["digest"]) for seed in seeds] for name in KNOWN
     }
     fits = [
-        Fit(group, seed, source, out, budget, config.draws, identity, RECIPE, ADAM, attack, attack.effort(config.draws))
+        Fit(group, seed, source, out, budget, config.draws, identity, RECIPE, ADAM, attack, effort=attack.effort(config.draws))
         for seed in seeds
         for group in share_networks(methods)
     ]

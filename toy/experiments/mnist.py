@@ -13,12 +13,12 @@ The same command resumes; Ctrl-C loses nothing.
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from harness import records
 from harness.config import command_of, parse
 from harness.files import write_atomically
 from harness.options import option
@@ -26,8 +26,9 @@ from harness.pool import run_all
 from harness.runs import Run
 from toy.data.digits import Digits
 from toy.experiments.fit import FORMAT, Fit, choose, say, share_networks
+from toy.experiments.row import Images, KnownImages
 from toy.images import classifier as features
-from toy.images.scoring import BELOW, ImageScore
+from toy.images.scoring import BELOW, LEVELS, ImageScore
 from toy.images.source import ADAM, RECIPE, ImageSource, LevelOptions, count, evaluations, sigma_n, t_n, tell_held_out
 from toy.methods.consistent import recipe
 from toy.registry import METHODS
@@ -87,7 +88,7 @@ def main(argv: list[str]) -> None:
         rows = compute(config, out, methods, digits, identity)
         summary = table.summarise(rows)
         results = {"format": FORMAT, "config": identity, "summary": summary, "rows": rows}
-        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        records.write(out / "results.json", results)
         write_atomically(out / "table.md", table.as_markdown(summary, report.columns(summary)).encode())
         report.write_comparison(out, results, digits, problem, command_of("python -m toy mnist", config, PRESETS))
         run.finish()
@@ -100,8 +101,9 @@ def compute(
     """Every method for every seed; the excess over the oracle's error added."""
     score = ImageScore(features.features_of(digits) if digits.train_labels is not None else None, config.samples, config.steps)
     recipe, budget = RECIPE.changed(config.recipe), 1e6 * config.evaluations
+    row = (KnownImages if config.world == "smooth" else Images), len(LEVELS)
     tasks = [
-        Fit(group, seed, ImageSource(config, config.level()), out, budget, config.points, identity, recipe, ADAM, score)
+        Fit(group, seed, ImageSource(config, config.level()), out, budget, config.points, identity, recipe, ADAM, score, row)
         for seed in range(config.seed, config.seed + config.seeds)
         for group in share_networks(methods)
     ]

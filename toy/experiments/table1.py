@@ -10,7 +10,6 @@ the same held-out images under the same noise at t = 900, 800, 500 and 100.
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import pandas as pd
 import torch
 
 from ambient.randomness import generator
+from harness import records
 from harness.config import command_of, parse
 from harness.files import write_atomically
 from harness.options import option
@@ -29,6 +29,7 @@ from harness.runs import Run
 from harness.statistics import mean
 from harness.tables import markdown
 from toy.experiments.fit import FORMAT, AtLevel, Fit, say
+from toy.experiments.row import Restored
 from toy.images.scoring import denoised
 from toy.images.source import ADAM, RECIPE, SCHEDULE, ImageOptions, ImageSource, count, evaluations, tell_held_out
 from toy.method import Fitted
@@ -115,7 +116,7 @@ def main(argv: list[str]) -> None:
         summary = summarise(out, config)
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summary, "mean_image": of_mean_image(problem)}
         cells = table1_page.cells(results)
-        write_atomically(out / "results.json", json.dumps(results, indent=1).encode())
+        records.write(out / "results.json", results)
         write_atomically(out / "table.md", markdown(cells).encode())
         write_atomically(out / "table.csv", pd.DataFrame(summary).to_csv(index=False).encode())
         command = command_of("python -m toy mnist table1", config, PRESETS)
@@ -133,7 +134,9 @@ def compute(config: Table1Options, out: Path, identity: dict[str, Any]) -> list[
 
     def task(seed: int, level: int, t: int, method: str) -> AtLevel:
         source, folder = Source(config, t), folder_of(out, level)
-        return AtLevel(level, Fit((method,), seed, source, folder, budget, config.points, identity, RECIPE, ADAM, Restoration()))
+        row = Restored, len(EVALUATED)
+        fit = Fit((method,), seed, source, folder, budget, config.points, identity, RECIPE, ADAM, Restoration(), row)
+        return AtLevel(level, fit)
 
     def keep(found: list[dict[str, Any]]) -> None:
         rows.extend(found)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import ClassVar
 
 from ambient.paths import VarianceExploding
+from harness import records
+from harness.errors import UserError
 from toy.data.mixtures import MIXTURES
 from toy.evaluation import normalised_errors, sub_n_mean
 from toy.methods import deconvolution, wiener
@@ -23,23 +26,40 @@ def modulation(noise: float) -> float:
 
 
 @dataclass(frozen=True)
+class Point:
+    """Of wall.json, which lists one for each of NOISE: the sub-n means with the two COUNTS, and that of the Wiener filter."""
+
+    remedy: ClassVar[str] = "delete that file, and the same command makes it again"
+    noise: float
+    modulation: float
+    deconvolution_10000: float | None
+    deconvolution_1000000: float | None
+    wiener: float | None
+
+
+def read_wall(file: Path) -> tuple[Point, ...]:
+    """Raises: UserError if the file is damaged."""
+    found = records.read(file, tuple[Point, ...])
+    if len(found) != len(NOISE):
+        raise UserError(f"{file} must have {len(NOISE)} entries; found {len(found)}; {Point.remedy}")
+    return found
+
+
+@dataclass(frozen=True)
 class Wall:
     """A task: sub-n means of grid deconvolution and of the Wiener filter over noise levels and numbers of points."""
 
     world: str
     seed: int
 
-    def __call__(self, report: Callable[[str, float, float], None], stop: Callable[[], bool]) -> list[dict[str, Any]]:
-        """One row a noise level."""
-        mixture, rows = MIXTURES[self.world], []
+    def __call__(self, report: Callable[[str, float, float], None], stop: Callable[[], bool]) -> list[Point]:
+        """One for each noise level."""
+        mixture, found = MIXTURES[self.world], []
         for i, noise in enumerate(NOISE):
-            row: dict[str, Any] = {"noise": noise, "modulation": modulation(noise)}
             t_n = noise * mixture.separation
             problems = [from_world(mixture.build(), VarianceExploding(), t_n, count=count, seed=self.seed) for count in COUNTS]
-            for count, problem in zip(COUNTS, problems, strict=True):
-                fitted = deconvolution.best_grid(problem, cells=8, stops=deconvolution.STOPS[:-2])
-                row[f"deconvolution_{count}"] = sub_n_mean(normalised_errors(fitted, problem, count=2000))
-            row["wiener"] = sub_n_mean(normalised_errors(wiener.filter_of(problems[-1]), problems[-1], count=2000))
-            rows.append(row)
+            grids = [(deconvolution.best_grid(problem, cells=8, stops=deconvolution.STOPS[:-2]), problem) for problem in problems]
+            fits = [*grids, (wiener.filter_of(problems[-1]), problems[-1])]
+            found.append(Point(noise, modulation(noise), *(sub_n_mean(normalised_errors(*fit, count=2000)) for fit in fits)))
             report("the wall", (i + 1) / len(NOISE), math.nan)
-        return rows
+        return found

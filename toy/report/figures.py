@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from harness import records
 from harness.files import write_atomically
 from harness.runs import read_metrics
 from toy.evaluation import LEVELS
@@ -21,6 +22,7 @@ from toy.problem import Problem
 from toy.report import panels
 from toy.report.drawing import Drawing
 from toy.report.style import COLOURS, DASHES, DATA, FAINT, INK, RC, canvas, label_ends
+from toy.training import Progress
 
 SHOWN = (1e-4, 10.0)  # errors beyond are at the border: done, or lost
 WIDTH = 0.006  # of a line, as a share of the height
@@ -105,14 +107,14 @@ def wall(drawing: Drawing) -> Figure | None:
         return None
     figure = canvas(6.4, 5.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    x = [row["noise"] for row in rows]
+    x = [row.noise for row in rows]
     curves = [
         ("wiener", "Wiener filter (linear)", COLOURS["wiener"], "-."),
         (f"deconvolution_{COUNTS[0]}", f"grid deconvolution, $N$ = {COUNTS[0]:,}", "#444444", ":"),
         (f"deconvolution_{COUNTS[1]}", f"grid deconvolution, $N$ = {COUNTS[1]:,}", "#444444", "-"),
     ]
     for key, label, colour, dash in curves:
-        upper.plot(x, [row[key] for row in rows], dash, color=colour, marker="o", markersize=3.5, label=label)
+        upper.plot(x, [getattr(row, key) for row in rows], dash, color=colour, marker="o", markersize=3.5, label=label)
     for name in ("ours", "paper"):
         number = drawing.number(name, "sub_n")
         if number is not None:
@@ -142,7 +144,7 @@ def training(drawing: Drawing) -> Figure | None:
     """The loss of each network against evaluations; the losses differ, so each has its own axis."""
     curves = {}
     for file in sorted((drawing.out / "networks" / f"seed_{drawing.seed}").glob("*/metrics.jsonl")):
-        curve = read_metrics(file)
+        curve = [records.fit(row, Progress, where=str(file)) for row in read_metrics(file)]
         if len(curve) > 1:
             curves[file.parent.name] = curve
     if not curves:
@@ -152,8 +154,8 @@ def training(drawing: Drawing) -> Figure | None:
     figure = canvas(2.1 * columns, 1.55 * height)
     grid = figure.subplots(height, columns, squeeze=False).ravel()
     for axes, (stage, curve) in zip(grid, curves.items(), strict=False):
-        loss = np.array([row["loss"] for row in curve])
-        axes.plot([row["evaluations"] / 1e6 for row in curve], loss, color=COLOURS.get(stage, DATA), linewidth=1.0)
+        loss = np.array([row.loss for row in curve])
+        axes.plot([row.evaluations / 1e6 for row in curve], loss, color=COLOURS.get(stage, DATA), linewidth=1.0)
         low, high = np.quantile(loss[len(loss) // 20 :], [0.0, 0.98])
         margin = 0.08 * (high - low) or 0.1 * abs(low) or 1.0
         axes.set(title=stage, ylim=(low - margin, high + margin))

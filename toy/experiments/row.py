@@ -1,0 +1,92 @@
+"""result.json: what a method has come to for one seed. A command adds to `Row` the numbers that it scores by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from harness import records
+from harness.errors import UserError
+
+Numbers = tuple[float | None, ...]  # by level, None where a method has none
+Measured = tuple[float, float] | None  # mean over held-out points, and its standard error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What all have in common."""
+
+    remedy: ClassVar[str] = "delete that file, and the same command evaluates the method again"
+    format: int = 1
+    method: str
+    seed: int
+    network_evaluations: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Points(Row):
+    """On a world that is known: errors by level, their mean below the data's noise, the one at it; distance of the samples."""
+
+    errors: Numbers
+    sub_n: float | None
+    at_n: float | None
+    sw2: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnPoints(Row):
+    """On points whose truth is unknown."""
+
+    risk_1: Measured = None
+    risk_1_5: Measured = field(default=None, metadata={"key": "risk_1.5"})
+    risk_3: Measured = None
+    inconsistency: Measured = None
+    sw2_noisy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(Row):
+    """On images: error per pixel by level, and the Frechet distance of what is drawn, where the images have labels."""
+
+    mse: Numbers
+    frechet: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownImages(Images):
+    """On images of a world that is known."""
+
+    errors: Numbers
+    sub_n: float | None
+    at_n: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored(Row):
+    """Of Table 1."""
+
+    mse: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(Row):
+    """Of Figs. 4 to 6: the Frechet distance by the number of sampling steps."""
+
+    frechet: tuple[float, ...]
+
+
+Kind = TypeVar("Kind", bound=Row)
+
+
+def read(file: Path, kind: type[Kind], entries: int, *, method: str, seed: int) -> Kind:
+    """Raises: UserError if the file is damaged, of another version, of another method, or not of so many levels."""
+    row = records.read(file, kind)
+    if (row.method, row.seed) != (method, seed):
+        raise UserError(f"{file} is of {row.method}, seed {row.seed}; {row.remedy}")
+    for name in ("errors", "mse", "frechet"):
+        numbers = getattr(row, name, None)
+        if isinstance(numbers, tuple) and len(numbers) != entries:
+            raise UserError(f"{file}: {name} must have {entries} entries; found {len(numbers)}; {row.remedy}")
+    return row
