@@ -36,8 +36,9 @@ def dispatch(program: str, commands: Mapping[str, Command], argv: list[str], exa
         return importlib.import_module(commands[first].module).main(argv[1:])
     if first in ("", "-h", "--help") or (family and second in ("", "-h", "--help")):
         return print(_overview(program, family or commands, examples))
-    word, known = (f"{first} {second}", family) if family else (first, commands)
-    raise UserError(f"{program}: unknown command {shown(word)}{nearest(word, known)}")
+    word, given = (second, f"{first} {second}") if family else (first, first)
+    known = dict.fromkeys(name.split()[-1 if family else 0] for name in family or commands)
+    raise UserError(f"{program}: unknown command {shown(given)}{nearest(word, known, sign=f'{first} ' if family else '')}")
 
 
 def _overview(program: str, commands: Mapping[str, Command], examples: Sequence[str]) -> str:
