@@ -17,7 +17,7 @@ from sdxl.images.rows import finite
 
 @dataclass(frozen=True)
 class Picture:
-    """An image by its name, which its noise follows from, with its caption and its level of nature."""
+    """An image by its name, which its noise follows from, with its caption and its data level t_n."""
 
     key: str
     caption: str

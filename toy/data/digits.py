@@ -1,4 +1,4 @@
-"""Clean images as flat tensors in [-1, 1], what is held out of them, and the one noise that nature adds to each."""
+"""Clean images as flat tensors in [-1, 1], what is held out of them, and the noise that is added to each once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Built-in Gaussian mixtures, each with the distance of its nearest modes: the ruler for the data's noise."""
+"""Built-in Gaussian mixtures, each with the distance of its nearest modes, the unit of the data's noise."""
 
 from __future__ import annotations
 

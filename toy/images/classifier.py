@@ -1,4 +1,4 @@
-"""The ruler for images: features of a small classifier, the Frechet distance of two sets, similarity to the nearest digit.
+"""The metric for images: reference features of a small classifier, the Frechet distance of two sets, similarity to the nearest digit.
 
 The classifier is trained here, on the clean training images, in seconds; 97 % of held-out digits it names rightly. Its features
 are the 64 numbers before the last nonlinearity, nearer to Gaussian than those after it, as the Frechet distance wants them: the
@@ -59,7 +59,7 @@ class Features:
 def features_of(digits: Digits) -> Features:
     """The features of a classifier trained on the training images and their labels, and kept on disk.
 
-    Give it all the images that there are, also where a model has seen a few of them only: with hundreds the ruler is poor.
+    Give it all the images that there are, also where a model has seen a few of them only: with hundreds the features are poor.
 
     Raises: UserError where the images have no labels.
     """

@@ -1,4 +1,4 @@
-"""The exact E[X_0 | X_t] of the world itself: what is left is the sampler's error and that of the ruler."""
+"""The exact E[X_0 | X_t] of the world itself: what is left is the error of the sampler and of the metric."""
 
 from __future__ import annotations
 

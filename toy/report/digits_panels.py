@@ -24,7 +24,7 @@ SHOWN = (0.8, 2.5)  # errors over the oracle's; those beyond are at the border
 
 
 def data(drawing: Drawing) -> Figure:
-    """Training images before and after the noise of nature."""
+    """Training images without and with the noise of the data."""
     before = "clean" if drawing.problem.clean else "clean:\nput away"
     return image_grid(
         [(before, clean_images(drawing, EXAMPLES)), (data_label(drawing.problem), noisy_images(drawing.problem, EXAMPLES))]
