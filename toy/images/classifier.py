@@ -1,4 +1,5 @@
-"""The metric for images: reference features of a small classifier, the Frechet distance of two sets, similarity to the nearest digit.
+"""The metric of images: reference features of a small classifier, the Frechet distance of two sets, the nearest digit.
+
 
 The classifier is trained here, on the clean training images, in seconds; 97 % of held-out digits it names rightly. Its features
 are the 64 numbers before the last nonlinearity, nearer to Gaussian than those after it, as the Frechet distance wants them: the

@@ -27,7 +27,7 @@ RESTORED = 8  # held-out images kept at each level
 
 @dataclass(frozen=True)
 class ImageScore:
-    """Scores a fitted method. Args: features: the reference features of samples, or None; samples: how many are made, in how many steps."""
+    """Scores a fitted method. Args: features: the reference features, or None; samples: how many are made, in how many steps."""
 
     features: Features | None
     samples: int
