@@ -36,21 +36,11 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Data:
-    """The images of a set: how many, and digests of their content, captions and levels."""
-
-    count: int
-    images: str
-    captions: str
-    levels: str
-
-
-@dataclass(frozen=True)
 class Identity:
     """What a set depends on, models by their content. The seed is told by a digest: with it the noise could be subtracted."""
 
     code: str
-    data: Data
+    data: dict[str, int | str]
     t_n: int | str
     models: dict[str, str]
     no_caption: str
@@ -61,14 +51,6 @@ class Identity:
     dtype: str
     vae_dtype: str
     shard: int
-
-
-@dataclass(frozen=True)
-class Captions:
-    """How many images have one, and how many there are."""
-
-    given: int = field(metadata={"key": "with"})
-    distinct: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +71,7 @@ class Manifest:
     schedule: str
     size: int
     images: int
-    captions: Captions
+    captions: dict[str, int]
     identity: Identity
     levels: dict[str, Statistics]
     source: str | None

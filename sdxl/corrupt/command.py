@@ -28,7 +28,7 @@ from sdxl.corrupt.options import FEWEST, CorruptOptions
 from sdxl.corrupt.shards import Shards
 from sdxl.images.pictures import Columns, Picture, pictures
 from sdxl.images.survey import repeated, survey, usable
-from sdxl.manifest import Captions, Manifest
+from sdxl.manifest import Manifest
 from sdxl.model.base import PARTS, Base, find_with_vae, shapes
 from sdxl.parallel import Group
 from sdxl.run_command import quiet
@@ -132,7 +132,7 @@ def manifest(config: CorruptOptions, shards: Shards) -> Manifest:
         schedule=identity.schedule,
         size=config.resolution,
         images=len(captions),
-        captions=Captions(sum(map(bool, captions)), len(set(captions))),
+        captions={"with": sum(map(bool, captions)), "distinct": len(set(captions))},
         identity=identity,
         levels=shards.statistics(),
         source=config.data and _named(config.data),

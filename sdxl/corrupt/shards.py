@@ -20,7 +20,7 @@ from sdxl.corrupt.corruptor import Corruptor
 from sdxl.corrupt.options import CorruptOptions
 from sdxl.images.pictures import Picture
 from sdxl.images.survey import ahead, decode
-from sdxl.manifest import MANIFEST, NULL, Data, Header, Identity, Manifest, Statistics, set_manifest
+from sdxl.manifest import MANIFEST, NULL, Header, Identity, Manifest, Statistics, set_manifest
 from sdxl.model.base import DTYPES, PARTS, Base
 from sdxl.parallel import Group
 
@@ -61,7 +61,7 @@ class Shards:
         known = self.base.identity("scheduler", *PARTS) | self.vae.identity("vae")
         return Identity(
             code=f"exact-ambient {version('exact-ambient')}, recipe {RECIPE}",
-            data=Data(len(pictures), **{name: digest(json.dumps(rows).encode()) for name, rows in of.items()}),
+            data={"count": len(pictures), **{name: digest(json.dumps(rows).encode()) for name, rows in of.items()}},
             t_n=config.level() if not config.level_column else "of each image",
             models={part: known[part] for part in ("vae", *PARTS)},
             **{name: known[name] for name in ("no_caption", "schedule", "prediction")},

@@ -12,7 +12,7 @@ import torch
 
 from ambient.randomness import generator
 from sdxl.corrupt import noisy_set
-from sdxl.manifest import Captions, Data, Header, Identity, Manifest
+from sdxl.manifest import Header, Identity, Manifest
 from sdxl.model import lora, tiny
 from sdxl.model.base import PARTS, Base
 from sdxl.run_command import quiet
@@ -103,12 +103,12 @@ def manifest(base: Base, *, images: int, size: int, shard: int) -> Manifest:
     """What `corrupt` would tell of a set from `base`; of its images it is invented."""
     models = {part: base.fingerprint(part) for part in ("vae", *PARTS)}
     identity = Identity(
-        code="tests", data=Data(images, "", "", ""), t_n="of each image", models=models, no_caption="zeros",
+        code="tests", data={"count": images}, t_n="of each image", models=models, no_caption="zeros",
         schedule=base.schedule_digest(), prediction=base.prediction(), transform="none", seed="", dtype="float32",
         vae_dtype="float32", shard=shard,
     )  # fmt: skip
     return Manifest(
-        vae=models["vae"], schedule=identity.schedule, size=size, images=images, captions=Captions(images, images),
+        vae=models["vae"], schedule=identity.schedule, size=size, images=images, captions={"with": images},
         identity=identity, levels={}, source="tests", base="tiny", vae_name=None, left_out=(),
     )  # fmt: skip
 

@@ -79,15 +79,15 @@ IDENTITY = {"identity": "compared as a whole, never read", "identity.*": "compar
 NO_LORA = {"identity.lora": "of the base alone", "lora": "of the base alone, or of a LoRA that says nothing of itself"}
 
 
+FIRST = dict.fromkeys(("version", "format", "lora.version"), "none is the first")
+OLDER = dict.fromkeys(("lora.weights", "lora.prediction", "lora.schedule"), "of an older LoRA")
+NOTES = dict.fromkeys(("regions", "regions.*", "vae_name", "left_out", "source"), "for the reader")
+IN_A_MANIFEST = OPTION | IDENTITY | NO_LORA | FIRST | OLDER | NOTES | {"images.*.prompt": "an image without a caption"}
+
+
 @pytest.mark.parametrize("name", ["samples_base", "samples_consistent", "posterior", "attack_plain", "masked", "noisy"])
 def test_manifests(runs, name):
-    folder = runs / name
-    known = {"version": "none is the first", "format": "none is the first", "lora.version": "none is the first"}
-    known |= {"lora.prediction": "an older LoRA", "lora.schedule": "an older LoRA"}
-    known |= OPTION | IDENTITY | NO_LORA | {"images.*.prompt": "an image without a caption", "lora.weights": "an older LoRA"}
-    known |= {"regions": "for the reader", "regions.*": "for the reader"}
-    known |= {"vae_name": "the base's", "left_out": "for the reader", "source": "for the reader"} if name == "noisy" else {}
-    check(folder / "manifest.json", lambda: shown_by_figures(folder), known)
+    check(runs / name / "manifest.json", lambda: shown_by_figures(runs / name), IN_A_MANIFEST)
 
 
 @pytest.mark.parametrize("name", ["attack_plain", "masked", "posterior"])
@@ -95,7 +95,7 @@ def test_manifests_as_evaluations_read_them(runs, name):
     def read():
         kinds(Images(str(runs / name), [], [], (0, 0), None, images_manifest(runs / name)))
 
-    check(runs / name / "manifest.json", read, {"*": "what is taken is told by `test_manifests`"})
+    check(runs / name / "manifest.json", read, IN_A_MANIFEST)
 
 
 @pytest.mark.parametrize("name", ["restoration", "fid", "memory", "memory_masked"])
