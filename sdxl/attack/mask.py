@@ -10,6 +10,7 @@ from typing import Any
 from harness import records
 from harness.errors import UserError
 from harness.files import digest
+from harness.wording import several
 from sdxl.attack.options import MaskAttackOptions
 from sdxl.attack.plan import AttackPlan
 from sdxl.attack.regions import Box, detector, mapped
@@ -52,8 +53,8 @@ class Holes(AttackPlan):
         counts, dropped = self.counts, ""
         if counts["dropped"]:
             dropped = f"; dropped boxes: {counts['dropped']}, cut off, too small, or nearly all of the picture"
-        boxes, images = survey.several(counts["boxes"], "box", "boxes"), survey.several(counts["images"], "image")
-        kept = f"{survey.several(len(self.holes), 'image')} with a region, {counts['without a region']} left out"
+        boxes, images = several(counts["boxes"], "box", "boxes"), several(counts["images"], "image")
+        kept = f"{several(len(self.holes), 'image')} with a region, {counts['without a region']} left out"
         self.group.say(f"{self.config.detector}: {boxes} in {images}; {kept}{dropped}")
 
     def detected(self) -> dict[str, list[Box]]:

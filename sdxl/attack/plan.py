@@ -21,8 +21,8 @@ from sdxl.images.sheets import save, sheet
 from sdxl.images.written import refuse_missing, whole
 from sdxl.manifest import Attacked, write_images_manifest
 from sdxl.model import base, lora, sampling
-from sdxl.model import text as encode
 from sdxl.model.base import dtype_of, find_with_vae, within_memory
+from sdxl.model.text import TextEncoder
 from sdxl.parallel import Group
 
 NOT_IDENTITY = ("out", "dry_run")
@@ -128,7 +128,7 @@ class Attacker(ABC):
         with within_memory(ADVICE):
             self.unet = lora.adapted(plan.base, plan.lora, plan.dtype).to(self.device)
             self.vae = plan.vae.vae().to(self.device)
-            self.text = encode.TextEncoder(plan.base, self.device)
+            self.text = TextEncoder(plan.base, self.device)
 
     @abstractmethod
     def __call__(self, image: int) -> None:

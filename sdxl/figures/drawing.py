@@ -10,7 +10,7 @@ from PIL import Image
 from sdxl.attack.strips import as_rgb, enlarged, strip
 from sdxl.corrupt.noisy_set import NoisySet
 from sdxl.evaluate import tables
-from sdxl.images import sheets as decode
+from sdxl.images import sheets
 
 WIDTH, WIDEST, APART = 820, 1600, 12  # of strips: pixels of a row about, and at most, and between two
 
@@ -22,8 +22,8 @@ def image(source: Any) -> Any:
             source = opened.convert("RGB")
     side = min(source.size)
     square = source.convert("RGB").crop((0, 0, side, side))
-    if side > decode.LARGEST:
-        return square.resize((decode.LARGEST, decode.LARGEST), Image.Resampling.LANCZOS)
+    if side > sheets.LARGEST:
+        return square.resize((sheets.LARGEST, sheets.LARGEST), Image.Resampling.LANCZOS)
     return square.resize((enlarged(side), enlarged(side)), Image.Resampling.NEAREST)
 
 
@@ -59,4 +59,4 @@ def png(drawn: Any) -> bytes:
     """Of a picture, of a matplotlib figure, or of a file as it is."""
     if isinstance(drawn, bytes):
         return drawn
-    return tables.png(drawn) if isinstance(drawn, tables.Figure) else decode.png(drawn)
+    return tables.png(drawn) if isinstance(drawn, tables.Figure) else sheets.png(drawn)

@@ -30,7 +30,7 @@ from sdxl.evaluate import tables
 from sdxl.evaluate.distances.figure import consistency, curves
 from sdxl.evaluate.distances.measure import Floor, floor, kid, needed
 from sdxl.evaluate.distances.options import DistanceOptions
-from sdxl.evaluate.features import extractors as extract
+from sdxl.evaluate.features.extractors import Extractor, find
 from sdxl.evaluate.features.features import features
 from sdxl.evaluate.results import Distance, Distances
 from sdxl.images.folder import Images, opened
@@ -50,26 +50,26 @@ def main(argv: list[str]) -> None:
     quiet()
     group = Group()
     with closing(group):
-        eye = group.together(lambda: extract.find(config.extractor, group.device))
+        extractor = group.together(lambda: find(config.extractor, group.device))
         columns = Columns(config.split, config.image_column, caption="")
         reference = opened(config.reference, group, columns=columns, resolution=config.resolution)
         sets = [opened(name, group, resolution=config.resolution, count=config.images) for name in config.generated]
-        width = group.by_main(lambda: eye(reference[0][None]).shape[1])
-        identity = identity_of(config, reference, sets, eye)
+        width = group.by_main(lambda: extractor(reference[0][None]).shape[1])
+        identity = identity_of(config, reference, sets, extractor)
         group.together(lambda: check(config, reference, sets, width))
         if config.dry_run:
             return group.say("\n".join([*(f"{key}: {value}" for key, value in identity.items()), f"features: {width}"]))
         with group.results(config.out, identity):
             with stop_requests() as stopping:
-                real, *fake = [features(s, eye, group, batch=config.batch, stopping=stopping) for s in (reference, *sets)]
+                real, *fake = [features(s, extractor, group, batch=config.batch, stopping=stopping) for s in (reference, *sets)]
             group.on_main(lambda: report(config, identity, real, fake, sets))
         group.say((Path(config.out) / "table.md").read_text() + f"-> {config.out}")
 
 
-def identity_of(config: DistanceOptions, reference: Images, sets: list[Images], eye: extract.Extractor) -> dict[str, Any]:
+def identity_of(config: DistanceOptions, reference: Images, sets: list[Images], extractor: Extractor) -> dict[str, Any]:
     """What the numbers depend on: images and weights by their content."""
     own = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
-    found = {"extractor_fingerprint": eye.fingerprint, "reference": reference.about}
+    found = {"extractor_fingerprint": extractor.fingerprint, "reference": reference.about}
     return own | found | {"generated": [name | s.about for name, s in zip(names(sets), sets, strict=True)]}
 
 
