@@ -33,7 +33,7 @@ from sdxl.train.objective import Objective
 from sdxl.train.options import TrainOptions
 
 IMAGES, CONSISTENT = 200_000 * 16, 50_000 * 16  # App. B: in a training; in its last part, with consistency
-QUARTER = 4  # images of which one pays
+QUARTER = 4  # images of which one has a consistency pair
 Row = dict[str, Any]
 
 
@@ -88,8 +88,8 @@ def steps(settings: dict[str, Any], size: int) -> list[Row]:
     model, below = Imagined(settings), TrainOptions().below
     pair, antithetic = objective(below=0.0), objective(below=0.0, antithetic=True)
 
-    def ours(found: Objective, batch: int, paying: int) -> tuple[float, float]:
-        counted = cost.count(model, found, micro_batch(model, found, batch=batch, paying=paying, size=size))
+    def ours(found: Objective, batch: int, pairs: int) -> tuple[float, float]:
+        counted = cost.count(model, found, micro_batch(model, found, batch=batch, pairs=pairs, size=size))
         assert counted.without_gradient == 0
         return counted.with_gradient / batch, counted.flops / batch
 
@@ -130,13 +130,13 @@ def official(model: Imagined, found: Objective, size: int, *, gradient: bool) ->
     return counted.with_gradient + counted.without_gradient, counted.flops
 
 
-def micro(settings: dict[str, Any], size: int, checkpointing: bool, paying: int, peak: float) -> Row:
+def micro(settings: dict[str, Any], size: int, checkpointing: bool, pairs: int, peak: float) -> Row:
     """A micro-batch of one image, in bfloat16: FLOPs and memory, and on a GPU what they are in truth."""
     found = objective(below=1.0)
     model = Imagined(settings, checkpointing=checkpointing)
-    counted = cost.count(model, found, micro_batch(model, found, batch=1, paying=paying, size=size))
+    counted = cost.count(model, found, micro_batch(model, found, batch=1, pairs=pairs, size=size))
     row = {
-        "a micro-batch of one image, bfloat16": ("with a pair from below t_n" if paying else "plain")
+        "a micro-batch of one image, bfloat16": ("with a pair from below t_n" if pairs else "plain")
         + (", checkpointing" if checkpointing else ""),
         "TFLOP": counted.flops / 1e12,
         "activations, GB": counted.bytes / 1e9,
@@ -145,7 +145,7 @@ def micro(settings: dict[str, Any], size: int, checkpointing: bool, paying: int,
     if not torch.cuda.is_available():
         return row
     model = Imagined(settings, checkpointing=checkpointing, device="cuda")
-    seconds = measure(model, found, micro_batch(model, found, batch=1, paying=paying, size=size))
+    seconds = measure(model, found, micro_batch(model, found, batch=1, pairs=pairs, size=size))
     return row | {
         "GB (measured)": torch.cuda.max_memory_reserved() / 1e9,
         "images/s": 1 / seconds,

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from harness.errors import Interrupted, UserError
-from harness.runs import Run
+from harness.runs import Run, stop_requests
 
 T = TypeVar("T")
 INTACT = "; what was written before is intact: mend it and run the same command"
@@ -53,10 +53,10 @@ class Group:
         """Where our tensors live."""
         return self.state.device or torch.device("cpu")
 
-    def say(self, text: str) -> None:
-        """Print, once; in one piece, which print under python -u does not, so that lines of processes are not mixed."""
+    def say(self, *lines: str) -> None:
+        """Print lines in the first process: in one piece, which print under python -u does not, so that others do not mix in."""
         if self.main:
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write("\n".join([*lines, ""]))
             sys.stdout.flush()
 
     def together(self, work: Callable[[], T]) -> T:
@@ -120,16 +120,26 @@ class Group:
                     raise Interrupted(f"{done} of {total} {unit}") if self.main else SystemExit(130)
 
     @contextmanager
-    def results(self, out: str, identity: dict[str, Any]) -> Iterator[None]:
-        """The folder of results, ours alone, DONE at the end. Raises: as `Run`, in all processes."""
-        run = self.on_main(lambda: Run(out, identity))
+    def run(self, out: str, identity: Any, *, keep: int = 2) -> Iterator[tuple[Run | None, Callable[[], bool]]]:
+        """The run directory, open in the first process alone (None in the others), and whether this process was asked to stop.
+
+        Raises: as `Run`, in all processes.
+        """
+        run = self.on_main(lambda: Run(out, identity, keep=keep))
         try:
-            yield
-            if run is not None:
-                run.finish()
+            with stop_requests() as stopping:
+                yield run, stopping
         finally:
             if run is not None:
                 run.close()
+
+    @contextmanager
+    def results(self, out: str, identity: dict[str, Any]) -> Iterator[Callable[[], bool]]:
+        """As `run`, for a command without checkpoints: DONE is written at the end."""
+        with self.run(out, identity) as (run, stopping):
+            yield stopping
+            if run is not None:
+                run.finish()
 
     def employ(self, count: int, of: str) -> None:
         """Raises: UserError if there are fewer images than processes."""

@@ -1,10 +1,29 @@
-"""What the commands share."""
+"""How every command that measures, trains or generates begins."""
 
 from __future__ import annotations
 
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from harness.config import parse
+from sdxl.parallel import Group
+
+
+@contextmanager
+def started(options_class: type, argv: list[str], command: str, description: str | None) -> Iterator[tuple[Any, Group]]:
+    """The options that `argv` gives to `python -m sdxl COMMAND`, and the group of its processes, which ends with the block.
+
+    description: the docstring of the command's module, shown by --help. Raises: as `parse`.
+    """
+    config = parse(options_class, argv, prog=f"python -m sdxl {command}", description=description or "")
+    quiet()
+    group = Group()
+    with closing(group):
+        yield config, group
 
 
 def quiet() -> None:

@@ -18,18 +18,16 @@ Paper: Sec. 4.1, Figs. 1, 9, with captions: without them its authors found nothi
 
 from __future__ import annotations
 
-from harness.config import parse
 from sdxl.attack.options import MaskAttackOptions
-from sdxl.run_command import quiet
+from sdxl.run_command import started
 
 OPTIONS = MaskAttackOptions
 
 
 def main(argv: list[str]) -> None:
     """Attack as `argv` describes."""
-    config = parse(MaskAttackOptions, argv, prog="python -m sdxl attack mask", description=__doc__ or "")
-    quiet()
-    from sdxl.attack.fillers import MaskAttack
-    from sdxl.attack.plan import conduct
+    with started(OPTIONS, argv, "attack mask", __doc__) as (config, group):
+        from sdxl.attack.fillers import MaskAttack  # the models take seconds to import
+        from sdxl.attack.plan import conduct
 
-    conduct(MaskAttack, config)
+        conduct(group.together(lambda: MaskAttack(config, group)))

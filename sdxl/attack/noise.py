@@ -22,7 +22,7 @@ from sdxl.parallel import Group
 ONE_STEP = "one_step"
 
 
-class Levels(AttackPlan):
+class NoiseAttack(AttackPlan):
     """Every image at every level. Raises: UserError for what does not go together."""
 
     config: NoiseAttackOptions
@@ -59,7 +59,7 @@ class Levels(AttackPlan):
 class Restorer(Attacker):
     """Noises and restores."""
 
-    def __init__(self, plan: Levels):
+    def __init__(self, plan: NoiseAttack):
         super().__init__(plan)
         self.plan, self.denoiser = plan, denoiser(self.unet, plan.path, plan.base.prediction())
 

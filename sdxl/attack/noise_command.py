@@ -13,18 +13,16 @@ attack as many images that the model has not seen. Paper: Sec. 4.1, 4.4, Figs. 2
 
 from __future__ import annotations
 
-from harness.config import parse
 from sdxl.attack.options import NoiseAttackOptions
-from sdxl.run_command import quiet
+from sdxl.run_command import started
 
 OPTIONS = NoiseAttackOptions
 
 
 def main(argv: list[str]) -> None:
     """Attack as `argv` describes."""
-    config = parse(NoiseAttackOptions, argv, prog="python -m sdxl attack noise", description=__doc__ or "")
-    quiet()
-    from sdxl.attack.noise import Levels
-    from sdxl.attack.plan import conduct
+    with started(OPTIONS, argv, "attack noise", __doc__) as (config, group):
+        from sdxl.attack.noise import NoiseAttack  # the models take seconds to import
+        from sdxl.attack.plan import conduct
 
-    conduct(Levels, config)
+        conduct(group.together(lambda: NoiseAttack(config, group)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from harness.files import digest
-from harness.runs import stop_requests
 from harness.wording import several
-from sdxl.attack.options import AttackOptions
 from sdxl.images import crop, survey
 from sdxl.images.pictures import Columns, pictures
 from sdxl.images.sheets import save, sheet
@@ -142,20 +139,18 @@ class Attacker(ABC):
         return square, {name: value.to(self.device) for name, value in (text | {"time_ids": time_ids[None]}).items()}
 
 
-def conduct(kind: Callable[[Any, Group], AttackPlan], config: AttackOptions) -> None:
-    """An attack from its config to DONE. Raises: UserError; Interrupted, in the first process, if one was asked to stop."""
-    group = Group()
-    with closing(group):
-        plan = group.together(lambda: kind(config, group))
-        plan.prepare(survey.survey(plan.pictures, group, 8))
-        if config.dry_run:
-            return group.say("\n".join(plan.lines()))
-        with group.results(config.out, plan.identity()), stop_requests() as stopping:
-            carry_out(plan, group, stopping)
+def conduct(plan: AttackPlan) -> None:
+    """Carry out an attack, or print its plan. Raises: UserError; Interrupted, in the first process, if one was asked to stop."""
+    group, config = plan.group, plan.config
+    plan.prepare(survey.survey(plan.pictures, group, 8))
+    if config.dry_run:
+        return group.say(*plan.lines())
+    with group.results(config.out, plan.identity()) as stopping:
+        carry_out(plan, group, stopping)
 
 
 def carry_out(plan: AttackPlan, group: Group, stopping: Callable[[], bool]) -> None:
-    """Attack the images that are not done, and tell of them all. Raises: as `conduct`."""
+    """Attack the images that are not done, and write the manifest of all. Raises: as `conduct`."""
     todo = group.by_main(lambda: _unfinished(plan))
     if todo:
         attacker = group.together(plan.attacker)

@@ -16,13 +16,10 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections import Counter
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-from harness.config import parse
 from harness.errors import UserError
-from harness.runs import Run, stop_requests
 from harness.wording import few, several
 from sdxl.corrupt.options import FEWEST, CorruptOptions
 from sdxl.corrupt.shards import Shards
@@ -31,32 +28,24 @@ from sdxl.images.survey import repeated, survey, usable
 from sdxl.manifest import Manifest
 from sdxl.model.base import PARTS, Base, find_with_vae, shapes
 from sdxl.parallel import Group
-from sdxl.run_command import quiet
+from sdxl.run_command import started
 
 OPTIONS = CorruptOptions
 
 
 def main(argv: list[str]) -> None:
     """Make the noisy set that `argv` describes."""
-    config = parse(CorruptOptions, argv, prog="python -m sdxl corrupt", description=__doc__ or "")
-    quiet()
-    group = Group()
-    with closing(group):
+    with started(OPTIONS, argv, "corrupt", __doc__) as (config, group):
         shards = prepare(config, group)
         if config.dry_run:
-            return group.say("\n".join(plan(config, shards)))
+            return group.say(*plan(config, shards))
         group.together(lambda: room(config, shards))
-        run = group.on_main(lambda: Run(config.out, shards.identity))
-        try:
-            with stop_requests() as stopping:
-                if shards.make(stopping):
-                    group.on_main(lambda: shards.seal(lambda: manifest(config, shards)))
-                else:
-                    group.say(f"{config.out} is complete; every file was read, and is whole")
-        finally:
-            if run is not None:
-                run.close()
-        group.say("\n".join(summary(config, shards)))
+        with group.run(config.out, shards.identity) as (_, stopping):
+            if shards.make(stopping):
+                group.on_main(lambda: shards.seal(lambda: manifest(config, shards)))
+            else:
+                group.say(f"{config.out} is complete; every file was read, and is whole")
+        group.say(*summary(config, shards))
 
 
 def prepare(config: CorruptOptions, group: Group) -> Shards:

@@ -12,28 +12,20 @@ command goes on where it was stopped.
 
 from __future__ import annotations
 
-from contextlib import closing
-
-from harness.config import parse
-from harness.runs import stop_requests
 from sdxl.generate.options import GenerateOptions
 from sdxl.generate.plan import GenerationPlan
-from sdxl.parallel import Group
-from sdxl.run_command import quiet
+from sdxl.run_command import started
 
 OPTIONS = GenerateOptions
 
 
 def main(argv: list[str]) -> None:
     """Make the images that `argv` describes."""
-    config = parse(GenerateOptions, argv, prog="python -m sdxl generate", description=__doc__ or "")
-    quiet()
-    group = Group()
-    with closing(group):
+    with started(OPTIONS, argv, "generate", __doc__) as (config, group):
         job = group.together(lambda: GenerationPlan(config, group))
         if config.dry_run:
-            return group.say("\n".join(job.plan()))
+            return group.say(*job.plan())
         from sdxl.generate.generator import generate_images  # the models take seconds to import
 
-        with group.results(config.out, job.identity()), stop_requests() as stopping:
+        with group.results(config.out, job.identity()) as stopping:
             generate_images(job, group, stopping)

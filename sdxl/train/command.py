@@ -10,48 +10,46 @@ loads it: pipeline.load_lora_weights("run").
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
+from typing import Any
 
-from harness.config import parse
+import torch
+
 from harness.errors import UserError
-from harness.runs import Run, stop_requests
+from harness.files import digest
 from sdxl.corrupt.noisy_set import NoisySet
 from sdxl.model import lora
 from sdxl.model.base import PARTS as TEXT
-from sdxl.model.base import Base, find, within_memory
+from sdxl.model.base import Base, dtype_of, find, within_memory
 from sdxl.parallel import Group
-from sdxl.run_command import quiet
+from sdxl.run_command import started
 from sdxl.train import cost
 from sdxl.train.options import TrainOptions
 
 OPTIONS = TrainOptions
+VALIDATION = ("validate_every", "validation_images", "validation_steps")
+NOT_IDENTITY = ("out", "data", "base", "vae", "dry_run", "time_limit", "keep", "log_every", "save_every", "tracker", *VALIDATION)
+ADVICE = (  # where memory runs out
+    "take --micro-batch 1 and --checkpointing, or a set of a lower resolution; the same command continues from the newest "
+    "checkpoint"
+)
 
 
 def main(argv: list[str]) -> None:
     """Train as `argv` describes."""
-    config = parse(TrainOptions, argv, prog="python -m sdxl train", description=__doc__ or "")
-    quiet()
-    group = Group()
-    with closing(group):
+    with started(OPTIONS, argv, "train", __doc__) as (config, group):
         parts = ("unet", "scheduler", *(["vae"] if config.validate_every else []))
         base = group.together(lambda: find(config.base, parts=parts))
         vae = group.together(lambda: find(config.vae, parts=("vae",))) if config.vae else base
         data = group.together(lambda: checked(config, base, vae, group))
         if config.dry_run:
-            lines = group.on_main(lambda: plan(config, base, data, group))
-            return group.say("\n".join(lines or []))
+            return group.say(*(group.on_main(lambda: plan(config, base, data, group)) or []))
         group.together(lambda: data.verify(rank=group.rank, size=group.size))
         from sdxl.train.loop import Loop
 
-        run = group.on_main(lambda: Run(config.out, config.identity(data, base, group.device), keep=config.keep))
-        advice = "take --micro-batch 1 and --checkpointing, or a set of a lower resolution"
-        try:
-            with within_memory(f"{advice}; the same command goes on from the newest checkpoint"), stop_requests() as stopping:
-                Loop(config, base, vae, data, group, run).train(stopping)
-        finally:
-            if run is not None:
-                run.close()
+        identity = identity_of(config, data, base, group.device)
+        with group.run(config.out, identity, keep=config.keep) as (run, stopping), within_memory(ADVICE):
+            Loop(config, base, vae, data, group, run).train(stopping)
 
 
 def checked(config: TrainOptions, base: Base, vae: Base, group: Group) -> NoisySet:
@@ -85,6 +83,15 @@ def checked(config: TrainOptions, base: Base, vae: Base, group: Group) -> NoisyS
     return data
 
 
+def identity_of(config: TrainOptions, data: NoisySet, base: Base, device: torch.device) -> dict[str, Any]:
+    """What the result depends on: options, and by their content the data, the base and a LoRA that training starts from."""
+    own = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
+    own["dtype"] = str(dtype_of(config.dtype, device)).removeprefix("torch.")
+    if config.start_from:
+        own["start_from"] = digest(lora.find(config.start_from).read_bytes())
+    return own | {"data": data.digest} | base.identity("unet", "scheduler")
+
+
 def plan(config: TrainOptions, base: Base, data: NoisySet, group: Group) -> list[str]:
     """The resolved plan: what --dry-run prints."""
     levels = data.levels()
@@ -101,8 +108,9 @@ def plan(config: TrainOptions, base: Base, data: NoisySet, group: Group) -> list
 
 
 def share(config: TrainOptions, processes: int) -> list[str]:
-    """How many images of a process pay for consistency, in words."""
+    """How many images of each process have a consistency term in a step, in words."""
     own = config.batch // processes
-    paying = config.fraction * own
-    rare = f", all at once in one step of {1 / paying:.3g}" if paying < 1 else ""
-    return [f"consistency: {paying:.3g} of the {own} images of each process pay in a step{rare}"] if config.weight else []
+    pairs = config.fraction * own
+    rare = f", all of them in one step of {1 / pairs:.3g}" if pairs < 1 else ""
+    term = f"consistency: {pairs:.3g} of the {own} images of each process have a consistency term in a step{rare}"
+    return [term] if config.weight else []

@@ -1,4 +1,4 @@
-"""What training costs, counted before it is paid: parameters, FLOPs, evaluations of the UNet, memory.
+"""What training costs, counted before training begins: parameters, FLOPs, evaluations of the UNet, memory.
 
 The training code itself runs on a UNet that is only `imagined`. FLOPs and evaluations are exact. Memory is an estimate: the most
 bytes that tensors hold at once is counted too, but what CUDA and its allocator take beyond is a guess, and named as one. Nothing
@@ -171,24 +171,24 @@ def memory(model: Imagined, found: Count, *, average: bool = False) -> Memory:
 
 def plan(config: TrainOptions, base: Base, data: NoisySet) -> list[str]:
     """What a training costs, for --dry-run: counted on its dearest micro-batch."""
-    objective, pays = config.objective(base), config.fraction if config.weight else 0.0
+    objective, fraction = Objective.of(config, base.path()), config.fraction if config.weight else 0.0
     size, levels = data.rows([0])["x_n"].shape[-1], data.levels()
-    batch, paying = config.micro_batch, math.ceil(pays * config.micro_batch)
+    batch, pairs = config.micro_batch, math.ceil(fraction * config.micro_batch)
     dtype = dtype_of(config.dtype, torch.device("cuda"))
     model = Imagined(records.plain(base.settings("unet")), rank=config.rank, dtype=dtype, checkpointing=config.checkpointing)
     dearest = replace(objective, below=math.ceil(objective.below))
-    found = count(model, dearest, micro_batch(model, dearest, batch=batch, paying=paying, size=size, t_n=float(levels.max())))
+    found = count(model, dearest, micro_batch(model, dearest, batch=batch, pairs=pairs, size=size, t_n=float(levels.max())))
     frozen, trained = model.sizes()
     how = f"{str(dtype).removeprefix('torch.')}, {'checkpointing' if config.checkpointing else 'no checkpointing'}"
     return [
         f"parameters: {frozen:,} frozen, {trained:,} trained",
-        f"UNet evaluations an image: {evaluations(objective, pays):.3g}",
-        f"dearest micro-batch: {batch} images, {paying} of them with consistency: {found.flops / 1e12:.3g} TFLOP",
+        f"UNet evaluations an image: {evaluations(objective, fraction):.3g}",
+        f"dearest micro-batch: {batch} images, {pairs} of them with consistency: {found.flops / 1e12:.3g} TFLOP",
         f"GPU memory for it ({how}):",
         *(f"  {line}" for line in memory(model, found, average=config.ema > 0).lines()),
     ]
 
 
 def evaluations(objective: Objective, fraction: float) -> float:
-    """Of the UNet, an image on average, where a fraction of the images pays for consistency."""
+    """Evaluations of the UNet for an image, on average, where a `fraction` of the images has a consistency pair."""
     return 1 + fraction * ((4 if objective.antithetic else 2) + objective.below)

@@ -104,11 +104,10 @@ def _moved(x: Tensor, device: torch.device) -> Tensor:
 Work = Callable[[Denoiser], Tensor]
 
 
-def micro_batch(model: Imagined, objective: Objective, *, batch: int, paying: int, size: int, t_n: float = 500) -> Work:
-    """The loss of `sdxl train` on one micro-batch of latents of size x size, of which `paying` pay for consistency."""
+def micro_batch(model: Imagined, objective: Objective, *, batch: int, pairs: int, size: int, t_n: float = 500) -> Work:
+    """The loss of `sdxl train` on one micro-batch of latents of size x size, of which `pairs` have a consistency pair."""
     x_n, levels = torch.zeros(batch, 4, size, size), torch.full((batch,), t_n, dtype=torch.float64)
-    pays = [i < paying for i in range(batch)]
-    draws = objective.draw(levels, pays, x_n.shape[1:], seed=0, numbers=list(range(batch)))
+    draws = objective.draw(levels, [i < pairs for i in range(batch)], x_n.shape[1:], seed=0, numbers=list(range(batch)))
     condition = model.condition(batch)
 
     def work(denoiser: Denoiser) -> Tensor:

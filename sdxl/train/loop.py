@@ -26,7 +26,7 @@ from sdxl.model.base import Base, dtype_of
 from sdxl.model.unet import denoiser
 from sdxl.parallel import Group
 from sdxl.train.journal import Journal, Watch
-from sdxl.train.objective import order, pays
+from sdxl.train.objective import Objective, has_pair, order
 from sdxl.train.options import TrainOptions
 from sdxl.train.validation import validate
 
@@ -49,7 +49,7 @@ class Loop:
 
     def __init__(self, config: TrainOptions, base: Base, vae: Base, data: NoisySet, group: Group, run: Run | None):
         self.config, self.base, self.vae, self.data, self.group, self.run = config, base, vae, data, group, run
-        self.objective = config.objective(base)
+        self.objective = Objective.of(config, base.path())
         self.dtype = dtype_of(config.dtype, group.device)
         self.unet = group.together(lambda: base.unet(self.dtype))
         self.parameters = lora.add(self.unet, rank=config.rank, alpha=config.alpha, seed=config.seed)
@@ -112,7 +112,7 @@ class Loop:
         """One optimiser step; its losses over all processes, and whether one of them wants to stop."""
         config, group = self.config, self.group
         accumulated = config.batch // (config.micro_batch * group.size)
-        sums = torch.zeros(4, dtype=torch.float64, device=group.device)  # ambient, consistency, paying, stop
+        sums = torch.zeros(4, dtype=torch.float64, device=group.device)  # ambient, consistency, pairs, stop
         for micro in range(accumulated):
             ambient, consistency = self.losses(number, micro, accumulated)
             loss = ambient.mean()
@@ -122,9 +122,9 @@ class Loop:
             found = [ambient.detach().double().sum(), consistency.detach().double().sum(), len(consistency)]
             sums[:3] += torch.stack([torch.as_tensor(value, dtype=torch.float64, device=group.device) for value in found])
         sums[3] = float(stop)
-        ambient_sum, consistency_sum, paying, stops = group.total(sums).tolist()
+        ambient_sum, consistency_sum, pairs, stops = group.total(sums).tolist()
         row = {"ambient": ambient_sum / config.batch, "gradient": self.update()}
-        return row | ({"consistency": consistency_sum / paying} if paying else {}), stops > 0
+        return row | ({"consistency": consistency_sum / pairs} if pairs else {}), stops > 0
 
     def losses(self, number: int, micro: int, accumulated: int) -> tuple[Tensor, Tensor]:
         """Of one micro-batch of ours, per image."""
@@ -132,11 +132,11 @@ class Loop:
         size, rank = config.micro_batch, group.rank
         first = number * config.batch + (micro * group.size + rank) * size
         numbers = list(range(first, first + size))
-        mine = (number * accumulated + micro) * size  # running number on this process: all pay in the same micro-batches
+        mine = (number * accumulated + micro) * size  # counted on each process: pairs fall in the same micro-batches of all
         on = config.weight > 0 and number >= config.consistency_from
-        paying = [on and pays(mine + i, config.fraction) for i in range(size)]
+        with_pair = [on and has_pair(mine + i, config.fraction) for i in range(size)]
         rows = self.data.rows(order(len(self.data), seed=config.seed, numbers=numbers))
-        draws = self.objective.draw(rows["t_n"], paying, rows["x_n"].shape[1:], seed=config.seed, numbers=numbers)
+        draws = self.objective.draw(rows["t_n"], with_pair, rows["x_n"].shape[1:], seed=config.seed, numbers=numbers)
         draws = draws._replace(noise=draws.noise.to(group.device), pair=draws.pair.to(group.device))
         condition = self.condition({name: rows[name].to(group.device) for name in CONDITION}, numbers)
         with torch.autocast(group.device.type, self.dtype, enabled=self.dtype != torch.float32):
@@ -224,8 +224,8 @@ class Loop:
     def export(self, done: int) -> None:
         """The LoRA, last, and its average, as pipelines load them."""
         assert self.run is not None
-        paid = done > self.config.consistency_from  # else the LoRA was trained without consistency so far
-        said = replace(self.about, steps=done, weight=self.about.weight if paid else 0.0)
+        begun = done > self.config.consistency_from  # whether a step had the consistency loss
+        said = replace(self.about, steps=done, weight=self.about.weight if begun else 0.0)
         if self.average:
             with _swapped(self.parameters, self.average):
                 lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), said)

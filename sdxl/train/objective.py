@@ -1,15 +1,15 @@
-"""What a micro-batch is trained on: the ambient loss above each image's level, consistency below, no evaluation made twice.
+"""The loss of a micro-batch: the ambient loss above each image's level, consistency below, no evaluation made twice.
 
 For each image t is uniform on the levels from t_n to T; X_t is x_n with the noise that is missing, and h(X_t, t) is evaluated
-once. The ambient loss uses it. Images that pay for consistency use it again, as the start of a reverse step to a level s < t:
-two evaluations at s (the paper's pair; antithetic: four) tell how far h is from a martingale. So that levels far below t_n are
-reached too, a share `below` of them first takes one DDIM step, by the h that is known, to a level uniform below t_n, and
-starts there: one evaluation more.
+once. The ambient loss uses it. Images with a consistency pair use it again, as the start of a reverse step to a level s < t:
+two evaluations at s (the paper's pair; with antithetic noise: four) measure how far h is from a martingale. To reach levels far
+below t_n as well, a share `below` of these images first takes one DDIM step, with the h already evaluated, to a level uniform
+below t_n. The pair starts there, which needs one more evaluation.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,21 +21,19 @@ from ambient.denoisers import Denoiser
 from ambient.kernels import KERNELS, Kernel, ddim
 from ambient.paths import Discrete, Times, transition
 from ambient.randomness import generator
-
-SPACES = ("eps", "x_n")
-STEPS = ("ancestral", "euler-maruyama")  # kernels that cost no more than one evaluation
+from sdxl.train.options import TrainOptions
 
 
 class Draws(NamedTuple):
-    """All that is random in a micro-batch of B images, m of which pay for consistency."""
+    """All that is random in a micro-batch of B images, m of which have a consistency pair."""
 
-    t: Tensor  # (B,), of the ambient loss
+    t: Tensor  # (B,), level of the ambient loss
     noise: Tensor  # (B, ...)
-    paying: Tensor  # (m,), which of the B
+    paired: Tensor  # (m,), positions in the batch of the images with a pair
     descends: Tensor  # (m,), bool: whether the pair starts below t_n
     start: Tensor  # (m,), the level where it starts; t unless it descends
     end: Tensor  # (m,), s
-    pair: Tensor  # (2, m, ...)
+    pair: Tensor  # (2, m, ...), noise of the two reverse steps
 
 
 class Parts(NamedTuple):
@@ -49,9 +47,13 @@ class Parts(NamedTuple):
 class Objective:
     """The loss, with its options.
 
-    space "eps": the ambient loss in units of the noise that was added, consistency in those of eps at its start; with `min_snr`
-    both times min(SNR, min_snr) / SNR there, which for clean data is min-SNR's noise-prediction loss. "x_n": the paper's, ambient
-    in units of x_n, consistency in those of x_0, in which high levels weigh most.
+    | space | ambient loss in units of | consistency in units of |
+    |---|---|---|
+    | "eps" | the noise that was added to x_n | eps at the level where the pair starts |
+    | "x_n", the paper's | x_n | x_0: high levels weigh most |
+
+    In "eps", `min_snr` = gamma multiplies both by min(SNR, gamma) / SNR at their level. For clean data that is the
+    noise-prediction loss with min-SNR weights.
 
     Paper: the objective of Sec. 3.2. Checked by: tests/sdxl/test_objective.py
     """
@@ -64,31 +66,35 @@ class Objective:
     antithetic: bool = False
     below: float = 0.5
 
-    def draw(self, t_n: Tensor, paying: list[bool], shape: torch.Size, *, seed: int, numbers: list[int]) -> Draws:
-        """What the images with these running numbers get: the same whatever the batch and the process they fall into."""
+    @classmethod
+    def of(cls, options: TrainOptions, path: Discrete) -> Objective:
+        """The loss that the options of a training describe."""
+        return cls(path, **{field.name: getattr(options, field.name) for field in fields(cls) if field.name != "path"})
+
+    def draw(self, t_n: Tensor, with_pair: list[bool], shape: torch.Size, *, seed: int, numbers: list[int]) -> Draws:
+        """The draws of the images with these running numbers, which do not depend on the batch or the process they are in."""
         rows = [
-            self._one(float(level), pays, shape, generator(seed, "training", n))
-            for level, pays, n in zip(t_n.tolist(), paying, numbers, strict=True)
+            self._one(float(level), paired, shape, generator(seed, "training", n))
+            for level, paired, n in zip(t_n.tolist(), with_pair, numbers, strict=True)
         ]
-        paid = [row for row, pays in zip(rows, paying, strict=True) if pays]
-        pair = torch.stack([row["pair"] for row in paid], 1) if paid else torch.empty(2, 0, *shape)
+        pairs = [row for row, paired in zip(rows, with_pair, strict=True) if paired]
         return Draws(
             t=torch.tensor([row["t"] for row in rows], dtype=torch.float64),
             noise=torch.stack([row["noise"] for row in rows]),
-            paying=torch.tensor([i for i, pays in enumerate(paying) if pays], dtype=torch.long),
-            descends=torch.tensor([row["start"] < row["t"] for row in paid], dtype=torch.bool),
-            start=torch.tensor([row["start"] for row in paid], dtype=torch.float64),
-            end=torch.tensor([row["end"] for row in paid], dtype=torch.float64),
-            pair=pair,
+            paired=torch.tensor([i for i, paired in enumerate(with_pair) if paired], dtype=torch.long),
+            descends=torch.tensor([row["start"] < row["t"] for row in pairs], dtype=torch.bool),
+            start=torch.tensor([row["start"] for row in pairs], dtype=torch.float64),
+            end=torch.tensor([row["end"] for row in pairs], dtype=torch.float64),
+            pair=torch.stack([row["pair"] for row in pairs], 1) if pairs else torch.empty(2, 0, *shape),
         )
 
-    def _one(self, t_n: float, pays: bool, shape: torch.Size, source: torch.Generator) -> dict[str, Any]:
+    def _one(self, t_n: float, paired: bool, shape: torch.Size, source: torch.Generator) -> dict[str, Any]:
         def uniform(low: float, high: float) -> int:
             """A whole number from `low` to `high`, both included."""
             return int(torch.randint(int(low), int(high) + 1, (), generator=source))
 
         t, noise = uniform(max(1, t_n), self.path.t_max), torch.randn(shape, generator=source)
-        if not pays:
+        if not paired:
             return {"t": t, "noise": noise}
         descends = bool(torch.rand((), generator=source) < self.below) and t_n > 0
         start = uniform(1, min(t_n, t)) if descends else t
@@ -103,14 +109,14 @@ class Objective:
         ambient = losses.ambient(_known(h), x_n, draws.noise, path=path, t_n=t_n, t=t, space=self.space)
         coordinates = x_n[0].numel()
         ambient = ambient * self._capped(t).to(ambient) / coordinates
-        if len(draws.paying) == 0:
+        if len(draws.paired) == 0:
             return Parts(ambient, ambient.new_zeros(0))
-        rest = {key: value[draws.paying] for key, value in condition.items()}
-        consistency = self._consistency(denoiser, x_t[draws.paying], h[draws.paying], t[draws.paying], rest, draws)
+        rest = {key: value[draws.paired] for key, value in condition.items()}
+        consistency = self._consistency(denoiser, x_t[draws.paired], h[draws.paired], t[draws.paired], rest, draws)
         return Parts(ambient, consistency * self._unit(draws.start).to(ambient) / coordinates)
 
     def _consistency(self, denoiser: Denoiser, x: Tensor, h: Tensor, t: Tensor, condition: Any, draws: Draws) -> Tensor:
-        """(m,), in units of x_0."""
+        """The consistency loss of each image with a pair, (m,), in units of x_0."""
         low = draws.descends
         if bool(low.any()):
             with torch.no_grad():
@@ -123,18 +129,18 @@ class Objective:
         return losses.martingale(denoiser, step, draws.pair, s=draws.end, antithetic=self.antithetic, condition=condition)
 
     def _capped(self, t: Tensor) -> Tensor:
-        """The min-SNR weight in units of eps; 1 without."""
+        """The min-SNR weight in units of eps, or 1 without --min-snr."""
         return losses.min_snr_weight(self.path(t), prediction="eps", gamma=self.min_snr) if self.min_snr else torch.ones(())
 
     def _unit(self, t: Tensor) -> Tensor:
-        """What ||h - h'||^2 at t is multiplied by."""
+        """The factor of ||h - h'||^2 for a pair that starts at t."""
         if self.space == "x_n":
             return torch.ones(())
         return self.path.noise_to_signal(t) ** -2 * self._capped(t)
 
 
 def _known(h: Tensor) -> Denoiser:
-    """The denoiser that has been asked already."""
+    """A denoiser whose value at x_t, h, has been computed already."""
 
     def answer(x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
         return h
@@ -142,13 +148,13 @@ def _known(h: Tensor) -> Denoiser:
     return answer
 
 
-def pays(number: int, fraction: float) -> bool:
-    """Whether the image with this running number on its process pays: `fraction` of them do, evenly spread."""
+def has_pair(number: int, fraction: float) -> bool:
+    """Whether the image with this running number on its process has a consistency pair: a `fraction` has one, evenly spread."""
     return int((number + 1) * fraction) > int(number * fraction)
 
 
 def order(images: int, *, seed: int, numbers: list[int]) -> list[int]:
-    """Which image each running number is: all images once an epoch, in another order each."""
+    """The index of the image of each running number: all images once an epoch, in a new order each epoch."""
     return [_epoch(images, seed, n // images)[n % images] for n in numbers]
 
 

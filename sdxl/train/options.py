@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-
-from harness.files import digest
 from harness.options import Options, option
 from sdxl import options
-from sdxl.corrupt.noisy_set import NoisySet
-from sdxl.model import lora
-from sdxl.model.base import Base, dtype_of
-from sdxl.train.objective import SPACES, STEPS, Objective
 
-VALIDATION = ("validate_every", "validation_images", "validation_steps")
-NOT_IDENTITY = ("out", "data", "base", "vae", "dry_run", "time_limit", "keep", "log_every", "save_every", "tracker", *VALIDATION)
+SPACES = ("eps", "x_n")  # units of the losses
+KERNELS = ("ancestral", "euler-maruyama")  # reverse steps that need no evaluation beyond the one at their start
 TRACKERS = ("tensorboard", "wandb", "none")
 
 
 @dataclass(frozen=True)
 class TrainOptions(Options):
-    """What is run."""
+    """Options of `python -m sdxl train`."""
 
     out: str = options.out("runs/sdxl", "run directory")
     data: str = option("", "noisy set that `python -m sdxl corrupt` wrote", group="data", metavar="DIR", path=True, required=True)
@@ -62,7 +54,7 @@ class TrainOptions(Options):
         0.5, "share of the consistency pairs that start below t_n, at the price of one more evaluation of the UNet each",
         group="objective", metavar="SHARE", at_least=0, at_most=1,
     )  # fmt: skip
-    kernel: str = option("ancestral", "kernel of the reverse step of the consistency loss", group="objective", choices=STEPS)
+    kernel: str = option("ancestral", "kernel of the reverse step of the consistency loss", group="objective", choices=KERNELS)
     largest_step: int = option(
         20, "largest difference t - s of a consistency pair, in times of the schedule", group="objective", metavar="STEP",
         at_least=1,
@@ -117,17 +109,3 @@ class TrainOptions(Options):
             )
         if self.weight > 0 and self.fraction == 0:
             raise ValueError("--fraction 0 leaves no image for the consistency loss; take --weight 0 for the ambient loss alone")
-
-    def objective(self, base: Base) -> Objective:
-        """The loss that these options describe."""
-        units = {"space": self.space, "min_snr": self.min_snr}
-        pairs = {"kernel": self.kernel, "largest_step": self.largest_step, "antithetic": self.antithetic, "below": self.below}
-        return Objective(base.path(), **units, **pairs)
-
-    def identity(self, data: NoisySet, base: Base, device: torch.device) -> dict[str, Any]:
-        """What the result depends on; data, base and a LoRA that it starts from by their content."""
-        own = {key: value for key, value in asdict(self).items() if key not in NOT_IDENTITY}
-        own["dtype"] = str(dtype_of(self.dtype, device)).removeprefix("torch.")
-        if self.start_from:
-            own["start_from"] = digest(lora.find(self.start_from).read_bytes())
-        return own | {"data": data.digest} | base.identity("unet", "scheduler")

@@ -11,7 +11,7 @@ from harness.runs import Run
 from sdxl.model.base import find
 from sdxl.parallel import Group
 from sdxl.run_command import quiet
-from sdxl.train.command import checked
+from sdxl.train.command import checked, identity_of
 from sdxl.train.loop import Loop
 from sdxl.train.options import TrainOptions
 from tests.sdxl.in_turn import leave
@@ -21,7 +21,7 @@ def train(config: TrainOptions, group: Group, stopping: Callable[[], bool] = lam
     """As `python -m sdxl train`, but for the signal to stop."""
     base = find(config.base, parts=())
     data = checked(config, base, base, group)
-    run = group.on_main(lambda: Run(config.out, config.identity(data, base, group.device), keep=config.keep))
+    run = group.on_main(lambda: Run(config.out, identity_of(config, data, base, group.device), keep=config.keep))
     try:
         Loop(config, base, base, data, group, run).train(stopping)
     except (Interrupted, SystemExit):

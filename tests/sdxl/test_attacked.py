@@ -70,7 +70,7 @@ def photos(tmp_path_factory) -> Path:
     return folder
 
 
-def plan_of(case: str, base: Base, photos: Path, out: Path) -> levels.Levels:
+def plan_of(case: str, base: Base, photos: Path, out: Path) -> levels.NoiseAttack:
     options: dict[str, Any] = {
         "base": str(base.folder),
         "data": str(photos),
@@ -79,13 +79,13 @@ def plan_of(case: str, base: Base, photos: Path, out: Path) -> levels.Levels:
         "steps": 3,
         "seed": SEED,
     }
-    plan = levels.Levels(NoiseAttackOptions(**(options | {"seed": SEED} | CASES[case])), Group())
+    plan = levels.NoiseAttack(NoiseAttackOptions(**(options | {"seed": SEED} | CASES[case])), Group())
     plan.base = base
     plan.begin()
     return plan
 
 
-def attacked(plan: levels.Levels, patch: pytest.MonkeyPatch, code: ModuleType = levels) -> Latents:
+def attacked(plan: levels.NoiseAttack, patch: pytest.MonkeyPatch, code: ModuleType = levels) -> Latents:
     """The latents of all results by the names of their files, and the noisy ones."""
     found: Latents = {}
 
@@ -100,7 +100,7 @@ def attacked(plan: levels.Levels, patch: pytest.MonkeyPatch, code: ModuleType = 
     return found
 
 
-def reference(case: str, plan: levels.Levels) -> Latents:
+def reference(case: str, plan: levels.NoiseAttack) -> Latents:
     """The same, one result after the other."""
     text, vae, unet = encode.TextEncoder(plan.base, torch.device("cpu")), plan.base.vae(), plan.base.unet()
     table, options, found = plan.path.alphas_cumprod, CASES[case], {}

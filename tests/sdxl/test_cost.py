@@ -52,8 +52,8 @@ def objective(tiny_base) -> Objective:
     return Objective(tiny_base.path(), below=0.0)
 
 
-def counted(model: Imagined, objective: Objective, *, batch: int = 1, paying: int = 0, size: int = 8) -> cost.Count:
-    return cost.count(model, objective, micro_batch(model, objective, batch=batch, paying=paying, size=size))
+def counted(model: Imagined, objective: Objective, *, batch: int = 1, pairs: int = 0, size: int = 8) -> cost.Count:
+    return cost.count(model, objective, micro_batch(model, objective, batch=batch, pairs=pairs, size=size))
 
 
 def test_the_real_one_has_its_known_size(real):
@@ -75,21 +75,21 @@ def test_the_real_one_recomputes_its_forward_pass_with_checkpointing(objective):
 @pytest.mark.slow
 def test_bars_of_a_consistency_step_at_real_size(real, objective):
     plain = counted(real, objective, size=128).flops
-    assert counted(real, objective, paying=1, size=128).flops / plain == pytest.approx(3.0, abs=0.05)
-    assert counted(real, objective, batch=4, paying=1, size=128).flops / (4 * plain) < 1.6
+    assert counted(real, objective, pairs=1, size=128).flops / plain == pytest.approx(3.0, abs=0.05)
+    assert counted(real, objective, batch=4, pairs=1, size=128).flops / (4 * plain) < 1.6
 
 
-@pytest.mark.parametrize(("checkpointing", "paying"), [(False, 1), (True, 0)])
-def test_flops_are_those_of_torchs_counter(settings, objective, checkpointing, paying):
+@pytest.mark.parametrize(("checkpointing", "pairs"), [(False, 1), (True, 0)])
+def test_flops_are_those_of_torchs_counter(settings, objective, checkpointing, pairs):
     model = Imagined(settings, dtype=torch.float32, checkpointing=checkpointing)
-    work = micro_batch(model, objective, batch=2, paying=paying, size=16)
+    work = micro_batch(model, objective, batch=2, pairs=pairs, size=16)
     with FlopCounterMode(display=False) as counter:
         work(NetworkDenoiser(model, objective.path, "eps")).backward()
     assert cost.count(model, objective, work).flops == counter.get_total_flops()
 
 
 @pytest.mark.parametrize(
-    ("options", "paying", "evaluations"),
+    ("options", "pairs", "evaluations"),
     [
         ({}, 0, 4),
         ({}, 1, 6),
@@ -98,11 +98,11 @@ def test_flops_are_those_of_torchs_counter(settings, objective, checkpointing, p
         ({"below": 1.0}, 4, 16),
     ],
 )
-def test_no_evaluation_is_made_twice(settings, objective, options, paying, evaluations):
+def test_no_evaluation_is_made_twice(settings, objective, options, pairs, evaluations):
     objective, model = replace(objective, **options), Imagined(settings)
-    found = counted(model, objective, batch=4, paying=paying)
+    found = counted(model, objective, batch=4, pairs=pairs)
     assert (found.with_gradient, found.without_gradient) == (evaluations, 0)
-    assert 4 * cost.evaluations(objective, paying / 4) == evaluations
+    assert 4 * cost.evaluations(objective, pairs / 4) == evaluations
 
 
 def test_evaluations_without_gradient_are_counted_apart(settings, objective):
@@ -139,7 +139,7 @@ def test_imagined_bytes_are_real_bytes(settings, objective, checkpointing):
     settings, found = settings, {}
     for device in ("meta", "cpu"):
         model = Imagined(settings, dtype=torch.float32, checkpointing=checkpointing, device=device)
-        work = micro_batch(model, objective, batch=2, paying=2, size=32)
+        work = micro_batch(model, objective, batch=2, pairs=2, size=32)
         found[device] = cost.count(model, objective, work).bytes
     denoiser = NetworkDenoiser(model, objective.path, "eps")
     assert abs(found["meta"] - found["cpu"]) <= 8 * 4  # t is copied to the meta device, and not to the CPU
@@ -149,7 +149,7 @@ def test_imagined_bytes_are_real_bytes(settings, objective, checkpointing):
 def test_types_are_those_of_autocast(settings, objective, monkeypatch):
     """With the CPU's rules, by which norms stay in bfloat16, as much as autocast itself, but for a kernel's statistics (1 %)."""
     real = Imagined(settings, device="cpu")
-    work = micro_batch(real, objective, batch=2, paying=0, size=32)
+    work = micro_batch(real, objective, batch=2, pairs=0, size=32)
     denoiser = NetworkDenoiser(real, objective.path, "eps")
     for p in real.trained:
         p.grad = torch.zeros_like(p)
@@ -170,7 +170,7 @@ def test_functions_are_themselves_again(settings, objective):
 
 
 def test_checkpointing_saves_memory_and_consistency_costs_some(settings, objective):
-    plain, pair = (counted(Imagined(settings), objective, paying=n, size=32).bytes for n in (0, 1))
+    plain, pair = (counted(Imagined(settings), objective, pairs=n, size=32).bytes for n in (0, 1))
     less = counted(Imagined(settings, checkpointing=True), objective, size=32).bytes
     assert less < plain / 2
     assert 2.5 * plain < pair < 3.5 * plain
@@ -191,14 +191,14 @@ def test_the_parts_of_memory(settings, objective):
     assert (found.weights, found.trained, found.average) == (2 * frozen, 16 * trained, 4 * trained)
 
 
-@pytest.mark.parametrize(("weight", "paying", "evaluations"), [(0.0, 0, "1"), (0.01, 1, "1.62")])
-def test_the_plan_says_what_training_costs(tmp_path, monkeypatch, tiny_base, settings, weight, paying, evaluations):
+@pytest.mark.parametrize(("weight", "pairs", "evaluations"), [(0.0, 0, "1"), (0.01, 1, "1.62")])
+def test_the_plan_says_what_training_costs(tmp_path, monkeypatch, tiny_base, settings, weight, pairs, evaluations):
     monkeypatch.setattr(Base, "settings", lambda *_: settings)
     data = NoisySet(write_set(tmp_path / "noisy", tiny_base))
     config = TrainOptions(data=str(data.directory), weight=weight, below=0.5, micro_batch=4, checkpointing=weight == 0)
     lines = cost.plan(config, tiny_base, data)
     assert f"UNet evaluations an image: {evaluations}" in lines
-    assert f"dearest micro-batch: 4 images, {paying} of them with consistency" in "\n".join(lines)
+    assert f"dearest micro-batch: 4 images, {pairs} of them with consistency" in "\n".join(lines)
     assert f"(bfloat16, {'no ' if weight else ''}checkpointing)" in "\n".join(lines)
     assert "not measured" in lines[-1]
 
@@ -228,7 +228,7 @@ def test_official_forms_evaluate_once_more(settings, objective, benchmark):
 def test_what_is_measured_on_a_gpu_runs(settings, objective, benchmark):
     model = Imagined(settings, device="cpu")
     before = [p.clone() for p in model.trained]
-    work = micro_batch(model, objective, batch=1, paying=1, size=8)
+    work = micro_batch(model, objective, batch=1, pairs=1, size=8)
     assert benchmark.measure(model, objective, work, repeats=1) > 0
     assert any(not torch.equal(p, old) for p, old in zip(model.trained, before, strict=True))
 

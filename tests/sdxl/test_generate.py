@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 
 from ambient.paths import Discrete
 from harness.errors import Interrupted, UserError
+from sdxl import parallel
 from sdxl.__main__ import main
 from sdxl.corrupt.noisy_set import NoisySet
-from sdxl.generate import command as generate
 from sdxl.generate import generator as painter
 from sdxl.generate.options import GenerateOptions
 from sdxl.generate.plan import GenerationPlan
@@ -218,7 +218,7 @@ def test_the_same_command_goes_on(tiny_base, tmp_path, capsys, monkeypatch):
     words = ["--images", 3, "--guidance", 1, "--batch", 2]
     whole = made(tiny_base, tmp_path / "whole", *words)
     with monkeypatch.context() as patch:
-        patch.setattr(generate, "stop_requests", lambda: contextlib.nullcontext(lambda: True))
+        patch.setattr(parallel, "stop_requests", lambda: contextlib.nullcontext(lambda: True))
         with pytest.raises(Interrupted, match="2 of 3 images are done"):
             made(tiny_base, tmp_path / "parts", *words)
     parts = tmp_path / "parts"

@@ -23,7 +23,7 @@ from sdxl.model import lora
 from sdxl.model.base import Base
 from sdxl.model.unet import denoiser
 from sdxl.train import loop, objective
-from sdxl.train.objective import order
+from sdxl.train.objective import Objective, order
 from sdxl.train.options import TrainOptions
 from tests.faults import planted
 from tests.sdxl.conftest import write_set
@@ -97,7 +97,7 @@ def reference(config: TrainOptions, processes: int, base: Base, data: NoisySet) 
         for number in range(step * config.batch, (step + 1) * config.batch):
             rows = data.rows(order(len(data), seed=config.seed, numbers=[number]))
             x_n, t_n, condition = rows["x_n"], rows["t_n"], condition_of(number, rows)
-            d = config.objective(base).draw(t_n, [has_term(number)], x_n.shape[1:], seed=config.seed, numbers=[number])
+            d = Objective.of(config, base.path()).draw(t_n, [has_term(number)], x_n.shape[1:], seed=config.seed, numbers=[number])
             noise, given = d.noise.double(), {"path": path, "condition": condition}
             loss = losses.ambient(h, x_n, noise, t_n=t_n, t=d.t, space=config.space, **given) / x_n.numel()
             ambient.append(loss.squeeze() * weight_at(d.t).squeeze())
@@ -227,7 +227,7 @@ FAULTS_OF_THE_OBJECTIVE = {
     "min-SNR is left out of consistency": ("* self._capped(t)\n\n", "\n\n"),
     "min-SNR of consistency is taken at its end": ("self._unit(draws.start)", "self._unit(draws.t)"),
     "the pair starts where the ambient loss is": ("x, path=self.path, t=draws.start, s", "x, path=self.path, t=t, s"),
-    "the condition is that of other images": ("value[draws.paying] for", "value[: len(draws.paying)] for"),
+    "the condition is that of other images": ("value[draws.paired] for", "value[: len(draws.paired)] for"),
     "all images have the least level": ("at_n=path(t_n), at_t=path(t)", "at_n=path(t_n.min()), at_t=path(t)"),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from ambient import kernels, losses
 from ambient.denoisers import NetworkDenoiser
 from ambient.paths import transition
 from ambient.randomness import generator
-from sdxl.train.objective import Objective, order, pays
+from sdxl.train.objective import Objective, has_pair, order
 
 SHAPE = torch.Size((2, 3, 3))
 B = 5
@@ -40,8 +40,8 @@ def batch(path, t_n=500.0):
     return x_n, torch.full((B,), t_n, dtype=torch.float64), {"add": 0.1 * torch.randn(B, 1, 1, 1, generator=source)}
 
 
-def drawn(objective, t_n, paying=(True,) * B, first=0):
-    return objective.draw(t_n, list(paying), SHAPE, seed=0, numbers=list(range(first, first + len(paying))))
+def drawn(objective, t_n, with_pair=(True,) * B, first=0):
+    return objective.draw(t_n, list(with_pair), SHAPE, seed=0, numbers=list(range(first, first + len(with_pair))))
 
 
 @pytest.mark.parametrize(("antithetic", "below", "each"), [(False, 0.0, 3), (True, 0.0, 5), (False, 1.0, 4), (True, 1.0, 6)])
@@ -138,9 +138,9 @@ def test_draws_depend_on_the_running_number_alone(path):
 
 @pytest.mark.parametrize("fraction", [0.0, 0.25, 0.3, 1.0])
 def test_those_who_pay_are_spread_evenly(fraction):
-    paid = [pays(n, fraction) for n in range(1000)]
-    assert sum(paid) == pytest.approx(1000 * fraction, abs=1)
-    gaps = [b - a for a, b in pairwise(n for n, p in enumerate(paid) if p)]
+    pairs = [has_pair(n, fraction) for n in range(1000)]
+    assert sum(pairs) == pytest.approx(1000 * fraction, abs=1)
+    gaps = [b - a for a, b in pairwise(n for n, p in enumerate(pairs) if p)]
     assert all(1 / fraction - 1 < gap < 1 / fraction + 1 for gap in gaps)
 
 

@@ -20,8 +20,8 @@ from ambient.randomness import generator
 from ambient.worlds import GaussianMixture
 from harness.errors import Interrupted
 from harness.statistics import difference, mean
+from sdxl import parallel
 from sdxl.__main__ import main
-from sdxl.evaluate.restoration import command as restoration
 from sdxl.evaluate.restoration import measure as restorer
 from sdxl.evaluate.restoration.errors import noise, restored, square_error
 from sdxl.images.photographs import held_out
@@ -170,7 +170,7 @@ def test_stopped_and_gone_on_with_it_ends_in_the_same_numbers(finished, tiny_bas
         yield lambda: len(made) == 4
 
     with monkeypatch.context() as patched:
-        patched.setattr(restoration, "stop_requests", stopping)
+        patched.setattr(parallel, "stop_requests", stopping)
         with pytest.raises(Interrupted, match="4 of 9"):
             main(words(tiny_base, loras, tmp_path / "out", "--images", 3))
     (tmp_path / "out/errors/0_000001.json").write_text('{"latent": [1.0, ')  # cut short

@@ -28,7 +28,7 @@ from sdxl.model import lora
 from sdxl.model.base import Base, find
 from sdxl.model.unet import denoiser
 from sdxl.parallel import Group
-from sdxl.train.command import checked, share
+from sdxl.train.command import checked, identity_of, share
 from sdxl.train.journal import PATIENCE, Watch
 from sdxl.train.loop import Loop
 from sdxl.train.objective import Objective
@@ -206,7 +206,7 @@ def test_a_time_limit_saves(tiny_base, small_set, tmp_path):
     assert steps_and_weight(tmp_path / "run" / lora.FILE) == [1, TrainOptions.weight]
 
 
-def test_a_lora_has_no_consistency_before_a_step_has_paid(tiny_base, small_set, tmp_path):
+def test_a_lora_has_no_consistency_before_a_step_had_it(tiny_base, small_set, tmp_path):
     train(config(tiny_base, small_set, tmp_path / "run"), Group(), after(2))
     assert steps_and_weight(tmp_path / "run" / lora.FILE) == [2, 0.0]
     train(config(tiny_base, small_set, tmp_path / "run"), Group(), after(1))
@@ -238,7 +238,7 @@ def test_a_dry_run_writes_nothing(tiny_base, small_set, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "batch: 6" in said
     assert "6 at t_n = 500" in said
-    assert "consistency: 1.5 of the 6 images of each process pay in a step" in said
+    assert "consistency: 1.5 of the 6 images of each process have a consistency term in a step" in said
     assert not (tmp_path / "run").exists()
 
 
@@ -279,20 +279,22 @@ def test_a_run_knows_its_type_and_its_start_by_what_they_are(tiny_base, small_se
     one = config(tiny_base, small_set, tmp_path / "start", steps=1, consistency_from=0)
     train(one, Group())
     data, cpu = NoisySet(small_set), torch.device("cpu")
-    first = config(tiny_base, small_set, tmp_path / "run", start_from=str(tmp_path / "start")).identity(data, tiny_base, cpu)
+    first = identity_of(config(tiny_base, small_set, tmp_path / "run", start_from=str(tmp_path / "start")), data, tiny_base, cpu)
     (tmp_path / "start").rename(tmp_path / "moved")
     moved = config(tiny_base, small_set, tmp_path / "run", start_from=str(tmp_path / "moved"))
-    assert moved.identity(data, tiny_base, cpu) == first
+    assert identity_of(moved, data, tiny_base, cpu) == first
     assert first["dtype"] == "float32"
-    assert moved.identity(data, tiny_base, torch.device("cuda"))["dtype"] == "bfloat16"
+    assert identity_of(moved, data, tiny_base, torch.device("cuda"))["dtype"] == "bfloat16"
     train(config(tiny_base, small_set, tmp_path / "other", steps=2, consistency_from=0), Group())
     other = config(tiny_base, small_set, tmp_path / "run", start_from=str(tmp_path / "other"))
-    assert other.identity(data, tiny_base, cpu) != first
+    assert identity_of(other, data, tiny_base, cpu) != first
 
 
-def test_the_plan_says_how_many_images_pay():
-    assert share(TrainOptions(batch=16, fraction=0.25), 2) == ["consistency: 2 of the 8 images of each process pay in a step"]
-    rare = "consistency: 0.25 of the 1 images of each process pay in a step, all at once in one step of 4"
+def test_the_plan_says_how_many_images_have_a_consistency_term():
+    assert share(TrainOptions(batch=16, fraction=0.25), 2) == [
+        "consistency: 2 of the 8 images of each process have a consistency term in a step"
+    ]
+    rare = "consistency: 0.25 of the 1 images of each process have a consistency term in a step, all of them in one step of 4"
     assert share(TrainOptions(batch=16, fraction=0.25), 16) == [rare]
     assert share(TrainOptions(weight=0), 1) == []
 

@@ -13,7 +13,6 @@ stands a floor: the reference in two parts that share no image, as many in one a
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ from typing import Any
 import torch
 
 from harness import records
-from harness.config import parse
 from harness.errors import UserError
 from harness.metrics import frechet
-from harness.runs import stop_requests
 from harness.tables import markdown
 from sdxl.evaluate import tables
 from sdxl.evaluate.distances.figure import consistency, curves
@@ -35,8 +32,7 @@ from sdxl.evaluate.features.features import features
 from sdxl.evaluate.results import Distance, Distances
 from sdxl.images.folder import Images, opened
 from sdxl.images.pictures import Columns
-from sdxl.parallel import Group
-from sdxl.run_command import quiet
+from sdxl.run_command import started
 
 NOT_IDENTITY = ("out", "generated", "reference", "batch", "anyway", "dry_run")
 NOTE = "Distances fall with the number of images: compare those of equal counts only, and with the floor, which is chance."
@@ -46,10 +42,7 @@ OPTIONS = DistanceOptions
 
 def main(argv: list[str]) -> None:
     """Measure the distances that `argv` asks for."""
-    config = parse(DistanceOptions, argv, prog="python -m sdxl evaluate fid", description=__doc__ or "")
-    quiet()
-    group = Group()
-    with closing(group):
+    with started(OPTIONS, argv, "evaluate fid", __doc__) as (config, group):
         extractor = group.together(lambda: find(config.extractor, group.device))
         columns = Columns(config.split, config.image_column, caption="")
         reference = opened(config.reference, group, columns=columns, resolution=config.resolution)
@@ -58,10 +51,9 @@ def main(argv: list[str]) -> None:
         identity = identity_of(config, reference, sets, extractor)
         group.together(lambda: check(config, reference, sets, width))
         if config.dry_run:
-            return group.say("\n".join([*(f"{key}: {value}" for key, value in identity.items()), f"features: {width}"]))
-        with group.results(config.out, identity):
-            with stop_requests() as stopping:
-                real, *fake = [features(s, extractor, group, batch=config.batch, stopping=stopping) for s in (reference, *sets)]
+            return group.say(*(f"{key}: {value}" for key, value in identity.items()), f"features: {width}")
+        with group.results(config.out, identity) as stopping:
+            real, *fake = [features(s, extractor, group, batch=config.batch, stopping=stopping) for s in (reference, *sets)]
             group.on_main(lambda: report(config, identity, real, fake, sets))
         group.say((Path(config.out) / "table.md").read_text() + f"-> {config.out}")
 

@@ -15,38 +15,31 @@ Writes results.json, table.md, similarities.csv (every image, and the training i
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness import records
-from harness.config import parse
-from harness.runs import stop_requests
 from sdxl.evaluate import tables
 from sdxl.evaluate.features.extractors import find
 from sdxl.evaluate.memorization.measure import Matches, Sets, measure
 from sdxl.evaluate.memorization.options import MemorizationOptions
 from sdxl.evaluate.memorization.table import draw, table, unequal
 from sdxl.evaluate.results import Memorization
-from sdxl.parallel import Group
-from sdxl.run_command import quiet
+from sdxl.run_command import started
 
 OPTIONS = MemorizationOptions
 
 
 def main(argv: list[str]) -> None:
     """Compare as `argv` says."""
-    config = parse(MemorizationOptions, argv, prog="python -m sdxl evaluate memorization", description=__doc__ or "")
-    quiet()
-    group = Group()
-    with closing(group), stop_requests() as stopping:
+    with started(OPTIONS, argv, "evaluate memorization", __doc__) as (config, group):
         sets = Sets(config, group)
         extractor = group.together(lambda: find(config.extractor, group.device))
         identity: dict[str, Any] = {"seed": config.seed, "top": config.top, "extractor": extractor.fingerprint, **sets.about()}
         if config.dry_run:
-            return group.say("\n".join(f"{key}: {value}" for key, value in (asdict(config) | identity).items()))
-        with group.results(config.out, identity):
+            return group.say(*(f"{key}: {value}" for key, value in (asdict(config) | identity).items()))
+        with group.results(config.out, identity) as stopping:
             found = measure(sets, extractor, group, stopping)
             group.on_main(lambda: write(config, identity, found, sets))
 

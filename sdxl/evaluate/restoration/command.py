@@ -12,41 +12,33 @@ command goes on where it was stopped.
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.config import parse
 from harness.errors import UserError
-from harness.runs import stop_requests
 from harness.statistics import mean
 from sdxl.evaluate import tables
 from sdxl.evaluate.restoration import table as table1
 from sdxl.evaluate.restoration.options import RestorationOptions
 from sdxl.evaluate.restoration.table import SPACES
 from sdxl.evaluate.results import Model, Restoration
-from sdxl.parallel import Group
-from sdxl.run_command import quiet
+from sdxl.run_command import started
 
 OPTIONS = RestorationOptions
 
 
 def main(argv: list[str]) -> None:
     """Restore what `argv` asks for."""
-    config = parse(RestorationOptions, argv, prog="python -m sdxl evaluate restoration", description=__doc__ or "")
-    quiet()
-    from sdxl.evaluate.restoration.measure import RestorationPlan, measure  # the models take seconds to import
+    with started(OPTIONS, argv, "evaluate restoration", __doc__) as (config, group):
+        from sdxl.evaluate.restoration.measure import RestorationPlan, measure  # the models take seconds to import
 
-    group = Group()
-    with closing(group):
         job = RestorationPlan(config, group)
         identity = group.together(job.identity)
         if config.dry_run:
-            return group.say("\n".join(f"{key}: {value}" for key, value in (asdict(config) | identity).items()))
-        with group.results(config.out, identity):
-            with stop_requests() as stopping:
-                measure(job, stopping)
+            return group.say(*(f"{key}: {value}" for key, value in (asdict(config) | identity).items()))
+        with group.results(config.out, identity) as stopping:
+            measure(job, stopping)
             group.on_main(lambda: table1.write(Path(config.out), results_of(job, identity)))
         group.say((Path(config.out) / "table.md").read_text() + f"-> {config.out}")
 
