@@ -1,4 +1,4 @@
-"""The moments of clean points, from noisy ones."""
+"""Noisy data: noised once each, at levels of their own; the moments of clean points that follow from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import torch
 
 from ambient.paths import Discrete, VarianceExploding
 from ambient.randomness import generator
-from toy.problem import _nearest_positive, finest_of, finest_recoverable, from_points, moments_of_clean, remarks
+from toy.data.mixtures import ring5
+from toy.problem import (
+    _nearest_positive,
+    add_noise,
+    finest_of,
+    finest_recoverable,
+    from_images,
+    from_points,
+    from_world,
+    moments_of_clean,
+    remarks,
+)
 
 SDXL = Discrete.scaled_linear()
 
@@ -97,3 +108,49 @@ def test_few_clean_points_are_no_reason_for_no_wall():
     levels = torch.full((2000,), 2.0).index_fill(0, torch.arange(20), 0.0)
     found = finest_of(from_points(torch.randn(2000, 2), levels, VarianceExploding(), scale=1.0, seed=0))
     assert found == pytest.approx(finest_recoverable(2.0, 1800), rel=1e-6)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_images_are_noised_once_unless_asked(fresh):
+    """A batch repeats the stored noisy images with their levels; with fresh noise it repeats none but the clean ones."""
+    count, path = 30, VarianceExploding()
+    x_0 = torch.arange(float(count))[:, None] * torch.ones(4)
+    levels = torch.tensor([0.0, 0.01, 0.02]).repeat(10)
+    problem = from_images(
+        x_0, levels, torch.randn(count, 4, generator=generator(0, "noise")), path, test=x_0, seed=0, fresh=fresh, world=None
+    )
+    x_n, t_n = problem.batch(500, generator(0, "batch"))
+    image = x_n.mean(1).round().long()  # the noise is far smaller than the step from one image to the next
+    assert torch.equal(t_n, levels[image])
+    stored = (x_n == problem.points[0][image]).all(1)
+    assert torch.equal(stored, (t_n == 0) | (not fresh))
+    assert problem.clean_batch is not None
+    assert torch.equal(problem.clean_batch(500, generator(0, "batch")), x_0[image])
+
+
+@pytest.mark.parametrize("count", [50, None])
+def test_points_are_noised_once_unless_they_are_a_stream(count):
+    problem = from_world(ring5(), VarianceExploding(), 0.3, count=count, seed=0)
+    x_n, t_n = problem.batch(200, generator(0, "batch"))
+    assert (t_n == 0.3).all()
+    known = {tuple(row) for row in problem.points[0].tolist()}
+    assert all((tuple(row) in known) == (count is not None) for row in x_n.tolist())
+
+
+def test_held_out_points_are_not_trained_on():
+    x_n, t_n = torch.randn(100, 2, generator=generator(0, "points")), torch.linspace(0.1, 1.0, 100)
+    problem = from_points(x_n, t_n, VarianceExploding(), scale=1.0, seed=0)
+    level_of = {tuple(row): level for row, level in zip(x_n.tolist(), t_n.tolist(), strict=True)}
+    kept, held = ({tuple(row) for row in points.tolist()} for points in (problem.points[0], problem.held_out[0]))
+    assert kept | held == set(level_of)
+    assert not kept & held
+    for points, levels in (problem.points, problem.held_out, problem.batch(300, generator(0, "batch"))):
+        assert [level_of[tuple(row)] for row in points.tolist()] == levels.tolist()
+
+
+def test_noise_that_is_added_takes_each_point_from_its_own_level():
+    """x_n + (t^2 - t_n^2)^(1/2) Z on the variance-exploding path."""
+    x_n, t_n = torch.zeros(3, 5), torch.tensor([0.0, 0.6, 0.8])
+    found = add_noise(x_n, t_n, 1.0, VarianceExploding(), generator(0, "added"))
+    z = torch.randn(3, 5, generator=generator(0, "added"))
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.8, 0.6])[:, None] * z)
