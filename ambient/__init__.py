@@ -1,9 +1,9 @@
-"""Learning the distribution of clean data from noisy data alone: the mathematics, which the toy and the SDXL track share.
+"""The mathematics of learning the distribution of clean data from noisy data alone.
 
     from ambient import losses, kernels, VariancePreserving
 
-`CONTENTS` lists what each module holds, in the order in which to read them. Classes are found here too. Nothing is imported
-before it is asked for, so that importing this package takes no time.
+`CONTENTS` lists the modules in reading order, and the public names of each. The package itself gives access to all modules and to
+all classes. A module is imported when it is first used, so importing the package takes no time.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     # X_t = alpha_t X_0 + sigma_t Z, and how X_t follows from X_n
     "paths": (
         "Level", "Transition", "transition", "Path", "VarianceExploding", "VariancePreserving", "RectifiedFlow", "Discrete",
-        "expand", "flat", "shaped_like", "in_own_precision",
+        "expand", "flat", "require_same_shape", "without_autocast",
     ),
-    # scores and means, E[X_n | X_t] and E[X_0 | X_t], what networks predict, Jacobians
+    # conversions between the score, E[X_0 | X_t], E[X_n | X_t] and the predictions of networks; Jacobians
     "tweedie": (
         "score_from_x_0", "x_0_from_score", "x_n_from_x_0", "x_0_from_x_n", "x_0_from_eps", "eps_from_x_0", "x_0_from_v",
         "v_from_x_0", "x_0_from_flow", "flow_from_x_0", "posterior_covariance_from_jacobian", "vector_jacobian", "jacobian",
-        "with_signal",
+        "require_signal",
     ),
     # h(x_t, t, condition), an estimate of E[X_0 | X_t]
     "denoisers": ("Denoiser", "NetworkDenoiser", "Preconditioned", "GradientField", "scalar_skip", "gaussian_mmse"),
-    # what h is trained with: clean data, noisy data, consistency
+    # losses of h for clean data, for noisy data, and for consistency
     "losses": (
         "denoising", "ambient", "antithetic_ambient", "consistency", "martingale", "sure", "noisier2noise", "min_snr_weight",
         "squared_norm", "repeat",
     ),
     # one step of the reverse process
     "kernels": ("Step", "Kernel", "ancestral", "euler_maruyama", "matched", "matched_trace", "ddim"),
-    # all steps
+    # all steps of the reverse process
     "samplers": ("State", "log_snr_grid", "reverse_process", "sample", "sample_x_0"),
     # distributions whose exact h is known
     "worlds": ("World", "GaussianMixture", "Empirical"),
     "subspace": ("SubspaceMixture",),
-    # one of them fitted to noisy points
+    # the fit of a subspace mixture to noisy points
     "noisy_mixture": ("fit",),
     # noise as a function of (seed, stream, step)
     "randomness": ("generator", "lasting_noise"),
 }  # fmt: skip
-HOMES = {name: module for module, names in CONTENTS.items() for name in names if name[0].isupper()}
+MODULE_OF = {name: module for module, names in CONTENTS.items() for name in names if name[0].isupper()}
 
 
 def __getattr__(name: str) -> Any:
     if name in CONTENTS:
         return import_module(f"ambient.{name}")
-    if name in HOMES:
-        return getattr(import_module(f"ambient.{HOMES[name]}"), name)
+    if name in MODULE_OF:
+        return getattr(import_module(f"ambient.{MODULE_OF[name]}"), name)
     raise AttributeError(f"module 'ambient' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *CONTENTS, *HOMES})
+    return sorted({*globals(), *CONTENTS, *MODULE_OF})

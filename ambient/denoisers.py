@@ -1,7 +1,7 @@
-"""Denoisers: one calling convention for exact answers, small networks and SDXL's UNet.
+"""Denoisers: one calling convention for exact posterior means, small networks and SDXL's UNet.
 
-A denoiser h(x_t, t, condition) estimates E[X_0 | X_t = x_t]. `x_t` is (B, ...), `t` is () or (B,), `condition` is whatever
-the network understands. Losses and samplers ask for nothing else; precision, guidance and the like are wrappers.
+A denoiser h(x_t, t, condition) estimates E[X_0 | X_t = x_t]. Here `x_t` is (B, ...), `t` is () or (B,), and `condition` is
+whatever the network takes, or None. Losses and samplers need nothing else of a denoiser.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ambient.paths import Level, Path, Times, expand
 
 
 class Denoiser(Protocol):
-    """h(x_t, t, condition) -> estimate of E[X_0 | X_t = x_t], shaped as x_t."""
+    """h(x_t, t, condition), an estimate of E[X_0 | X_t = x_t], shaped as x_t."""
 
     def __call__(self, x_t: Tensor, t: Times, condition: Any = None) -> Tensor: ...
 
@@ -31,12 +31,11 @@ X_0_FROM: dict[str, Callable[..., Tensor]] = {
 
 
 class NetworkDenoiser(nn.Module):
-    """A denoiser from a network that predicts eps, v, the flow velocity, or x_0 itself.
+    """The denoiser of a network that predicts eps, v, the flow velocity, or x_0 itself.
 
-    Checked by: theory_checks/test_parametrisations.py
-
-    Args: network(x_t, t, condition), with t as float64 (B,); prediction: one of "eps", "v", "flow", "x_0".
+    Args: network: a function of x_t, t (float64, (B,)) and the condition; prediction: "eps", "v", "flow" or "x_0".
     Raises: ValueError for another prediction.
+    Checked by: theory_checks/test_parametrisations.py
     """
 
     def __init__(self, network: Callable[..., Tensor], path: Path, prediction: str):
@@ -54,7 +53,10 @@ Skip = Callable[[Tensor, Level], Tensor]
 
 
 def scalar_skip(data_std: float) -> Skip:
-    """The posterior mean if X_0 were N(0, data_std^2 I): alpha_t s^2 x / (alpha_t^2 s^2 + sigma_t^2), EDM's skip connection."""
+    """The posterior mean if X_0 were N(0, s^2 I), s = data_std: alpha_t s^2 x / (alpha_t^2 s^2 + sigma_t^2).
+
+    Source: Karras et al. 2022 (EDM), Table 1, the skip connection.
+    """
 
     def skip(x_t: Tensor, at_t: Level) -> Tensor:
         return expand(at_t.alpha * data_std**2 / (at_t.alpha**2 * data_std**2 + at_t.sigma**2), x_t) * x_t
@@ -63,28 +65,29 @@ def scalar_skip(data_std: float) -> Skip:
 
 
 def gaussian_mmse(at_t: Level, data_std: float) -> Tensor:
-    """Posterior variance of a coordinate if X_0 were N(0, data_std^2 I); shape of the level, float64.
+    """The posterior variance of a coordinate if X_0 were N(0, s^2 I), s = data_std; float64, shaped as the level.
 
-    sigma_t^2 s^2 / (alpha_t^2 s^2 + sigma_t^2). Losses divided by it weigh all levels alike, EDM's lambda(sigma).
+    sigma_t^2 s^2 / (alpha_t^2 s^2 + sigma_t^2). A loss that is divided by this variance gives all levels about the same weight;
+    on the VE path that is the weight lambda(sigma) of EDM.
+
     Source: Karras et al. 2022, Table 1. Checked by: theory_checks/test_assumptions.py
     """
     return (at_t.sigma * data_std) ** 2 / (at_t.alpha**2 * data_std**2 + at_t.sigma**2)
 
 
 class Preconditioned(nn.Module):
-    """A network that corrects a simple denoiser and is exact on clean data.
+    """A denoiser whose network F corrects a simple denoiser, called the skip, and which is exact on clean data.
 
-    h(x, t) = skip(x, t) + c_out F(c_in (x - alpha_t m), c_noise),   c_in^2 = 1 / (alpha_t^2 s^2 + sigma_t^2),
-    c_out^2 = `gaussian_mmse`, c_noise = ln(sigma_t / (alpha_t s)) within [-8, 8], s = data_std, m = the data's mean (0 if not
-    given). h(x, 0) = x whatever F is, as (A1) asks.
-    The default skip, on the VE path, gives EDM's preconditioning but for c_noise: EDM's is ln(sigma_t) / 4, blind to the data's
-    scale; this one is 0 where noise is as strong as signal. The `denoise` of a world fitted to the data (a Wiener filter, a
-    mixture of them) gives a better starting point.
+    h(x, t) = skip(x, t) + c_out F(c_in (x - alpha_t m), c_noise),  with m the mean of X_0, s = data_std,
+    c_in^2 = 1 / (alpha_t^2 s^2 + sigma_t^2),  c_out^2 = `gaussian_mmse`,  c_noise = ln(sigma_t / (alpha_t s)) within [-8, 8].
+    Then h(x, 0) = x for every F, as assumption (A1) requires. With the default skip on the VE path this is the preconditioning
+    of EDM, except that EDM has c_noise = ln(sigma_t) / 4. This c_noise does not depend on the scale of the data; it is 0 where
+    noise and signal are equally strong. The `denoise` of a world that was fitted to the data is a better skip than the default.
 
+    Args: network: a function of the scaled x, c_noise ((B,), of the type of x) and the condition; mean: m, one sample, by
+    default 0; skip: a function of x_t and the level, by default the posterior mean if X_0 were N(m, s^2 I).
+    Raises: ValueError for a data_std that is not positive and finite.
     Paper: (A1) of Theorem A.6. Source: Karras et al. 2022, Table 1. Checked by: theory_checks/test_assumptions.py
-
-    Args: network(x, c_noise, condition), with c_noise (B,) of x's type; skip(x_t, level), by default the posterior mean if X_0
-    were N(m, s^2 I); mean m, as one sample of x.
     """
 
     def __init__(
@@ -112,19 +115,18 @@ class Preconditioned(nn.Module):
         mean = self.mean.to(x_t)
         centred = x_t - expand(alpha, x_t) * mean
         correction = self.network(expand(c_in, x_t) * centred, c_noise.to(x_t.dtype), condition)
-        start = self.skip(x_t, at_t) if self.skip else mean + scalar_skip(self.data_std)(centred, at_t)
-        return start + expand(gaussian_mmse(at_t, self.data_std).sqrt(), x_t) * correction
+        skip = self.skip(x_t, at_t) if self.skip else mean + scalar_skip(self.data_std)(centred, at_t)
+        return skip + expand(gaussian_mmse(at_t, self.data_std).sqrt(), x_t) * correction
 
 
 class GradientField(nn.Module):
     """The gradient in x of a scalar potential: a network whose Jacobian is symmetric by construction.
 
-    F(x, c) = grad_x phi(x, c). As the network of `Preconditioned` with the default skip it makes (h(x, t) - x) / sigma_t^2
-    the gradient of a scalar function, as (A2) asks.
+    F(x, c) = grad_x phi(x, c). If it is the network of `Preconditioned` with the default skip, then (h(x, t) - x) / sigma_t^2
+    is the gradient of a scalar function, as assumption (A2) requires.
 
+    Args: potential: phi, a function of x, c_noise and the condition that returns (B,).
     Paper: (A2) of Theorem A.6. Checked by: theory_checks/test_assumptions.py
-
-    Args: potential(x, c_noise, condition) -> (B,).
     """
 
     def __init__(self, potential: Callable[..., Tensor]):

@@ -1,8 +1,8 @@
-"""The losses. Noise comes in, one number per sample goes out; weighting and reduction are the caller's.
+"""The losses. Each takes its noise as an argument and returns one number per sample; the caller weighs and averages them.
 
-Notation: x_n is the noisy data, at level t_n (one level per sample; t_n = 0 is clean data). X_t = r X_n + q Z for t >= t_n.
-h is the denoiser, d the number of coordinates of a sample. Norms are sums over coordinates. Losses and their gradients are
-finite at t = t_n. Shapes: x (B, ...), t and t_n () or (B,), noise as x unless said otherwise; all return (B,).
+Notation: x_n is the noisy data at level t_n; t_n = 0 is clean data. X_t = r X_n + q Z for t >= t_n. h is the denoiser, and d is
+the number of coordinates of a sample. A squared norm is a sum over coordinates. Losses and their gradients are finite at t = t_n.
+Shapes, unless a docstring says otherwise: samples x and `noise` (B, ...); times t, s and t_n () or (B,); every loss returns (B,).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch import Tensor
 from ambient import tweedie
 from ambient.denoisers import Denoiser
 from ambient.kernels import Kernel, Step
-from ambient.paths import Level, Path, Times, Transition, expand, flat, shaped_like, transition
+from ambient.paths import Level, Path, Times, Transition, expand, flat, require_same_shape, transition
 
-SMALLEST_PROBE = 1e-2  # of sigma_n; see `ambient`, x_0 space
+SMALLEST_Q = 1e-2  # times sigma_n: the least noise that `ambient` adds in x_0 space, which divides by q
 
 
 def squared_norm(x: Tensor) -> Tensor:
     """||x||^2 for each sample, (B,)."""
-    return flat(x).square().sum(1)
+    return flat(x).square().sum(1)  # (B, ...) -> (B, D) -> (B,)
 
 
 def denoising(denoiser: Denoiser, x_0: Tensor, noise: Tensor, *, path: Path, t: Times, condition: Any = None) -> Tensor:
-    """||h(X_t, t) - X_0||^2 with X_t = alpha_t X_0 + sigma_t Z: denoising score matching, for clean data.
+    """The loss of denoising score matching for clean data: ||h(X_t, t) - X_0||^2 with X_t = alpha_t X_0 + sigma_t Z.
 
     Paper: J_DSM of Sec. 2.1. Checked by: theory_checks/test_tweedie.py
     """
@@ -45,25 +45,25 @@ def ambient(
     space: str = "x_n",
     condition: Any = None,
 ) -> Tensor:
-    """Ambient denoising score matching: learns E[X_0 | X_t] for t >= t_n from noisy data alone.
+    """The loss of ambient denoising score matching: its minimiser is E[X_0 | X_t] for t >= t_n, from noisy data alone.
 
-    With X_t = r X_n + q Z, the spaces differ by a weight on ||h - E[X_0 | X_t]||^2 and by a constant:
-      "x_n": ||(alpha_n q^2 h + r sigma_n^2 X_t) / sigma_t^2 - X_n||^2, weight (alpha_n q^2 / sigma_t^2)^2: the paper's.
-      "eps": ||Z - (q / sigma_t) eps_h||^2 with eps_h = (X_t - alpha_t h) / sigma_t, weight (alpha_t q / sigma_t^2)^2. The
-             noise that was added is predicted, so nothing is divided by q.
-      "x_0": ||h - Y||^2 + 2 (c / q) Z . (h - Y) - d sigma_n^2 / alpha_n^2, with Y = X_n / alpha_n and c = r sigma_n^2 / alpha_n:
-             weight 1 and no constant, the mean is E||h - X_0||^2 itself. (It is ||h - Y + (c / q) Z||^2, whose target is X_0
-             plus noise independent of X_t, less the part that h cannot change.) The variance grows as 1 / q^2; see
-             `antithetic_ambient`. Closer to t_n than q = 0.01 sigma_n, Z is scaled by that much instead of q.
-    With t_n = 0 "x_n" and "x_0" are `denoising`, "eps" is the usual noise-prediction loss.
+    X_t = r X_n + q Z. In each space the mean of the loss is w E||h - E[X_0 | X_t]||^2 plus a constant that does not depend on h:
+      "x_n": ||(alpha_n q^2 h + r sigma_n^2 X_t) / sigma_t^2 - X_n||^2, w = (alpha_n q^2 / sigma_t^2)^2. This is the paper's loss.
+      "eps": ||Z - (q / sigma_t) eps_h||^2 with eps_h = (X_t - alpha_t h) / sigma_t, w = (alpha_t q / sigma_t^2)^2. It predicts
+             the added noise and never divides by q.
+      "x_0": ||h - Y||^2 + 2 (c / q) Z . (h - Y) - d sigma_n^2 / alpha_n^2 with Y = X_n / alpha_n and c = r sigma_n^2 / alpha_n,
+             w = 1. Its mean is the denoising risk E||h - X_0||^2 itself. Up to terms that do not depend on h, the loss is
+             ||h - Y + (c / q) Z||^2, whose target is X_0 plus noise independent of X_t. Its variance grows as 1 / q^2, which
+             `antithetic_ambient` avoids. If q is less than 0.01 sigma_n, X_t is drawn with q = 0.01 sigma_n.
+    With t_n = 0, "x_n" and "x_0" equal `denoising`, and "eps" is the usual noise-prediction loss.
 
+    Raises: ValueError where t is less noisy than t_n, and unless `space` is "x_n", "eps" or "x_0".
     Paper: Theorem 3.1, Theorem A.3, Theorem A.5. Checked by: theory_checks/test_ambient.py
-    Raises: ValueError where t is less noisy than t_n, or for an unknown space.
     """
     at_n, at_t = path(t_n), path(t)
     step = transition(at_n=at_n, at_t=at_t)
     if space == "x_0":
-        step = Transition(step.ratio, step.sigma.maximum(SMALLEST_PROBE * at_n.sigma))
+        step = Transition(step.ratio, step.sigma.maximum(SMALLEST_Q * at_n.sigma))
     x_t = step.apply(x_n, noise)
     h = denoiser(x_t, t, condition)
     if space == "x_n":
@@ -72,36 +72,37 @@ def ambient(
         scale = torch.where(at_t.sigma == 0, 0.0, step.sigma / at_t.sigma**2)
         return squared_norm(noise - expand(scale, x_t) * (x_t - expand(at_t.alpha, x_t) * h))
     if space == "x_0":
-        noise_to_signal = (at_n.sigma / at_n.alpha) ** 2
-        pull = torch.where(step.sigma == 0, 0.0, step.ratio * at_n.alpha * noise_to_signal / step.sigma)  # c / q
+        variance = (at_n.sigma / at_n.alpha) ** 2  # of the noise in X_n / alpha_n
+        c_over_q = torch.where(step.sigma == 0, 0.0, step.ratio * at_n.alpha * variance / step.sigma)
         error = h - x_n / expand(at_n.alpha, x_n)
-        cross = flat(noise * error).sum(1)
-        return squared_norm(error) + 2 * pull.to(cross) * cross - noise_to_signal.to(cross) * x_n.shape[1:].numel()
+        cross = flat(noise * error).sum(1)  # (B, ...) -> (B,)
+        return squared_norm(error) + 2 * c_over_q.to(cross) * cross - variance.to(cross) * x_n.shape[1:].numel()
     raise ValueError(f"space must be 'x_n', 'eps' or 'x_0'; got {space!r}")
 
 
 def antithetic_ambient(
     denoiser: Denoiser, x_n: Tensor, noise: Tensor, *, path: Path, t_n: Times, t: Times, condition: Any = None
 ) -> Tensor:
-    """The ambient loss in x_0 space averaged over +Z and -Z: unbiased for E||h - X_0||^2, with bounded variance as t -> t_n.
+    """The ambient loss in x_0 space, averaged over +Z and -Z: unbiased for E||h - X_0||^2, with bounded variance as t -> t_n.
 
-    The terms in 1 / q cancel but for (c / q) Z . (h(r X_n + q Z) - h(r X_n - q Z)), which tends to 2 c Z . (dh/dx) Z: at
-    t = t_n this is SURE with a Hutchinson probe. One loss from t_n upwards, two evaluations a sample, no Jacobian product.
+    In the average the terms in 1 / q cancel, except (c / q) Z . (h(r X_n + q Z) - h(r X_n - q Z)). This one tends to
+    2 c Z . (dh/dx) Z, so that at t = t_n the loss is SURE with a Hutchinson probe. The same loss therefore serves every level
+    t >= t_n. It takes two evaluations of h per sample and no Jacobian product.
 
-    Paper: not in it; extends Theorem A.3. Checked by: theory_checks/test_antithetic.py
     Raises: ValueError where t is less noisy than t_n.
+    Paper: not in the paper; it extends Theorem A.3. Checked by: theory_checks/test_antithetic.py
     """
     both = ambient(
         denoiser,
-        torch.cat([x_n, x_n]),
+        torch.cat([x_n, x_n]),  # (2 B, ...)
         torch.cat([noise, -noise]),
         path=path,
-        t_n=repeat(_each(t_n, x_n), 2),
-        t=repeat(_each(t, x_n), 2),
+        t_n=repeat(_per_sample(t_n, x_n), 2),
+        t=repeat(_per_sample(t, x_n), 2),
         space="x_0",
         condition=repeat(condition, 2),
     )
-    return both.reshape(2, len(x_n)).mean(0)
+    return both.reshape(2, len(x_n)).mean(0)  # (2 B,) -> (2, B) -> (B,)
 
 
 def consistency(
@@ -116,17 +117,15 @@ def consistency(
     antithetic: bool = False,
     condition: Any = None,
 ) -> Tensor:
-    """How far h is from a martingale along its own reverse process: ||h(x_t, t) - E[h(X_s, s) | x_t]||^2, unbiased.
+    """An unbiased estimate of ||h(x_t, t) - E[h(X_s, s) | x_t]||^2: how far h is from a martingale along its reverse process.
 
-    X_s is one `kernel` step from x_t, driven by h. The square of the mean needs independent residuals
-    D_i = h(X_s^i, s) - h(x_t, t); the estimate is the mean of D_i . D_j over pairs i != j, which may be negative. k = 2 is the
-    paper's pair. `antithetic` makes each D_i the mean over +Z_i and -Z_i, whose noise is of second order in the step.
-    Gradients flow through the step as well.
+    One step of `kernel` from x_t, which uses h, gives k draws of X_s and k independent residuals D_i = h(X_s^i, s) - h(x_t, t).
+    The estimate is the mean of D_i . D_j over pairs i != j and may be negative; the paper has k = 2. Gradients flow through the
+    step as well.
 
+    Args: noise: (k, B, ...), k >= 2; antithetic: average D_i over +Z_i and -Z_i, which leaves noise of second order in the step.
+    Raises: ValueError for fewer than two draws, and where s is noisier than t.
     Paper: Eq. (3.5), two-sample estimator of Sec. 3.2. Checked by: theory_checks/test_estimators.py
-
-    Args: noise: (k, B, ...), k >= 2.
-    Raises: ValueError for fewer than two draws, or where s is noisier than t.
     """
     step = kernel(denoiser, x_t, path=path, t=t, s=s, condition=condition)
     return martingale(denoiser, step, noise, s=s, antithetic=antithetic, condition=condition)
@@ -135,23 +134,22 @@ def consistency(
 def martingale(
     denoiser: Denoiser, step: Step, noise: Tensor, *, s: Times, antithetic: bool = False, condition: Any = None
 ) -> Tensor:
-    """`consistency` over a step that is known: where h(x_t, t) has been evaluated for another loss, it is not evaluated again.
+    """The `consistency` loss of a step that a kernel has already returned, so that h(x_t, t) is not evaluated again.
 
-    Paper: two-sample estimator of Sec. 3.2. Checked by: theory_checks/test_estimators.py
-
-    Args: step: of a kernel, from x_t to level s; noise: (k, B, ...), k >= 2.
+    Args: step: a kernel's step from x_t to level s; noise: (k, B, ...), k >= 2; antithetic: as for `consistency`.
     Raises: ValueError for fewer than two draws.
+    Paper: two-sample estimator of Sec. 3.2. Checked by: theory_checks/test_estimators.py
     """
     k, x_0_hat = noise.shape[0], step.x_0_hat
     if k < 2 or noise.shape[1:] != x_0_hat.shape:
         raise ValueError(f"noise must be (k, {', '.join(map(str, x_0_hat.shape))}) with k >= 2; got {tuple(noise.shape)}")
     if antithetic:
-        noise = torch.cat([noise, -noise])
+        noise = torch.cat([noise, -noise])  # (2 k, B, ...)
     draws = len(noise)
-    s_each = repeat(_each(s, x_0_hat), draws)
-    h_s = denoiser(step.draw(noise).flatten(0, 1), s_each, repeat(condition, draws))
-    residuals = (h_s.unflatten(0, noise.shape[:2]) - x_0_hat).reshape(*noise.shape[:2], x_0_hat.shape[1:].numel())  # (k, B, D)
-    if antithetic:
+    s_each = repeat(_per_sample(s, x_0_hat), draws)
+    h_s = denoiser(step.draw(noise).flatten(0, 1), s_each, repeat(condition, draws))  # (draws B, ...)
+    residuals = (h_s.unflatten(0, noise.shape[:2]) - x_0_hat).reshape(*noise.shape[:2], x_0_hat.shape[1:].numel())
+    if antithetic:  # (draws, B, D) -> (k, B, D)
         residuals = (residuals[:k] + residuals[k:]) / 2
     return (residuals.sum(0).square() - residuals.square().sum(0)).sum(1) / (k * (k - 1))
 
@@ -166,19 +164,20 @@ def sure(
     difference_step: float | None = None,
     condition: Any = None,
 ) -> Tensor:
-    """Stein's unbiased risk estimate of E||h(X_n, t_n) - X_0||^2, from noisy data alone.
+    """Stein's unbiased risk estimate (SURE) of E||h(X_n, t_n) - X_0||^2, from noisy data alone.
 
     ||h - X_n / alpha_n||^2 + 2 (sigma_n^2 / alpha_n) div h - d sigma_n^2 / alpha_n^2
-    The divergence is exact without a probe (d Jacobian products); with a probe Z of mean 0 and covariance I it is Z . (dh/dx) Z,
-    or Z . (h(X_n + e Z) - h(X_n)) / e for a `difference_step` e.
+    Without a probe the divergence is exact and takes d Jacobian products. With a probe Z its estimate is Z . (dh/dx) Z, or
+    Z . (h(X_n + e Z) - h(X_n)) / e for a `difference_step` e.
 
-    Paper: J_SURE of Sec. 2.2 and its two estimators. Checked by: theory_checks/test_sure.py
+    Args: probe: (B, ...), of mean 0 and covariance I.
     Raises: ValueError for a difference_step that is 0 or not finite, where no signal is left (alpha_n = 0), and for a denoiser
-    that records no gradient where the divergence needs one.
+    that records no gradient although the divergence needs one.
+    Paper: J_SURE of Sec. 2.2 and its two estimators. Checked by: theory_checks/test_sure.py
     """
     if difference_step is not None and not 0 < abs(difference_step) < float("inf"):
         raise ValueError(f"difference_step must be finite and not 0; got {difference_step}")
-    alpha, sigma = tweedie.with_signal(path(t_n))
+    alpha, sigma = tweedie.require_signal(path(t_n))
 
     def h_at(x: Tensor) -> Tensor:
         return denoiser(x, t_n, condition)
@@ -191,7 +190,7 @@ def sure(
         divergence = flat(probe * product).sum(1)
     else:
         h = h_at(x_n)
-        change = h_at(x_n + difference_step * shaped_like(probe, x_n)) - h
+        change = h_at(x_n + difference_step * require_same_shape(probe, x_n)) - h
         divergence = flat(probe * change).sum(1) / difference_step
     risk = squared_norm(h - x_n / expand(alpha, x_n))
     return risk + (2 * sigma**2 / alpha).to(risk) * divergence - ((sigma / alpha) ** 2).to(risk) * x_n.shape[1:].numel()
@@ -200,22 +199,24 @@ def sure(
 def noisier2noise(
     predictor: Denoiser, x_n: Tensor, noise: Tensor, *, path: Path, t_n: Times, t: Times, condition: Any = None
 ) -> Tensor:
-    """||g(X_t, t) - X_n||^2: g learns E[X_n | X_t]; `tweedie.x_0_from_x_n` then gives E[X_0 | X_t], at the one t of training.
+    """||g(X_t, t) - X_n||^2: the predictor g learns E[X_n | X_t], which `tweedie.x_0_from_x_n` turns into E[X_0 | X_t].
 
-    Paper: Noisier2Noise of Sec. 2.2 and Sec. 3.1. Source: Moran et al. 2020. Checked by: theory_checks/test_noisier2noise.py
     Raises: ValueError where t is less noisy than t_n.
+    Paper: Noisier2Noise of Sec. 2.2 and Sec. 3.1. Source: Moran et al. 2020. Checked by: theory_checks/test_noisier2noise.py
     """
     x_t = transition(at_n=path(t_n), at_t=path(t)).apply(x_n, noise)
     return squared_norm(predictor(x_t, t, condition) - x_n)
 
 
 def min_snr_weight(at_t: Level, *, prediction: str, gamma: float = 5.0) -> Tensor:
-    """min-SNR-gamma as a weight on ||prediction error||^2 of a network that predicts `prediction`; shape of the level.
+    """The min-SNR-gamma weight of the squared error of a network's prediction; shaped as the level.
 
-    min(SNR, gamma) (d x_0 / d prediction)^2, SNR = alpha^2 / sigma^2: the same weight on ||h - X_0||^2 for all of them.
-    On variance-preserving paths min(SNR, gamma) / SNR for eps and / (SNR + 1) for v.
+    min(SNR, gamma) (d x_0 / d prediction)^2,  SNR = alpha^2 / sigma^2.
+    For every prediction this puts the weight min(SNR, gamma) on ||h - X_0||^2. On variance-preserving paths it is
+    min(SNR, gamma) / SNR for eps and min(SNR, gamma) / (SNR + 1) for v.
+
+    Raises: ValueError unless `prediction` is "eps", "v", "flow" or "x_0".
     Source: Hang et al. 2023, Sec. 3.4. Checked by: theory_checks/test_parametrisations.py
-    Raises: ValueError for a prediction other than "eps", "v", "flow", "x_0".
     """
     alpha, sigma = at_t
     if prediction == "eps":
@@ -230,15 +231,15 @@ def min_snr_weight(at_t: Level, *, prediction: str, gamma: float = 5.0) -> Tenso
     raise ValueError(f"prediction must be 'eps', 'v', 'flow' or 'x_0'; got {prediction!r}")
 
 
-def _each(value: Times, x: Tensor) -> Tensor:
-    """A time for each sample of `x`, (B,), from one or from as many. Raises: ValueError for another number of them."""
+def _per_sample(value: Times, x: Tensor) -> Tensor:
+    """One time for each sample of `x`, (B,). Raises: ValueError if `value` has neither one entry nor one for each sample."""
     times = torch.as_tensor(value, dtype=torch.float64)
-    expand(times, x)  # refuses other shapes
+    expand(times, x)  # raises ValueError for other shapes
     return times.expand(len(x))
 
 
 def repeat(value: Any, times: int) -> Any:
-    """`value` for a batch stacked `times` times: tensors are repeated along the batch axis, also inside dicts and lists."""
+    """A condition for a batch that is stacked `times` times: its tensors, also inside dicts and lists, are repeated on axis 0."""
     if isinstance(value, Tensor):
         return value if value.ndim == 0 else torch.cat([value] * times)
     if isinstance(value, dict):

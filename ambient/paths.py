@@ -1,11 +1,12 @@
 """Linear Gaussian paths X_t = alpha_t X_0 + sigma_t Z, and the transition between two of their levels.
 
 Every path of the paper, and rectified flow, is one pair of functions (alpha_t, sigma_t) of a time t that grows with the
-noise; t = 0 is clean data (alpha = 1, sigma = 0). Only the signal-to-noise ratio orders two levels, so variance exploding
-(VE), variance preserving (VP) and flow share every formula of this package.
+noise; t = 0 is clean data (alpha = 1, sigma = 0). Two levels are ordered by their signal-to-noise ratio alone. Therefore
+variance exploding (VE), variance preserving (VP) and flow paths share every formula of this package.
 
-Levels are float64 whatever the data's type: coefficients such as q^2 = sigma_t^2 - r^2 sigma_n^2 are differences of nearly
-equal numbers close to t = t_n, and are cast only when they meet the data (`expand`).
+Levels are float64, whatever the type of the data. A coefficient such as q^2 = sigma_t^2 - r^2 sigma_n^2 is a difference of
+nearly equal numbers when t is close to t_n; `expand` casts it to the type of the data where the two are multiplied.
+Samples are (B, ...); times and levels are () or (B,).
 """
 
 from __future__ import annotations
@@ -21,75 +22,75 @@ from torch import Tensor
 
 Times = float | int | Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
-SDXL_BETAS, SDXL_STEPS = (0.00085, 0.012), 1000  # of its training: the first and the last rate, and how many there are
-ROUNDED_TIME = 1e-5  # of sigma_t^2: what rounding a time to float32 changes at most, where sigma_t / alpha_t < 100
+SDXL_BETAS, SDXL_STEPS = (0.00085, 0.012), 1000  # SDXL's training schedule: first and last beta, number of times
+Q_SQUARED_ROUNDING = 1e-5  # times sigma_t^2: rounding t to float32 changes q^2 by less while sigma_t / alpha_t < 100
 
 
 def expand(value: Tensor, x: Tensor) -> Tensor:
-    """Give `value`, of shape () or (B,), the type of `x` (B, ...) and trailing axes, so that the two broadcast.
+    """`value`, () or (B,), with the type and device of `x` (B, ...) and with trailing axes, so that the two broadcast.
 
-    Raises: ValueError if `value` has neither one entry nor one entry per sample of `x`.
+    Raises: ValueError if `value` has neither one entry nor one entry for each sample of `x`.
     """
     if value.ndim > 1 or (value.ndim == 1 and value.shape[0] not in (1, x.shape[0])):
         raise ValueError(f"one level, or one for each of the {x.shape[0]} samples, is needed; got shape {tuple(value.shape)}")
     return value.to(dtype=x.dtype, device=x.device).reshape(value.shape + (1,) * (x.ndim - value.ndim))
 
 
-def in_own_precision(function: Function) -> Function:
-    """`function`, left alone by autocast: it would multiply float32 matrices in half precision where a network is in use."""
+def without_autocast(function: Function) -> Function:
+    """`function` with autocast switched off inside: autocast would compute its float32 matrix products in half precision."""
 
     @functools.wraps(function)
-    def alone(*args: Any, **options: Any) -> Any:
+    def wrapped(*args: Any, **options: Any) -> Any:
         with ExitStack() as stack:
             for device in filter(torch.is_autocast_enabled, ("cpu", "cuda", "mps", "xpu")):
                 stack.enter_context(torch.autocast(device, enabled=False))
             return function(*args, **options)
 
-    return cast(Function, alone)
+    return cast(Function, wrapped)
 
 
 def flat(x: Tensor) -> Tensor:
-    """Each sample of `x` (B, ...) as a row, (B, D); a sample may be a single number, and B may be 0."""
+    """The samples of `x` (B, ...) as rows (B, D), where D may be 1 and B may be 0."""
     return x.reshape(len(x), x.shape[1:].numel())
 
 
-def shaped_like(noise: Tensor, x: Tensor) -> Tensor:
-    """`noise`, which must not broadcast: one draw for several samples is a mistake that nothing else would show."""
+def require_same_shape(noise: Tensor, x: Tensor) -> Tensor:
+    """`noise` itself. Raises: ValueError if it is not shaped as `x`: several samples would share one draw by broadcasting."""
     if noise.shape != x.shape:
         raise ValueError(f"noise must be shaped as the data, {tuple(x.shape)}; got {tuple(noise.shape)}")
     return noise
 
 
 class Level(NamedTuple):
-    """The pair (alpha, sigma) of one time, or of one time per sample; float64, shape () or (B,)."""
+    """The pair (alpha, sigma) of one time, or of one time for each sample; float64, () or (B,)."""
 
     alpha: Tensor
     sigma: Tensor
 
     def like(self, x: Tensor) -> Level:
-        """Both coefficients cast and reshaped to broadcast with `x` of shape (B, ...)."""
+        """Both coefficients, cast and reshaped to broadcast with `x` (B, ...)."""
         return Level(expand(self.alpha, x), expand(self.sigma, x))
 
     def apply(self, x_0: Tensor, noise: Tensor) -> Tensor:
-        """X_t = alpha_t X_0 + sigma_t Z, shapes as `x_0`. Paper: Eq. (3.2). Checked by: theory_checks/test_transition.py"""
+        """X_t = alpha_t X_0 + sigma_t Z, shaped as `x_0`. Paper: Eq. (3.2). Checked by: theory_checks/test_transition.py"""
         alpha, sigma = self.like(x_0)
-        return alpha * x_0 + sigma * shaped_like(noise, x_0)
+        return alpha * x_0 + sigma * require_same_shape(noise, x_0)
 
 
 class Transition(NamedTuple):
-    """X_t = ratio X_n + sigma Z' with Z' independent of X_n; float64, shape () or (B,)."""
+    """The pair (r, q) of X_t = r X_n + q Z', where Z' is independent of X_n; float64, () or (B,)."""
 
-    ratio: Tensor
-    sigma: Tensor
+    ratio: Tensor  # r
+    sigma: Tensor  # q
 
     def like(self, x: Tensor) -> Transition:
-        """Both coefficients cast and reshaped to broadcast with `x` of shape (B, ...)."""
+        """Both coefficients, cast and reshaped to broadcast with `x` (B, ...)."""
         return Transition(expand(self.ratio, x), expand(self.sigma, x))
 
     def apply(self, x_n: Tensor, noise: Tensor) -> Tensor:
-        """Re-noise `x_n` to level t; shapes as `x_n`. Paper: Eq. (3.4). Checked by: theory_checks/test_transition.py"""
+        """X_t = r X_n + q Z', shaped as `x_n`. Paper: Eq. (3.4). Checked by: theory_checks/test_transition.py"""
         ratio, sigma = self.like(x_n)
-        return ratio * x_n + sigma * shaped_like(noise, x_n)
+        return ratio * x_n + sigma * require_same_shape(noise, x_n)
 
 
 def transition(*, at_n: Level, at_t: Level) -> Transition:
@@ -97,44 +98,43 @@ def transition(*, at_n: Level, at_t: Level) -> Transition:
 
     X_t = r X_n + q Z',  r = alpha_t / alpha_n,  q^2 = sigma_t^2 - r^2 sigma_n^2.
     VE: r = 1, q^2 = sigma_t^2 - sigma_n^2. VP: r^2 = (1 - sigma_t^2) / (1 - sigma_n^2).
+    If t is less noisy than n by no more than the rounding of a time to float32 explains, t counts as n: q = 0.
 
-    A level t that is below n by no more than what rounding a time to float32 takes away counts as n: q = 0.
-
+    Raises: ValueError where t is less noisy than n; where n has no signal left (alpha_n = 0); and at t = n if t records
+    gradients, because dq/dt is infinite there.
     Paper: Eq. (3.4), (A.24), (A.25). Checked by: theory_checks/test_transition.py
-    Raises: ValueError where t is less noisy than n, where n has no signal left (alpha_n = 0), and at t = n if t records
-    gradients, since dq/dt is infinite there.
     """
     if torch.any(at_n.alpha == 0):
         raise ValueError("level n holds no signal (alpha_n = 0): nothing can be learned from pure noise")
     ratio = at_t.alpha / at_n.alpha
     scaled = ratio * at_n.sigma
-    variance = (at_t.sigma - scaled) * (at_t.sigma + scaled)  # exactly 0 at t = n, where the difference of squares may not be
-    if not bool((variance >= -ROUNDED_TIME * at_t.sigma**2).all()):
+    variance = (at_t.sigma - scaled) * (at_t.sigma + scaled)  # exactly 0 at t = n; the difference of the squares may not be
+    if not bool((variance >= -Q_SQUARED_ROUNDING * at_t.sigma**2).all()):
         raise ValueError(
-            "t is less noisy than t_n: data can be given more noise, never less (need t >= t_n; in a reverse step, s <= t)"
+            "t is less noisy than t_n: noise can be added to the data and not removed (need t >= t_n; in a reverse step, s <= t)"
         )
     variance = variance.clamp_min(0)
     if variance.requires_grad and bool((variance == 0).any()):
-        raise ValueError("the gradient in t is infinite at t = t_n, where noise begins; detach t, or keep it above t_n")
+        raise ValueError("the gradient in t is infinite at t = t_n, where q = 0; detach t, or keep it above t_n")
     return Transition(ratio, variance.sqrt())
 
 
 class Path(ABC):
-    """A curve of levels. Times of any shape go in, alpha and sigma of that shape come out."""
+    """A curve of levels. It maps times of any shape to alpha and sigma of that shape."""
 
     t_max: float
 
     @abstractmethod
     def level(self, t: Tensor) -> Level:
-        """(alpha_t, sigma_t) at checked float64 times."""
+        """(alpha_t, sigma_t) at float64 times that `__call__` has checked."""
 
     @abstractmethod
     def t_from_log_snr(self, log_snr: Times) -> Tensor:
-        """The time at which log(alpha_t^2 / sigma_t^2) equals `log_snr`; float64, shape as given."""
+        """The time at which log(alpha_t^2 / sigma_t^2) equals `log_snr`; float64, shaped as the argument."""
 
     def __call__(self, t: Times) -> Level:
-        """(alpha_t, sigma_t). Raises: ValueError for a time that is negative, not finite, or beyond t_max."""
-        times = torch.as_tensor(t, dtype=torch.float64)  # at once: a Python float would pass through float32
+        """(alpha_t, sigma_t). Raises: ValueError for a time that is negative, not finite, or greater than t_max."""
+        times = torch.as_tensor(t, dtype=torch.float64)  # in one step, so that a Python float is not rounded to float32 first
         times = times.clone() if times.is_inference() and not torch.is_inference_mode_enabled() else times
         if not bool(((times >= 0) & (times <= self.t_max)).all()):  # NaN fails both comparisons
             raise ValueError(f"times must be finite and lie in [0, {self.t_max:g}] on this path; got {t}")
@@ -151,12 +151,15 @@ class Path(ABC):
         return sigma / alpha
 
     def t_from_noise_to_signal(self, noise_to_signal: Times) -> Tensor:
-        """The inverse, beyond t_max if it lies there; float64, shape as given. Checked by: theory_checks/test_transition.py"""
+        """The time at which sigma_t / alpha_t equals `noise_to_signal`; float64, shaped as the argument.
+
+        It may be greater than t_max. Checked by: theory_checks/test_transition.py
+        """
         return self.t_from_log_snr(-2 * torch.as_tensor(noise_to_signal, dtype=torch.float64).log())
 
 
 class VarianceExploding(Path):
-    """alpha_t = 1, sigma_t = t: time is the noise's standard deviation. Paper: Sec. 2."""
+    """alpha_t = 1, sigma_t = t: the time is the standard deviation of the noise. Paper: Sec. 2."""
 
     def __init__(self, t_max: float = 1e4):
         if not 0 < t_max < float("inf"):
@@ -205,13 +208,13 @@ class RectifiedFlow(Path):
 
 
 class Discrete(Path):
-    """The integer times of a noise scheduler, alpha_t^2 = alphas_cumprod[t] for t = 1 .. N - 1, and clean data at t = 0.
+    """The integer times of a noise scheduler: alpha_t^2 = alphas_cumprod[t] for t = 1 .. N - 1, and clean data at t = 0.
 
-    A scheduler's own index 0 is slightly noisy; here t = 0 means clean on every path, so that index is not used.
-    Paper: Sec. 4.2 (SDXL: sigma = 0.325, 0.850, 0.981 at t = 100, 500, 800). Checked by: theory_checks/test_schedule.py
+    A scheduler's own index 0 is slightly noisy. It is not used, because t = 0 means clean data on every path.
 
     Args: alphas_cumprod: (N,), strictly decreasing, in [0, 1]; for diffusers, `scheduler.alphas_cumprod`.
-    Raises: ValueError for a table that is not such a sequence, and for times off the grid.
+    Raises: ValueError for another table, and for times that are not integers.
+    Paper: Sec. 4.2 (SDXL: sigma = 0.325, 0.850, 0.981 at t = 100, 500, 800). Checked by: theory_checks/test_schedule.py
     """
 
     def __init__(self, alphas_cumprod: Tensor):
@@ -223,21 +226,21 @@ class Discrete(Path):
 
     @classmethod
     def scaled_linear(cls, first: float = SDXL_BETAS[0], last: float = SDXL_BETAS[1], count: int = SDXL_STEPS) -> Discrete:
-        """beta^(1/2) even from first^(1/2) to last^(1/2), alpha_t^2 the product of 1 - beta up to t; by default SDXL's schedule.
+        """The "scaled linear" schedule of diffusers, by default SDXL's. Checked by: theory_checks/test_schedule.py
 
-        Checked by: theory_checks/test_schedule.py
+        The roots of the betas are evenly spaced from first^(1/2) to last^(1/2), and alpha_t^2 is the product of 1 - beta up to t.
         """
         betas = torch.linspace(first**0.5, last**0.5, count, dtype=torch.float64) ** 2
         return cls((1 - betas).cumprod(0))
 
     def level(self, t: Tensor) -> Level:
         if not bool((t == t.round()).all()):
-            raise ValueError(f"this path knows the whole times 0 .. {self.t_max:g} only; got {t}")
+            raise ValueError(f"this path has only the integer times 0 .. {self.t_max:g}; got {t}")
         alpha_squared = self.alphas_cumprod.to(t.device)[t.long()]
         return Level(alpha_squared.sqrt(), (1 - alpha_squared).sqrt())
 
     def t_from_log_snr(self, log_snr: Times) -> Tensor:
-        """The grid time whose log-SNR is nearest; float64. Raises: ValueError for NaN."""
+        """The integer time whose log-SNR is nearest to `log_snr`; float64. Raises: ValueError for NaN."""
         wanted = torch.as_tensor(log_snr, dtype=torch.float64)
         if bool(wanted.isnan().any()):
             raise ValueError("a log-SNR is not a number")

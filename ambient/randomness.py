@@ -1,7 +1,7 @@
-"""Randomness as a function: a generator from (seed, stream, step).
+"""Random numbers as a function of (seed, stream, step).
 
-Nothing is saved and nothing is lost on resume: what a step draws depends on the three arguments and on nothing that was
-drawn before. Streams keep data, noise and evaluation independent of one another.
+What a step draws depends on these three arguments and not on earlier draws. A training that resumes therefore needs no saved
+random state. Different streams keep data, noise and evaluation independent of one another.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from torch import Tensor
 
 
 def generator(seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator for one step of one named stream. Seed 0 is a seed like any other.
+    """A new generator for one step of the named stream.
 
-    torch's CPU generator keeps 32 bits of its seed: two of N triples share their draws with probability about N^2 / 2^33.
+    torch's CPU generator keeps only 32 bits of its seed. Of N different triples (seed, stream, step), some two therefore give the
+    same draws with probability about N^2 / 2^33.
     """
     digest = hashlib.sha256(f"{seed}/{stream}/{step}".encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def lasting_noise(seed: int, key: str, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal float32 noise that stays with one datum for ever: all 128 bits of numpy's Philox follow from (seed, key).
+    """Standard normal noise of the data itself, float32, of the given shape, as a function of (seed, key).
 
-    With torch's 32 bits two of 70,000 images would likely share their noise, and any seed could be found by trying.
-    Who knows the seed and the key can take the noise off again.
+    The key names one sample. All 128 bits of the state of numpy's Philox generator come from (seed, key), because 32 bits are too
+    few: two of 70,000 images would probably share their noise, and a search could find any seed. Whoever knows the seed and the
+    key can remove the noise.
     """
-    key_of_philox = int.from_bytes(hashlib.sha256(f"{seed}/lasting noise/{key}".encode()).digest()[:16], "little")
-    return torch.from_numpy(np.random.Generator(np.random.Philox(key=key_of_philox)).standard_normal(shape, dtype=np.float32))
+    philox_key = int.from_bytes(hashlib.sha256(f"{seed}/lasting noise/{key}".encode()).digest()[:16], "little")
+    return torch.from_numpy(np.random.Generator(np.random.Philox(key=philox_key)).standard_normal(shape, dtype=np.float32))

@@ -1,7 +1,7 @@
-"""Sampling: the loop over a time grid, as a generator, and the grids.
+"""Sampling: grids of times, and the loop of reverse steps over a grid.
 
-One loop serves everything: a grid that ends at 0 samples p_0; one that ends at t_n, followed by the denoiser, is the paper's
-early stop; starting at a noisy image x_t, of the data or of an attacker, samples the posterior given x_t.
+The same loop has three uses. A grid that ends at 0 samples p_0. A grid that ends at t_n, followed by the denoiser, is the early
+stop of the paper. A loop that starts at a given noisy sample x_t samples the posterior of X_0 given x_t.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from ambient.paths import Path
 
 
 class State(NamedTuple):
-    """A sampler after one step: the time reached, the sample there, and the estimate of X_0 the step was made with."""
+    """The state of the reverse process after one step."""
 
-    t: float
-    x_t: Tensor
-    x_0_hat: Tensor
+    t: float  # the time that the step has reached
+    x_t: Tensor  # the sample at this time, (B, ...)
+    x_0_hat: Tensor  # h at the start of the step, (B, ...)
 
 
 def log_snr_grid(path: Path, *, start: float, stop: float, steps: int, last: float | None = None) -> list[float]:
-    """`steps` + 1 falling times from `start` to `stop`, evenly spaced in log-SNR; on a discrete path without repeats.
+    """`steps` + 1 falling times from `start` to `stop`, evenly spaced in log-SNR; on a discrete path fewer, without repeats.
 
-    With stop = 0, which has no log-SNR, the grid is even down to `last` (needed then) and its final step goes to 0.
-    Raises: ValueError unless start is noisier than what follows, with some signal left (alpha > 0), and steps >= 1 (>= 2 with
-    stop = 0).
+    The log-SNR is infinite at time 0. If stop = 0, the grid is therefore even from `start` to `last`, and one more step leads
+    to 0.
+
+    Args: start, stop, last: times with start > stop and, if stop = 0, start > last > 0; steps: at least 1, or 2 if stop = 0.
+    Raises: ValueError for other arguments, and if no signal is left at `start` (alpha = 0).
     """
     end = last if stop == 0 else stop
     even = steps - 1 if stop == 0 else steps
@@ -41,7 +43,7 @@ def log_snr_grid(path: Path, *, start: float, stop: float, steps: int, last: flo
         )
     ends = path.log_snr(torch.tensor([start, end], dtype=torch.float64))
     if not bool(ends.isfinite().all()):
-        raise ValueError(f"no signal is left at {start}, which has no log-SNR; start a grid below it")
+        raise ValueError(f"no signal is left at {start}, so its log-SNR is not finite; start the grid at a smaller time")
     inner = path.t_from_log_snr(torch.linspace(float(ends[0]), float(ends[1]), even + 1, dtype=torch.float64)).tolist()
     times = [float(start), *inner[1:-1], float(end)] + ([0.0] if stop == 0 else [])
     return list(dict.fromkeys(times))
@@ -57,12 +59,12 @@ def reverse_process(
     noise: Callable[[int], Tensor],
     condition: Any = None,
 ) -> Iterator[State]:
-    """Yield the state after each step of the grid; the first is at times[1], the last at times[-1].
+    """The state after each step of the grid, one by one: the first is at times[1], the last at times[-1].
 
-    Paper: Eq. (2.3). Checked by: theory_checks/test_reverse_chain.py
-
-    Args: x_t: (B, ...), at level times[0]; times: falling; noise(i): standard normal like x_t, for step i.
+    Args: x_t: (B, ...), at level times[0]; times: falling; noise: a function of i that returns standard normal noise for step i,
+    shaped as x_t.
     Raises: ValueError for fewer than two times.
+    Paper: Eq. (2.3). Checked by: theory_checks/test_reverse_chain.py
     """
     if len(times) < 2:
         raise ValueError("a reverse process needs at least two times")
@@ -74,7 +76,7 @@ def reverse_process(
 
 @torch.no_grad()
 def sample(denoiser: Denoiser, x_t: Tensor, times: list[float], **options: Any) -> Tensor:
-    """The last sample of `reverse_process`, without gradients. Arguments as there."""
+    """The last sample of `reverse_process`, (B, ...), without gradients. Args: as for `reverse_process`."""
     *_, last = reverse_process(denoiser, x_t, times, **options)
     return last.x_t
 
@@ -90,10 +92,10 @@ def sample_x_0(
     noise: Callable[[int], Tensor],
     condition: Any = None,
 ) -> Tensor:
-    """Samples of X_0 given X_t, without gradients; if the times end above 0, at s, E[X_0 | X_s] of samples of X_s.
+    """Samples of X_0 given X_t, (B, ...), without gradients.
 
-    From pure noise down to t_n that is the paper's early stop; from the noisy image of an attack, its posterior samples.
-    Arguments as `reverse_process`.
+    If the grid ends at a time s > 0, the result is E[X_0 | X_s] for samples of X_s. For a grid from pure noise down to t_n this
+    is the early stop of the paper. Args: as for `reverse_process`.
     """
     x_s = sample(denoiser, x_t, times, path=path, kernel=kernel, noise=noise, condition=condition)
     return x_s if times[-1] == 0 else denoiser(x_s, times[-1], condition)

@@ -100,7 +100,7 @@ def one_component(fit: Fit, case: str, count: int) -> tuple[float, float]:
     few = torch.rand(count, generator=g) < 0.2
     at_n = path(torch.where(few, time_at(path, rare), time_at(path, common)).double())
     x_n = at_n.apply(TRUE.sample(count, g), torch.randn(count, 3, generator=g, dtype=torch.float64))
-    found = dense(fit(x_n, at_n, torch.zeros(count), leading=2, sweeps=1, first=(1, count)))
+    found = dense(fit(x_n, at_n, torch.zeros(count), leading=2, sweeps=1, warm_up=(1, count)))
 
     mean, covariance = TRUE.means[0], TRUE.covariances[0]
     v = (at_n.sigma / at_n.alpha).square()
@@ -141,7 +141,7 @@ DRAWS = 60
 def fits_of(fit: Fit, x_0: Tensor, step: int) -> Tensor:
     """The variances found, ascending, with unit noise."""
     x_n = VE(1.0).apply(x_0, torch.randn(x_0.shape, generator=generator(0, "left out", step), dtype=torch.float64))
-    return fit(x_n, VE(1.0), torch.zeros(len(x_0)), first=(0, len(x_0)), sweeps=0).mixture.variances[0].double()
+    return fit(x_n, VE(1.0), torch.zeros(len(x_0)), warm_up=(0, len(x_0)), sweeps=0).mixture.variances[0].double()
 
 
 def in_standard_errors(draws: list[Tensor]) -> float:

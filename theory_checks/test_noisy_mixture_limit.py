@@ -145,7 +145,7 @@ def fitted(fit: Fit, case: str, count: int, **options: int) -> SubspaceMixture:
     at_n = path(tensor(*(time_at(path, ratio) for ratio in shares))[kinds])
     x_n = at_n.apply(TRUE.sample(count, g), torch.randn(count, 2, generator=g, dtype=torch.float64))
     labels = torch.cdist(x_n / at_n.like(x_n).alpha, TRUE.means).argmin(1)
-    return fit(x_n, at_n, labels, first=(0, count), sweeps=30)
+    return fit(x_n, at_n, labels, warm_up=(0, count), sweeps=30)
 
 
 def in_float64(world: SubspaceMixture) -> GaussianMixture:
@@ -174,7 +174,7 @@ MUTANTS: dict[str, Fit] = {
     ),
     "the first guess kept": lambda *a, **o: noisy_mixture.fit(*a, **o | {"sweeps": 0}),
     "one covariance for all": planted(
-        lambda patch: patch.setattr(noisy_mixture, "_pulled", lambda scatter, count: scatter.mean(0).expand_as(scatter))
+        lambda patch: patch.setattr(noisy_mixture, "_shrunk", lambda scatter, count: scatter.mean(0).expand_as(scatter))
     ),
     "alpha forgotten": told(lambda at: Level(torch.ones_like(at.alpha), at.sigma)),
     "half the noise": told(lambda at: Level(at.alpha, at.sigma / 2**0.5)),

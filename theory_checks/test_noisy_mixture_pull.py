@@ -81,7 +81,7 @@ PULL_MUTANTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("spread", SPREADS)
 def test_the_pull_has_the_risk_of_empirical_bayes(spread):
-    PULL.holds(*pull(noisy_mixture._pulled, spread))
+    PULL.holds(*pull(noisy_mixture._shrunk, spread))
 
 
 @pytest.mark.parametrize("name", PULL_MUTANTS)

@@ -20,7 +20,16 @@ from ambient import losses, samplers, tweedie
 from ambient.denoisers import GradientField, NetworkDenoiser, Preconditioned, gaussian_mmse, scalar_skip
 from ambient.kernels import KERNELS, Step, matched_trace
 from ambient.noisy_mixture import fit
-from ambient.paths import Level, RectifiedFlow, VarianceExploding, VariancePreserving, expand, flat, shaped_like, transition
+from ambient.paths import (
+    Level,
+    RectifiedFlow,
+    VarianceExploding,
+    VariancePreserving,
+    expand,
+    flat,
+    require_same_shape,
+    transition,
+)
 from ambient.randomness import generator
 from ambient.subspace import SubspaceMixture
 from ambient.worlds import Empirical, GaussianMixture
@@ -68,7 +77,7 @@ CALLS: dict[str, Call] = {
     "Transition.apply": lambda x, z: transition(at_n=AT_N, at_t=AT_T).apply(x, z),
     "paths.expand": lambda x, z: expand(torch.ones(len(x)), x),
     "paths.flat": lambda x, z: flat(x),
-    "paths.shaped_like": lambda x, z: shaped_like(z, x),
+    "paths.require_same_shape": lambda x, z: require_same_shape(z, x),
     "NetworkDenoiser": lambda x, z: NetworkDenoiser(wave, VP, "eps")(x, 0.5),
     "Preconditioned": lambda x, z: Preconditioned(wave, VP, data_std=0.7)(x, 0.5),
     "GradientField": lambda x, z: GradientField(potential)(x, torch.zeros(len(x))),
@@ -166,7 +175,7 @@ def test_draws_are_left_alone_by_autocast(world):
 
 def test_what_is_made_under_autocast_is_what_is_made_without():
     x, labels = normal(40, 3).float(), torch.arange(40) % 2
-    options: Any = {"first": (1, 20), "sweeps": 1, "leading": 2}
+    options: Any = {"warm_up": (1, 20), "sweeps": 1, "leading": 2}
     worlds = [under_autocast(lambda: fit(x, VE(0.5), labels, **options)), fit(x, VE(0.5), labels, **options)]
     assert torch.equal(worlds[0].mixture.covariances, worlds[1].mixture.covariances)
     parts = MIXTURE.weights, MIXTURE.means, MIXTURE.axes, MIXTURE.variances

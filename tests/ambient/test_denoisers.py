@@ -67,7 +67,7 @@ def test_times_that_are_none_are_refused(t):
 
 def test_times_off_the_grid_are_refused():
     for denoiser in both(Recorder(), DISCRETE):
-        with pytest.raises(ValueError, match="whole times"):
+        with pytest.raises(ValueError, match="integer times"):
             denoiser(normal(4, 3), 0.5)
 
 

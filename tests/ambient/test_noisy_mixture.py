@@ -19,7 +19,7 @@ KINDS = torch.arange(300) % 3
 CLEAN = 3 * normal(3, 6)[KINDS] + 0.5 * normal(300, 6, step=1)
 NOISY = CLEAN + 0.5 * normal(300, 6, step=2)
 ROUNDING = 1e-3  # 1e-7 of points below 10, a thousandfold: it turns axes whose variances differ by a thousandth of them
-FEW: dict[str, Any] = {"first": (2, 200), "sweeps": 2}
+FEW: dict[str, Any] = {"warm_up": (2, 200), "sweeps": 2}
 
 
 def numbers(world: SubspaceMixture) -> list[torch.Tensor]:
@@ -87,7 +87,7 @@ def test_units_do_not_matter(scale):
 
 def test_the_first_sweeps_see_the_first_points_alone():
     """The weights are those of the first 250 points, but for the basis, which all points turn and the pull feels a little."""
-    options: dict[str, Any] = {"first": (2, 250), "leading": 6}
+    options: dict[str, Any] = {"warm_up": (2, 250), "leading": 6}
     moved = torch.cat([NOISY[:250], NOISY[:50] + 5])
     ours, first, all_points = (
         noisy_mixture.fit(x, VE(0.5), KINDS[: len(x)], sweeps=sweeps, **options).mixture.weights
@@ -100,7 +100,7 @@ def test_the_first_sweeps_see_the_first_points_alone():
 def test_sweeps_of_both_kinds_make_the_points_likelier():
     """From a first guess that says nothing: of the first points, of all, of each more."""
     stages = [(0, 0), (5, 0), (5, 3), (10, 8)]
-    worlds = [noisy_mixture.fit(NOISY, VE(0.5), torch.arange(300) // 7 % 3, first=(f, 200), sweeps=all_) for f, all_ in stages]
+    worlds = [noisy_mixture.fit(NOISY, VE(0.5), torch.arange(300) // 7 % 3, warm_up=(f, 200), sweeps=all_) for f, all_ in stages]
     likelihoods = [float(world.log_prob(NOISY, VE(0.5)).mean()) for world in worlds]
     assert min(after - before for before, after in itertools.pairwise(likelihoods)) > 0.1
 
@@ -109,7 +109,7 @@ def test_sweeps_of_both_kinds_make_the_points_likelier():
     ("changes", "message"),
     [
         ({"x_n": NOISY[:9], "labels": KINDS[:9]}, "a mixture needs at least 10 points; got 9"),
-        ({"first": (2, 9)}, "at least 10 points; got 9"),
+        ({"warm_up": (2, 9)}, "at least 10 points; got 9"),
         ({"labels": KINDS[:-1]}, r"points \(N, D\), a label for each; got shapes \(300, 6\) and \(299,\)"),
         ({"labels": KINDS[:, None]}, r"got shapes \(300, 6\) and \(300, 1\)"),
         ({"labels": KINDS[:0]}, r"a label for each; got shapes \(300, 6\) and \(0,\)"),
@@ -167,7 +167,7 @@ def test_a_component_without_points_takes_no_part():
 def test_differences_below_chance_are_chance():
     """Two scatter matrices of 100 points that differ by a hundredth, a tenth of a standard error: both become their mean."""
     scatter = torch.stack([torch.eye(3), 1.01 * torch.eye(3)])
-    pulled = noisy_mixture._pulled(scatter, torch.tensor([100.0, 100.0]))
+    pulled = noisy_mixture._shrunk(scatter, torch.tensor([100.0, 100.0]))
     assert torch.allclose(pulled, 1.005 * torch.eye(3).expand(2, 3, 3), rtol=0, atol=1e-6)
 
 

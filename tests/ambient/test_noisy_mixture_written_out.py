@@ -90,7 +90,7 @@ def mixture_of(points: Array, given: Array, weights: Array, noise: Array) -> tup
     return shares.sum(0) / shares.sum(), means, covariances
 
 
-def written_out(x: Array, alpha: Array, sigma: Array, labels: Array, leading: int, first: tuple[int, int], sweeps: int):
+def written_out(x: Array, alpha: Array, sigma: Array, labels: Array, leading: int, warm_up: tuple[int, int], sweeps: int):
     """(weights, means, covariances) in the leading directions, those directions, the variances of the others, the centre."""
     x, noise = x / alpha[:, None], (sigma / alpha) ** 2
     spread = max(x.var(0, ddof=1).mean() - noise.mean(), 1e-3 * noise.mean(), 1e-6)
@@ -100,9 +100,9 @@ def written_out(x: Array, alpha: Array, sigma: Array, labels: Array, leading: in
     x = x - centre
     ((axes, variances),) = eigen(x, weights[:, None], noise, pull=False)
     axes, variances = axes[:, ::-1], variances[::-1]
-    y, used = x @ axes[:, :leading], slice(first[1])
+    y, used = x @ axes[:, :leading], slice(warm_up[1])
     found = mixture_of(y[used], np.eye(labels.max() + 1)[labels[used]], weights[used], noise[used])
-    for some in [used] * first[0] + [slice(None)] * sweeps:
+    for some in [used] * warm_up[0] + [slice(None)] * sweeps:
         densities = np.stack([
             [w * multivariate_normal(m, c + v * np.eye(leading)).pdf(row) for w, m, c in zip(*found, strict=True)]
             for row, v in zip(y[some], noise[some], strict=True)
@@ -138,15 +138,15 @@ def dense(weights: Array, means: Array, covariances: Array, basis: Array, rest: 
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("first", "sweeps"), [((0, 120), 0), ((1, 90), 0), ((1, 90), 2), ((0, 60), 1)])
-def test_the_fit_is_the_recipe(case, first, sweeps):
+@pytest.mark.parametrize(("warm_up", "sweeps"), [((0, 120), 0), ((1, 90), 0), ((1, 90), 2), ((0, 60), 1)])
+def test_the_fit_is_the_recipe(case, warm_up, sweeps):
     """Float32 with 120 points: sums are right to some 1e-6, and what eigenvectors and posteriors make of it to 1e-3."""
     x_0, alpha, sigma, leading = CASES[case]
     alpha, sigma = alpha.double(), sigma.double()
     x = alpha[:, None] * x_0 + sigma[:, None] * normal(120, 5, step=2)
-    world = noisy_mixture.fit(x, Level(alpha, sigma), KINDS, leading=leading, first=first, sweeps=sweeps)
+    world = noisy_mixture.fit(x, Level(alpha, sigma), KINDS, leading=leading, warm_up=warm_up, sweeps=sweeps)
     arrays = (v.numpy() for v in (x, alpha, sigma))
-    wanted, axes, rest, centre = written_out(*arrays, KINDS.numpy(), leading, first, sweeps)
+    wanted, axes, rest, centre = written_out(*arrays, KINDS.numpy(), leading, warm_up, sweeps)
     parts = (world.mixture.weights, world.mixture.means, world.mixture.covariances, world.basis, world.rest, world.centre)
     found = [v.double().numpy() for v in parts]
     size = float(x.std())
