@@ -46,7 +46,7 @@ def fit(
     or too small or too large for float32.
     Paper: not in the paper; its Sec. 5 names the cost of training for consistency, and here no training is needed.
     Source: EM for known noise, Bovy et al. 2011; cross-validated variances, Bartz 2016. Checked by:
-    theory_checks/test_noisy_mixture.py, theory_checks/test_noisy_mixture_limit.py, theory_checks/test_noisy_mixture_pull.py
+    theory_checks/test_noisy_mixture.py, theory_checks/test_noisy_mixture_limit.py, theory_checks/test_noisy_mixture_shrinkage.py
     """
     _check(x_n, labels, leading, warm_up[1])
     scaled = (x_n / expand(at_n.alpha, x_n)).float()

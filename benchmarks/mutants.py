@@ -35,7 +35,7 @@ CHECKS = {  # theory_checks/test_NAME.py of each module of ambient, beside its t
     "tweedie": ["double_tweedie", "tweedie", "parametrisations"],
     "losses": ["ambient", "sure", "antithetic", "estimators", "noisier2noise", "parametrisations"],
     "kernels": ["reverse_sde", "matched_step"],
-    "noisy_mixture": ["noisy_mixture", "noisy_mixture_limit", "noisy_mixture_pull"],
+    "noisy_mixture": ["noisy_mixture", "noisy_mixture_limit", "noisy_mixture_shrinkage"],
     "worlds": ["worlds", "empirical"],
     "samplers": ["reverse_chain"],
     "randomness": [],

@@ -1,4 +1,4 @@
-"""Where the options of a command come from: defaults, then a preset, then a YAML file, then the command line."""
+"""The options of a command: defaults, overridden by a preset, then by a YAML file, then by the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 from harness.errors import UserError
 from harness.options import Declared, declarations, expanded, from_text, nearest, shown, types
 
-TEXT = "tag:yaml.org,2002:str"  # of all scalars, if they are read as written
+TEXT = "tag:yaml.org,2002:str"  # the tag of a YAML scalar without a !!type
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,44 +31,44 @@ def parse(
     description: str,
     presets: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
-    """The options of a command, from presets, `--config FILE` and the command line, converted and checked.
+    """The options of a command from presets, `--config FILE` and the command line, converted and checked: a `config_class`.
 
-    description: for --help; its indented examples are shown last. presets: `config_class` then has a field `preset`.
-    Raises: UserError, in one line, for an unknown option or key (it names the nearest), a key that is given twice, a value that
-    is not allowed, an option that is missing, a file that cannot be read.
+    Args: description: the text of --help; its indented examples are shown last. presets: options by the name of a preset;
+    `config_class` then has a field `preset`.
+    Raises: UserError, in one line, for an unknown option or key, a key that is given twice, a value that is not allowed, an
+    option that is missing, and a file that cannot be read.
     """
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     given, unknown = _parser(config_class, prog, description, presets or {}).parse_known_args(list(argv))
     if unknown:
         word, known = unknown[0].split("=")[0], [name.replace("_", "-") for name in fields]
         advice = nearest(word.lstrip("-").replace("_", "-"), known, sign="--")
-        raise UserError(
-            f"unknown option {word if word.isprintable() and len(word) < 60 else shown(word)}{advice}; see {prog} --help"
-        )
+        option = word if word.isprintable() and len(word) < 60 else shown(word)
+        raise UserError(f"unknown option {option}{advice}; see {prog} --help")
     written = {name: value if isinstance(value, list) else [str(value)] for name, value in vars(given).items() if name in fields}
     try:
-        chosen = {} if given.config is None else _from_yaml(_path("--config", given.config), config_class)
+        chosen = {} if given.config is None else _from_yaml(given.config, config_class)
         chosen |= {name: _value(config_class, name, texts, None) for name, texts in written.items()}
         if presets is not None:
             preset = chosen.get("preset", fields["preset"].default)
             if preset not in presets:
                 raise ValueError(f"--preset does not know {shown(preset)}{nearest(preset, presets)}")
             chosen = {**presets[preset], **chosen, "preset": preset}
-        found = config_class(**chosen)
+        config = config_class(**chosen)
     except ValueError as error:
         raise UserError(str(error)) from error
     for name, declared in declarations(config_class).items():
-        if declared.required and getattr(found, name) in (None, "", ()):
+        if declared.required and getattr(config, name) in (None, "", ()):
             raise UserError(f"{config_class.spelled(name)} is missing: {declared.help}; see {prog} --help")
-    return found
+    return config
 
 
 def to_argv(config_class: type, values: Mapping[str, Any], usual: Mapping[str, Any] | None = None) -> list[str]:
-    """The command line that `parse` reads as these values: what differs from the defaults; what is no option is left out.
+    """The arguments that `parse` reads as these values; only values that differ from the defaults are written.
 
-    usual: the defaults of the preset that the values name.
+    Args: values: by the name of the option; other names are ignored. usual: the values of the preset, which are defaults too.
     """
-    found: list[str] = []
+    argv: list[str] = []
     for field in dataclasses.fields(config_class):
         default = (usual or {}).get(field.name, field.default)
         value = values.get(field.name, default)
@@ -77,17 +77,17 @@ def to_argv(config_class: type, values: Mapping[str, Any], usual: Mapping[str, A
             continue
         flag = field.name.replace("_", "-")
         if isinstance(value, bool):
-            found.append(f"--{flag}" if value else f"--no-{flag}")
+            argv.append(f"--{flag}" if value else f"--no-{flag}")
         elif declarations(config_class)[field.name].positional:
-            found.insert(0, str(value))
+            argv.insert(0, str(value))
         else:
-            said = [str(entry) for entry in (value if isinstance(value, tuple) else (value,))]
-            found += [f"--{flag}={said[0]}"] if said[:1] and said[0].startswith("-") else [f"--{flag}", *said]
-    return found
+            texts = [str(entry) for entry in (value if isinstance(value, tuple) else (value,))]
+            argv += [f"--{flag}={texts[0]}"] if texts[:1] and texts[0].startswith("-") else [f"--{flag}", *texts]
+    return argv
 
 
 def command_of(prog: str, options: Any, presets: Mapping[str, Mapping[str, Any]]) -> str:
-    """The command that runs with these options, for a shell."""
+    """The command line, quoted for a shell, that runs with these options."""
     return shlex.join([*prog.split(), *to_argv(type(options), dataclasses.asdict(options), presets[options.preset])])
 
 
@@ -126,21 +126,21 @@ def _add(group: Any, field: Any, declared: Declared, kind: Any) -> None:
 
 
 def _help(field: Any, declared: Declared, kind: Any) -> str:
-    """The help text, with what is allowed and the default in brackets."""
+    """The help text, followed by the allowed values and the default in brackets."""
     several = typing.get_origin(kind) is tuple
-    said = ["required"] if declared.required else []
-    said += [f"{'any' if several else 'one'} of: {', '.join(declared.choices)}"] if declared.choices else []
-    said += [str(declared.range)] if str(declared.range) else []
+    notes = ["required"] if declared.required else []
+    notes += [f"{'any' if several else 'one'} of: {', '.join(declared.choices)}"] if declared.choices else []
+    notes += [declared.allowed_numbers()]
     usual = declared.usual
     if not usual and field.default not in (None, (), ""):
         usual = {True: "yes", False: "no"}[field.default] if kind is bool else str(field.default)
         usual = ("all of them" if field.default == declared.choices else " ".join(map(str, field.default))) if several else usual
-    said += [f"default: {usual}"] if usual else []
-    return f"{declared.help} ({'; '.join(said)})" if said else declared.help
+    notes = [note for note in (*notes, f"default: {usual}" if usual else "") if note]
+    return f"{declared.help} ({'; '.join(notes)})" if notes else declared.help
 
 
 def _value(config_class: type, name: str, texts: list[str], file: Path | None) -> Any:
-    """The value of an option from what the command line, or a file, says. Raises: ValueError, in a whole sentence."""
+    """The value of an option from the texts of the command line or of a file. Raises: ValueError, in a whole sentence."""
     path = declarations(config_class)[name].path
     try:
         return from_text(types(config_class)[name], [expanded(text, path) for text in texts] if path else texts)
@@ -148,15 +148,12 @@ def _value(config_class: type, name: str, texts: list[str], file: Path | None) -
         raise ValueError(f"{f'{name} in {file}' if file else config_class.spelled(name)} {error}") from error
 
 
-def _path(option: str, text: str) -> Path:
+def _from_yaml(text: str, config_class: type) -> dict[str, Any]:
+    """The options in a YAML file. Its scalars are converted exactly as texts of the command line."""
     try:
-        return Path(expanded(from_text(str, [text])))
+        path = Path(expanded(from_text(str, [text])))
     except ValueError as error:
-        raise ValueError(f"{option} {error}") from error
-
-
-def _from_yaml(path: Path, config_class: type) -> dict[str, Any]:
-    """The options that a file gives: its scalars are text as written, converted exactly as on the command line."""
+        raise ValueError(f"--config {error}") from error
     try:
         with path.open("rb") as stream:
             root = yaml.compose(stream, yaml.BaseLoader)
@@ -170,18 +167,19 @@ def _from_yaml(path: Path, config_class: type) -> dict[str, Any]:
         return {}
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path} must hold option: value pairs")
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in root.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
         if name not in types(config_class):
             raise UserError(f"unknown key {shown(name)} in {path}{nearest(name, types(config_class))}")
-        if name in found:
+        if name in values:
             raise UserError(f"{path} gives {name!r} twice; leave one of them")
-        found[name] = _of_node(config_class, name, value, path)
-    return found
+        values[name] = _of_node(config_class, name, value, path)
+    return values
 
 
 def _of_node(config_class: type, name: str, node: yaml.Node, path: Path) -> Any:
+    """The value of an option from its node in a YAML file. Raises: ValueError, in a whole sentence."""
     kind, entries = types(config_class)[name], [node]
     several = typing.get_origin(kind) is tuple
     if several and isinstance(node, yaml.SequenceNode):

@@ -1,4 +1,4 @@
-"""The options of a command as fields of a frozen dataclass: what a value may be is declared with the option, and checked once."""
+"""The options of a command as fields of a frozen dataclass. Each field declares its allowed values, which are checked once."""
 
 from __future__ import annotations
 
@@ -13,87 +13,55 @@ from functools import cache
 from typing import Any, NamedTuple
 
 TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
-LONGEST = 60  # characters of a value that a message repeats
-LARGEST = 2**63  # of whole numbers, which torch keeps in 64 bits
+LONGEST = 60  # the most characters of a value that a message repeats
+LARGEST = 2**63  # the limit of whole numbers, which torch keeps in 64 bits
 
 
-class Range(NamedTuple):
-    """The numbers that an option allows; `also` names numbers outside of the limits that mean something of their own."""
+class Declared(NamedTuple):
+    """What `option` declares about a field: its help and the values that are allowed."""
 
+    help: str  # a complete phrase, with the unit
+    group: str = "options"  # the heading under which --help shows the option
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
-    also: tuple[float, ...] = ()
+    also: tuple[float, ...] = ()  # numbers outside of these limits that are allowed as well
+    usual: str = ""  # what is used where the default is None
+    path: bool | str = False  # True for a path; a separator, such as "boxes:", after which a path follows
+    rising: bool = False  # the numbers of a list must rise
+    repeats: bool = False  # a list may name a value twice
+    required: bool = False  # the option has no default
+    positional: bool = False  # the option is given by its place, without its name
+    large: bool = False  # a whole number may have more than 64 bits
 
-    def __contains__(self, number: Any) -> bool:
+    def allows(self, number: float) -> bool:
+        """Whether a number is within the limits or one of `also`."""
         limits = (self.at_least, operator.ge), (self.above, operator.gt), (self.at_most, operator.le), (self.below, operator.lt)
         return number in self.also or all(limit is None or holds(number, limit) for limit, holds in limits)
 
-    def __str__(self) -> str:
+    def allowed_numbers(self) -> str:
+        """The limits in words, as in "at least 1 and below 5"; empty without limits."""
         if self.at_least is not None and self.at_most is not None:
-            said = f"between {self.at_least:,} and {self.at_most:,}"
+            limits = f"between {self.at_least:,} and {self.at_most:,}"
         else:
             words = ("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below)
-            said = " and ".join(f"{word} {limit:,}" for word, limit in words if limit is not None)
-        return f"{' or '.join(map(str, self.also))}, or {said}" if self.also else said
+            limits = " and ".join(f"{word} {limit:,}" for word, limit in words if limit is not None)
+        return f"{' or '.join(map(str, self.also))}, or {limits}" if self.also else limits
 
 
-class Declared(NamedTuple):
-    """What `option` says about a field."""
-
-    help: str
-    group: str
-    metavar: str | None
-    choices: tuple[str, ...]
-    range: Range
-    usual: str
-    path: bool | str
-    rising: bool
-    repeats: bool
-    required: bool
-    positional: bool
-    large: bool
-
-
-def option(
-    default: Any,
-    help: str,
-    *,
-    group: str = "options",
-    metavar: str | None = None,
-    choices: Iterable[str] = (),
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    also: tuple[float, ...] = (),
-    usual: str = "",
-    path: bool | str = False,
-    rising: bool = False,
-    repeats: bool = False,
-    required: bool = False,
-    positional: bool = False,
-    large: bool = False,
-) -> Any:
-    """A field of a dataclass of options, with what the command line says of it and what is allowed.
-
-    Args: help: a complete phrase, with the unit. at_least, above, at_most, below, also: the `Range` of a number. usual: what is
-    taken where the default is None. path: True for a path, or a path or another name; "boxes:" and the like are the separator
-    after which a path stands. rising: the numbers of a list must rise. repeats: a list may name a value
-    twice. required: has no default. positional: is given by its place, without its name. large: a whole number of more than 64
-    bits is allowed.
-    """
-    allowed = Range(at_least, above, at_most, below, also)
-    declared = Declared(help, group, metavar, tuple(choices), allowed, usual, path, rising, repeats, required, positional, large)
-    return dataclasses.field(default=default, metadata={"option": declared})
+def option(default: Any, help: str, *, choices: Iterable[str] = (), **rules: Any) -> Any:
+    """A field of a dataclass of options, with its default, its help and the other fields of `Declared` as `rules`."""
+    return dataclasses.field(default=default, metadata={"option": Declared(help, choices=tuple(choices), **rules)})
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options whose values are checked when they are made. A subclass adds rules between options in its `__post_init__`.
+    """Options whose values are checked when an instance is created. A subclass may check several options in `__post_init__`.
 
-    Raises: ValueError, on creation, in one line that names the option, what was found and what is allowed.
+    Raises: ValueError, on creation, in one line that names the option, its value and what is allowed.
     """
 
     def __post_init__(self) -> None:
@@ -107,14 +75,14 @@ class Options:
 
     @classmethod
     def spelled(cls, name: str) -> str:
-        """How the user writes an option."""
+        """The option `name` as the user writes it."""
         declared = declarations(cls)[name]
         return str(declared.metavar) if declared.positional else f"--{name.replace('_', '-')}"
 
 
 def _check(declared: Declared, default: Any, value: Any) -> None:
-    """Raises: ValueError whose message goes on from the name of the option."""
-    entries = value if isinstance(value, (tuple, list)) else (value,)
+    """Raises: ValueError for a value that is not allowed; its message continues a sentence that begins with the option's name."""
+    entries, allowed = value if isinstance(value, (tuple, list)) else (value,), declared.allowed_numbers()
     if not entries and default:
         raise ValueError("must not be empty")
     for entry in entries:
@@ -122,9 +90,9 @@ def _check(declared: Declared, default: Any, value: Any) -> None:
             if declared.choices and entry not in declared.choices:
                 raise ValueError(f"does not know {shown(entry)}{nearest(entry, declared.choices)}")
         elif isinstance(entry, float) and not math.isfinite(entry):
-            raise ValueError(f"must be finite{f', {declared.range}' if str(declared.range) else ''}; got {entry}")
-        elif not isinstance(entry, bool) and entry not in declared.range:
-            raise ValueError(f"must be {declared.range}; got {shown(entry)}")
+            raise ValueError(f"must be finite{f', {allowed}' if allowed else ''}; got {entry}")
+        elif not isinstance(entry, bool) and not declared.allows(entry):
+            raise ValueError(f"must be {allowed}; got {shown(entry)}")
         elif isinstance(entry, int) and abs(entry) >= LARGEST and not declared.large:
             raise ValueError(f"must be a whole number of at most 63 bits; got {shown(entry)}")
     same = [os.path.realpath(entry) for entry in entries] if declared.path is True else list(entries)
@@ -136,15 +104,15 @@ def _check(declared: Declared, default: Any, value: Any) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value in a message, its end left out where it is long."""
+    """A value as a message shows it: only the beginning of a long one."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text):,} characters)"
 
 
 def from_text(kind: Any, texts: Sequence[str]) -> Any:
-    """A value of type `kind` from what a user wrote, one text for each entry of a list.
+    """The value of type `kind` that a user wrote; `texts` has one text for each entry of a list.
 
-    Raises: ValueError whose message goes on from the name of the option.
+    Raises: ValueError whose message continues a sentence that begins with the option's name.
     """
     parts = [part for part in typing.get_args(kind) if part is not type(None)]
     if typing.get_origin(kind) is tuple:
@@ -161,7 +129,9 @@ def _entry(kind: type, text: str) -> Any:
         if text.lower() not in TRUE + FALSE:
             raise ValueError(f"must be true or false; got {shown(text)}")
         return text.lower() in TRUE
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):  # so Python writes bytes that are no UTF-8
+    if "\0" in text or any(
+        "\ud800" <= letter <= "\udfff" for letter in text
+    ):  # Python stands for bytes that are not UTF-8 by these letters
         raise ValueError(f"must be text in UTF-8 without NUL; got {shown(text)}")
     try:
         return kind(text)
@@ -171,24 +141,24 @@ def _entry(kind: type, text: str) -> Any:
 
 
 def expanded(text: str, path: bool | str = True) -> str:
-    """A path with the home folder for a leading `~`; `path` as `option` has it.
+    """The text of a path with `~` replaced by the home folder; `path` is as in `Declared`.
 
-    Raises: ValueError for an empty path, which is neither the current folder nor none, and where no home folder is known.
+    Raises: ValueError for an empty text, and for `~` if no such home folder is known.
     """
     if not text:
         raise ValueError("must not be empty: give a name")
     kind, separator, rest = ("", "", text) if path is True else text.partition(str(path))
     if not rest.startswith("~"):
         return text
-    found = os.path.expanduser(rest)
-    if found.startswith("~") or os.environ.get("HOME") == "":
+    absolute = os.path.expanduser(rest)
+    if absolute.startswith("~") or os.environ.get("HOME") == "":
         raise ValueError(f"begins with ~, and no such home folder is known; got {shown(text)}")
-    return kind + separator + found
+    return kind + separator + absolute
 
 
 @cache
 def declarations(options: type) -> dict[str, Declared]:
-    """What `option` says of each field of a dataclass, by name."""
+    """What each field of a dataclass of options declares, by name."""
     return {field.name: field.metadata["option"] for field in dataclasses.fields(options)}
 
 
@@ -200,6 +170,6 @@ def types(options: type) -> dict[str, Any]:
 
 
 def nearest(word: str, known: Iterable[str], *, sign: str = "") -> str:
-    """The end of a sentence about an unknown word: the known one that is nearest, or all of them, each after `sign`."""
+    """The end of a message about an unknown word: the most similar known word, or all known words, each after `sign`."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {sign}{match[0]}?" if match else f"; known: {', '.join(sign + name for name in known)}"

@@ -60,15 +60,14 @@ def wrong(kind: object, declared: Declared) -> Iterator[list[str]]:
             yield [str(2**63)]
     if element is float:
         yield from (["nan"], ["inf"], ["1e999"])
-    allowed = declared.range
-    if allowed.at_least is not None:
-        yield [str(allowed.at_least - 1)]
-    if allowed.above is not None:
-        yield [str(allowed.above)]
-    if allowed.at_most is not None:
-        yield [str(allowed.at_most + 1)]
-    if allowed.below is not None:
-        yield [str(allowed.below)]
+    if declared.at_least is not None:
+        yield [str(declared.at_least - 1)]
+    if declared.above is not None:
+        yield [str(declared.above)]
+    if declared.at_most is not None:
+        yield [str(declared.at_most + 1)]
+    if declared.below is not None:
+        yield [str(declared.below)]
     if declared.choices:
         yield from (["no such word"], [""])
     if declared.path:
@@ -128,7 +127,7 @@ def test_help_is_grouped_stands_alone_and_ends_with_examples(module, capsys):
         assert not FRAGMENT.match(declared.help), name
         assert declared.path or (declared.metavar not in PLACES and name not in ("data", "out")), name
         number = {int, float} & {types(config_of(module))[name], *typing.get_args(types(config_of(module))[name])}
-        assert not number or str(declared.range) or name in ("seed", "size", "levels", "attack"), name
+        assert not number or declared.allowed_numbers() or name in ("seed", "size", "levels", "attack"), name
     with pytest.raises(SystemExit):
         MAINS[module.split()[0]]([*words_of(module)[1:], "--help"])
     out = capsys.readouterr().out

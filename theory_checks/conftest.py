@@ -26,7 +26,9 @@ settings.register_profile("nightly", max_examples=2000, print_blob=True, **commo
 settings.register_profile("mutants", max_examples=8, derandomize=True, phases=[Phase.explicit, Phase.generate], **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-torch.set_num_threads(1)  # small tensors: on busy cores, threads wait for one another, up to ten times as long
+torch.set_num_threads(
+    1
+)  # with small tensors on busy cores, threads wait for one another, and a check takes up to ten times as long
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,14 +37,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker of pytest-xdist hands on what it found."""
+    """Send the results of a pytest-xdist worker to the main process."""
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["scorecard"] = scorecard.found()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """And the process that prints takes it."""
+    """Add the results of a worker to those of the main process."""
     scorecard.add(getattr(node, "workeroutput", {}).get("scorecard", []))
 
 

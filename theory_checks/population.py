@@ -1,11 +1,11 @@
-"""Population losses by quadrature, and by how much another denoiser than the exact one exceeds them.
+"""Population losses by quadrature, and by how much they grow when the exact denoiser is replaced by another one.
 
 Every data loss of the paper is quadratic in h, so that for a perturbation g
 
     E loss(h + g) - E loss(h) = (gradient at h along g) + weight E ||g(X_t)||^2.
 
-Tested for g and -g, the excess being weight E ||g||^2 says both that the gradient at h vanishes and what another denoiser costs.
-In one dimension: the expectation over (X_n, Z) is then over the plane.
+If the excess is weight E ||g||^2 for both g and -g, then the gradient at h vanishes, and the excess of every other denoiser is
+known. The checks are in one dimension, where the expectation over (X_n, Z) is an integral over the plane.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Loss = Callable[[Denoiser, Tensor, Tensor], Tensor]  # (h, x_n, noise) -> (B,)
 
 
 def perturbed(h: Denoiser, g: Callable[[Tensor], Tensor]) -> Denoiser:
-    """h + g."""
+    """The denoiser h + g."""
     return lambda x_t, t, condition=None: h(x_t, t, condition) + g(x_t)
 
 

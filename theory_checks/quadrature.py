@@ -2,8 +2,8 @@
 
 The rule, in each direction of each Gaussian component, is the trapezoidal one on [-9, 9] standard deviations. For integrands
 that are analytic in a strip it converges geometrically, as exp(-2 pi w / h) for a half-width w and a spacing h. Posterior
-means are such: they have poles at complex x, which spoil Gauss-Hermite rules, whose error falls as exp(-2 w sqrt(n)) only.
-What is cut off has mass 2e-19. Errors come from doubling the nodes.
+means are analytic in a strip, with poles at complex x. The error of a Gauss-Hermite rule would fall only as exp(-2 w sqrt(n)).
+The mass outside of [-9, 9] is 2e-19. The error of a value is estimated by doubling the nodes.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ def expect(world: GaussianMixture, at_t: Level, f: Callable[[Tensor], Tensor], n
 
 
 def converged(at: Callable[[int], Tensor], nodes: int, ceiling: float) -> tuple[Tensor, float]:
-    """The value at(2 nodes) of a rule and a bound on its error: what doubling the nodes changed, at most `ceiling`.
+    """The value at(2 nodes) of a rule and a bound on its error, which is the change from `nodes` to 2 `nodes`.
 
     The rule converges geometrically, so the change bounds the error of the finer value with a wide margin.
-    Fails where the change exceeds the ceiling: an expectation known no better than that supports no check.
+    It fails if the change exceeds `ceiling`, because an expectation with a larger error supports no check.
     """
     coarse, fine = at(nodes), at(2 * nodes)
     change = float((fine - coarse).abs().max())

@@ -1,8 +1,8 @@
-"""Statements, and what the checks found about them.
+"""The statements that the checks test, and the results: draws, errors and rejected mutants.
 
-A statement is tested twice with one measure of error. With the true formula the error stays within a derived tolerance
-(`holds`); with a deliberately wrong one, a mutant, it exceeds the same tolerance (`rejects`). A check whose mutants pass
-proves nothing.
+A statement is tested twice with the same measure of error. With the true formula the error stays within a derived tolerance
+(`holds`). With a deliberately wrong formula, a mutant, it exceeds the same tolerance (`rejects`). If the mutants passed too, the
+check would prove nothing.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ STATEMENTS: dict[str, Statement] = {}
 
 
 class Statement:
-    """One statement of the paper. Registers itself; a name is used once.
+    """One statement of the paper. It registers itself in STATEMENTS.
 
-    Args: id: its name in docs/paper-map.md; title: what it says, in one line.
+    Args: id: a short name, used once; title: what the statement says, in one line.
+    Raises: ValueError for an id that is already used.
     """
 
     def __init__(self, id: str, title: str):
@@ -42,26 +43,26 @@ class Statement:
         self.worst_ratio = math.nan if math.isnan(ratio + self.worst_ratio) else max(self.worst_ratio, ratio)
 
     def rejects(self, mutant: str, error: float, tolerance: float) -> None:
-        """Require that the named mutant's error exceeds the tolerance; one that is not a number shows nothing and fails."""
+        """Require that the named mutant's error exceeds the tolerance; an error that is not a number fails."""
         error, tolerance = float(error), float(tolerance)
         self.mutants[mutant] = error > tolerance
         assert error > tolerance, f"{self.id} does not reject {mutant!r}: error {error:.3g}, tolerance {tolerance:.3g}"
 
 
 def worst(measured: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """The (error, tolerance) with the largest ratio; one whose error is not a number before all others."""
+    """The (error, tolerance) with the largest ratio; an error that is not a number counts as the largest."""
     pairs = [(float(error), float(tolerance)) for error, tolerance in measured]
     return max(pairs, key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0] / max(pair[1], 1e-300))
 
 
 def mildest(measured: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """The pair with the smallest ratio, for a mutant that each of them must reject; fails where there is none."""
+    """The (error, tolerance) with the smallest ratio, for a mutant that every pair must reject; fails if there is none."""
     pairs = [(float(error), float(tolerance)) for error, tolerance in measured]
     return min(pairs, key=lambda pair: -math.inf if math.isnan(pair[0]) else pair[0] / max(pair[1], 1e-300))
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row a statement that was exercised, in order of declaration."""
+    """One row for each statement that was tested, in order of declaration."""
     return [
         {
             "statement": s.id,
@@ -77,12 +78,12 @@ def rows() -> list[dict[str, Any]]:
 
 
 def found() -> list[tuple[Any, ...]]:
-    """What this process knows of each statement, for `add` in another."""
+    """The results of this process for each statement, for `add` in another process."""
     return [(s.id, s.title, s.draws, s.worst_ratio, s.mutants) for s in STATEMENTS.values()]
 
 
 def add(shared: Iterable[tuple[Any, ...]]) -> None:
-    """Add what another process found: its draws and mutants beside ours, the worse of the ratios."""
+    """Add the results of another process: its draws, its mutants and, if it is larger, its worst ratio."""
     for id, title, draws, ratio, mutants in shared:
         known = STATEMENTS.get(id) or Statement(id, title)
         known.seen(draws, ratio)
@@ -90,12 +91,12 @@ def add(shared: Iterable[tuple[Any, ...]]) -> None:
 
 
 def write_json(path: Path) -> None:
-    """All rows, for machines."""
+    """Write all rows as JSON."""
     path.write_text(json.dumps(rows(), indent=1) + "\n")
 
 
 def write_markdown(path: Path) -> None:
-    """All rows as a table, for readers."""
+    """Write all rows as a table in Markdown."""
     lines = [
         "# Scorecard",
         "",

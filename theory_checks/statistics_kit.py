@@ -1,8 +1,8 @@
-"""Monte Carlo checks that fail for a reason: a fixed false-alarm budget, and the power to see a named error.
+"""Monte Carlo checks with a fixed probability of a false alarm and with the power to detect an error of a given size.
 
 All sampling checks together raise a false alarm with probability at most FALSE_ALARM: each of at most ASSERTIONS scalar
-assertions gets an equal share. Seeds are fixed (`ambient.randomness.generator`), so a pass is reproducible; the budget says
-that the seed needed no choosing. Never use these inside `@given`, which searches for failures.
+assertions gets an equal share. Seeds are fixed (`ambient.randomness.generator`), so a result is reproducible, and almost every
+other seed would pass as well. Never use these checks inside `@given`, which searches for failures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BLOCKS = 256
 
 
 def student(draws: int) -> float:
-    """Standard errors, estimated from so many draws, that their mean stays within: Student's t."""
+    """The limit of the mean of so many draws in estimated standard errors, from Student's t."""
     return float(stats.t.isf(FALSE_ALARM / ASSERTIONS / 2, draws - 1))
 
 

@@ -1,7 +1,7 @@
-"""What the checks draw: mixtures, paths, levels, points; and the fixed cases on which mutants are tried.
+"""Hypothesis strategies for mixtures, paths, levels and points, and the fixed cases on which mutants are tried.
 
-Everything is float64. Levels are drawn by their noise-to-signal ratio sigma / alpha, so that the three paths meet the same
-difficulties, and pairs come as close as a relative gap of 1e-6.
+Everything is float64. Levels are drawn by their noise-to-signal ratio sigma / alpha, so that all three paths are tested on the
+same range. The two levels of a pair may be as close as a relative gap of 1e-6.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def time_at(path: Path, noise_to_signal: float) -> float:
 
 
 def times(path: Path, low: float = 0.05, high: float = 5.0) -> st.SearchStrategy[float]:
-    """Times with sigma / alpha in [low, high] (log-uniform in spirit)."""
+    """Times with sigma / alpha in [low, high] (roughly log-uniform)."""
     return floats(math.log(low), math.log(high)).map(lambda ratio: time_at(path, math.exp(ratio)))
 
 

@@ -16,9 +16,9 @@ from theory_checks.strategies import EXAMPLES_1D, level_pairs, mixtures, paths
 
 SPACES = ["x_n", "eps", "x_0"]
 MINIMISER = Statement(
-    "3.1, A.3, A.5", "ambient is minimised by E[X_0 | X_t]; any other h costs exactly weight E||h - E[X_0 | X_t]||^2"
+    "3.1, A.3, A.5", "ambient is minimised by E[X_0 | X_t]; any other h has the excess weight E||h - E[X_0 | X_t]||^2"
 )
-RISK = Statement("ambient in x_0 space", "its mean is the risk E||h - X_0||^2 itself, no constant")
+RISK = Statement("ambient in x_0 space", "its mean is the denoising risk E||h - X_0||^2 itself, without a constant")
 
 
 def weight(space: str, path: Path, t_n: float, t: float) -> float:
@@ -33,7 +33,7 @@ def weight(space: str, path: Path, t_n: float, t: float) -> float:
 
 
 def minimiser(loss, space: str, world: GaussianMixture, path: Path, t_n: float, t: float) -> tuple[float, float]:
-    """Relative to the weight, so that levels close to n are held to the same standard."""
+    """The error is relative to the weight, so that the tolerance is as strict for levels close to n."""
     scale = weight(space, path, t_n, t)
     error, tolerance = excess(
         lambda h, x_n, z: loss(h, x_n, z, path=path, t_n=t_n, t=t, space=space) / scale, world, path, t_n=t_n, t=t, weight=1.0
@@ -44,7 +44,7 @@ def minimiser(loss, space: str, world: GaussianMixture, path: Path, t_n: float, 
 @pytest.mark.parametrize("space", SPACES)
 @given(data=st.data())
 def test_ambient_is_minimised_by_the_posterior_mean(space, data):
-    """In x_0 space Z is scaled by .01 sigma_n at least; relative gaps from 1e-4 give q > .01 sigma_n."""
+    """In x_0 space the loss uses q of at least .01 sigma_n; relative gaps from 1e-4 give q > .01 sigma_n."""
     world, path = data.draw(mixtures(dims=(1,))), data.draw(paths())
     t_n, t = data.draw(level_pairs(path, smallest_gap=1e-4 if space == "x_0" else 1e-6, low=0.1))
     MINIMISER.holds(*minimiser(losses.ambient, space, world, path, t_n, t))
@@ -92,7 +92,7 @@ def test_ambient_rejects(name):
 
 
 def test_the_family_of_mutants_contains_the_theorem():
-    """With nothing changed the family passes: it is the change that is rejected."""
+    """The unchanged family passes, so a mutant is rejected because of its change."""
     for e in EXAMPLES_1D:
         error, tolerance = minimiser(general_loss(theorem_a, theorem_b), "x_n", e.world, e.path, e.t_n, e.t)
         assert error <= tolerance
@@ -120,7 +120,7 @@ def constant_missing(h, x_n, z, *, path, t_n, **k):
 
 
 def cross_changed(factor):
-    """The x_0 loss with its cross term scaled: what +z and -z tell apart."""
+    """The x_0 loss with its cross term scaled; the difference between +z and -z shows the scale."""
 
     def loss(h, x_n, z, *, path, t_n, t, space):
         at_n, at_t = path(t_n), path(t)

@@ -1,4 +1,4 @@
-"""The ambient loss in 2-D, with a level of nature and a level t for each sample; and where t = t_n or t_n = 0."""
+"""The ambient loss in 2-D, with a data level and a level t for each sample; and where t = t_n or t_n = 0."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from theory_checks.scorecard import Statement
 from theory_checks.statistics_kit import deviation
 from theory_checks.strategies import TILTED
 
-SAMPLED = Statement(
-    "3.1 in 2-D, sampled", "the same excess with a level of nature and a level t for each sample, clean ones among them"
-)
+SAMPLED = Statement("3.1 in 2-D, sampled", "the same excess with a data level and a level t for each sample, some of them clean")
 SAMPLES = 2**17
 PATHS = [VarianceExploding(), VariancePreserving(), RectifiedFlow()]
 
 
 def mixed_batch(path: Path, stream: str) -> dict:
-    """Data at levels of its own, a quarter of it clean, and the noise that made it."""
+    """Data with a level for each sample, a quarter of it clean, and the noise that was added."""
     g = generator(0, stream)
     shape = (SAMPLES, 2)
     ratio = 0.2 + 0.5 * torch.rand(SAMPLES, generator=g, dtype=torch.float64)
@@ -34,7 +32,7 @@ def mixed_batch(path: Path, stream: str) -> dict:
 
 
 def sampled(change, path: Path, space: str) -> tuple[float, float]:
-    """Mean over the batch of (loss(h* + g) - loss(h*)) / weight - ||g(X_t)||^2, which vanishes; 15 % of it would be seen."""
+    """Mean over the batch of (loss(h* + g) - loss(h*)) / weight - ||g(X_t)||^2, which is 0; an error of 15 % would be seen."""
     batch = mixed_batch(path, f"sampled {space}")
     exact, at_n, at_t = TILTED.denoiser(path), path(batch["t_n"]), path(batch["t"])
     q = transition(at_n=at_n, at_t=at_t).sigma
@@ -63,7 +61,7 @@ SAMPLED_MUTANTS = {
 
 
 @pytest.mark.parametrize("space", ["x_n", "eps", "x_0"])
-def test_mixed_levels_of_nature(space):
+def test_mixed_data_levels(space):
     for path in PATHS:
         SAMPLED.holds(*sampled(lambda batch: batch, path, space))
 
@@ -76,7 +74,7 @@ def test_mixed_levels_reject(name):
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize("space", ["x_n", "eps", "x_0"])
 def test_finite_at_t_equal_t_n(space, path):
-    """Value and gradient are finite at t = t_n, clean data included; x_n space is then 0 and eps space ||Z||^2, whatever h."""
+    """Value and gradient are finite at t = t_n, also for clean data; the loss is 0 in x_n space and ||Z||^2 in eps space."""
     t_n = torch.tensor([0.0, 0.3, 0.7], dtype=torch.float64)
     x_n, noise = torch.randn(2, 3, 2, generator=generator(0, "limit"), dtype=torch.float64)
     slope = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
@@ -92,7 +90,7 @@ def test_finite_at_t_equal_t_n(space, path):
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: type(p).__name__)
 def test_clean_data_is_denoising(path):
-    """With t_n = 0: x_n and x_0 space are J_DSM, eps space is the noise-prediction loss.
+    """With t_n = 0 the loss is J_DSM in x_n and x_0 space, and the noise-prediction loss in eps space.
 
     Residuals are below 10; predicting eps divides by sigma_t >= .01, so squared residuals are rounded by some eps 10^2 / .01.
     """

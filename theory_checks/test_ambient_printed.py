@@ -17,7 +17,7 @@ from theory_checks.scorecard import Statement, worst
 from theory_checks.strategies import EXAMPLES_1D, level_pairs, mixtures, paths
 
 PRINTED_VE = Statement(
-    "3.1, VE objective as printed", "is minimised by E[X_0 | X_t] + x_t; without the subtracted x_t it is ours"
+    "3.1, VE objective as printed", "is minimised by E[X_0 | X_t] + x_t; without the subtracted x_t it is the ambient loss"
 )
 PRINTED_VP = Statement("A.5, (A.29)", "as printed it is the ambient loss on VP, sample by sample")
 

@@ -25,7 +25,7 @@ from theory_checks.scorecard import Statement, mildest
 from theory_checks.strategies import EXAMPLES, WITH_ALPHA, floats, level_pairs, mixtures, paths, time_at
 from theory_checks.waves import WAVES, Wave, point_and_noise, waves
 
-UNBIASED = Statement("Antithetic ambient", "the mean is E||h - X_0||^2, that of `denoising`, for any h")
+UNBIASED = Statement("Antithetic ambient", "the mean is E||h - X_0||^2, as for `denoising`, for any h")
 TARGET = Statement("Antithetic ambient, target", "in x_0 space the target is X_0 plus noise that is independent of X_t")
 FINITE = Statement("Antithetic ambient, t = t_n", "value and gradient are finite at t = t_n, clean samples in the batch included")
 
@@ -44,7 +44,7 @@ def written_out(
 ) -> Formula:
     """||h - Y||^2 + 2 (c/q) Z . (h - Y) - d (s_n/a_n)^2 averaged over +Z and `second` Z, with one thing changed.
 
-    q is kept above `smallest` sigma_n; where sigma_n = 0 the pull c / q is 0 if `clean`, else 0 / 0 at t = 0.
+    q is at least `smallest` sigma_n. Where sigma_n = 0, c / q is 0 if `clean`, and otherwise it is 0 / 0 at t = 0.
     """
 
     def formula(h: Callable[..., Tensor], x_n: Tensor, noise: Tensor, *, path: Path, t_n: Times, t: Times) -> Tensor:
@@ -72,7 +72,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[GaussianMixture, Path, float, float, Wave]:
-    """Gaps from q = .02 alpha_t; closer than q = .01 sigma_n the loss takes a finite difference, see test_antithetic_limit.py."""
+    """Gaps start at q = .02 alpha_t; below q = .01 sigma_n the loss is a finite difference, see test_antithetic_limit.py."""
     world, path = draw(mixtures(dims=(1, 1, 1, 2), components=(1, 2))), draw(paths())
     ratio = draw(st.one_of(st.just(0.0), floats(0.05, 0.6)))
     gap = 10 ** draw(floats(math.log10(0.02), 0.0))
@@ -168,7 +168,7 @@ def clean_and_noisy(path: Path) -> Tensor:
 
 
 def test_written_out_it_is_the_loss():
-    """So that a mutant is the loss with one thing changed, and nothing else; at t = t_n, clean and noisy."""
+    """Without a change the mutants' formula is the loss, at t = t_n, for clean and noisy data."""
     h, (x_n, noise) = WAVES[2], torch.randn(2, 2, 2, dtype=torch.float64, generator=generator(0, "written out"))
     for path in (example.path for example in EXAMPLES[:3]):
         options = {"path": path, "t_n": clean_and_noisy(path), "t": clean_and_noisy(path)}

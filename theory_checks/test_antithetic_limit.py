@@ -25,14 +25,14 @@ VARIANCE = Statement(
     "Antithetic ambient, variance", "tends to SURE's as q -> 0; the one-sided one grows as 4 c^2 E|h - Y|^2 / q^2"
 )
 
-STEPS = (0.16, 0.08, 0.04)  # q^2 = e^2 r^2 sigma_n^2; all above the smallest probe of .01 sigma_n
+STEPS = (0.16, 0.08, 0.04)  # q^2 = e^2 r^2 sigma_n^2; all above the smallest q, .01 sigma_n
 
 
 def extrapolated(at: Callable[[float], Tensor], claimed: Tensor, slack: float) -> tuple[float, float]:
     """The limit of an even function of the step e as e -> 0, against the claimed one.
 
     R(e) = (4 f(e/2) - f(e)) / 3 removes e^2 and leaves O(e^4), so R at the finer pair is off by a fifteenth of what refining
-    changed; a fifth is allowed. Were there a term of first order, the finer R would be off by all of that change: rejected.
+    changed; a fifth is allowed. If there were a term of first order, the finer R would be off by all of that change and rejected.
     """
     coarse, middle, fine = (at(e) for e in STEPS)
     first, second = (4 * middle - coarse) / 3, (4 * fine - middle) / 3

@@ -52,7 +52,7 @@ def test_the_true_denoiser_is_consistent(case):
 
 
 def prior_weights(world: GaussianMixture, path: Path, s: float, t: float, x: Tensor, nodes: int) -> Tensor:
-    """Each component is conditioned on x, but none becomes likelier than it was."""
+    """Each component is conditioned on x, but the weights of the components stay as they were."""
     at_s = path(s)
     _, means, covariances = conditional(world, x, at_n=at_s, at_t=path(t))
     z, rule = normal_rule(x.shape[1], nodes)
@@ -75,7 +75,7 @@ def level_of_t(world: GaussianMixture, path: Path, s: float, t: float, x: Tensor
 
 
 def forward_process(world: GaussianMixture, path: Path, s: float, t: float, x: Tensor, nodes: int) -> Tensor:
-    """X_s is made by rescaling x and adding noise, as if the process ran forwards."""
+    """X_s is made by rescaling x and adding noise, as in the forward process."""
     at_s, at_t = path(s), path(t)
     z, rule = normal_rule(x.shape[1], nodes)
     spread = (at_t.sigma**2 - at_s.sigma**2).abs().sqrt()

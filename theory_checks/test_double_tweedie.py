@@ -28,7 +28,7 @@ def means(world: GaussianMixture, x: Tensor, at_n: Level, at_t: Level) -> tuple[
 
 
 def forward(formula, world: GaussianMixture, at_n: Level, at_t: Level, x: Tensor) -> tuple[float, float]:
-    """A weighted mean of x_0 and x: well conditioned, however close t is to n."""
+    """It is a weighted mean of x_0 and x, well conditioned for every t, also close to n."""
     x_0, x_n, tolerance = means(world, x, at_n, at_t)
     return float((formula(x, x_0, at_t=at_t, at_n=at_n) - x_n).abs().max()), tolerance
 
@@ -185,7 +185,7 @@ def test_a_28_rejects(name):
 
 
 def test_limits():
-    """At t = n it gives x itself and has no inverse; where no signal is left, alpha_n E[X_0]; with n clean, x_0."""
+    """At t = n the result is x, without an inverse; where no signal is left, alpha_n E[X_0]; if n is clean, x_0."""
     x, x_0 = torch.tensor([[1.5, -0.5]], dtype=torch.float64), torch.tensor([[0.3, 0.2]], dtype=torch.float64)
     for example in EXAMPLES:
         at_n, at_t = example.path(example.t_n), example.path(example.t)

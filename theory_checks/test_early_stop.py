@@ -1,4 +1,4 @@
-"""Sec. 2.3: what earlier methods sample instead of p_0: early stopping, and SURE followed by denoising score matching."""
+"""Sec. 2.3: two earlier methods, early stop and SURE followed by denoising score matching, do not sample p_0."""
 
 from __future__ import annotations
 

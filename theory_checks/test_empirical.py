@@ -84,7 +84,7 @@ def test_attention_is_the_posterior_mean(data):
 
 
 def clouds(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    """300 points off centre in 3 dimensions, and noise for 20 queries."""
+    """300 points in 3 dimensions that are not centred, and noise for 20 queries."""
     g = generator(0, "clouds")
     return torch.randn(300, 3, generator=g, dtype=dtype) + 2, torch.randn(20, 3, generator=g, dtype=dtype)
 
@@ -187,7 +187,7 @@ def test_images_keep_their_shape_and_type():
 
 
 def test_samples_are_points_as_often_as_their_weights_say():
-    """The indicator of each point; a difference of .02 is seen."""
+    """The indicator of each point; a difference of .02 would be seen."""
     weights = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     drawn = Empirical(torch.arange(4.0)[:, None], 7 * weights).sample(2**17, generator(0, "drawn"))
     mean_is((drawn == torch.arange(4.0)).double(), weights, 0.02)

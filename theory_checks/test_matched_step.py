@@ -1,6 +1,6 @@
-"""The matched step of any h, whose Jacobian need not be symmetric: what it makes of it.
+"""The matched step of any h, whose Jacobian need not be symmetric.
 
-Of the true h, whose Jacobian is symmetric: test_reverse_sde.py.
+The true h, whose Jacobian is symmetric, is tested in test_reverse_sde.py.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def symmetrised(jacobian: Tensor) -> Tensor:
 
 
 def of_triangle(triangle: Tensor) -> Tensor:
-    """What an eigenvalue routine makes of a matrix that it takes to be symmetric, of which it reads one triangle."""
+    """The matrix that an eigenvalue routine for symmetric matrices sees: it reads one triangle only."""
     return positive_part(triangle + triangle.mT - torch.diag_embed(triangle.diagonal(dim1=1, dim2=2)))
 
 
@@ -57,7 +57,7 @@ def spread(jacobian: Tensor) -> Tensor:
 
 
 def covariance(step: kernels.Step) -> Tensor:
-    """Of X_s given X_t: std std^T, or std^2 I."""
+    """The covariance of X_s given X_t: std std^T, or std^2 I."""
     if step.is_matrix:
         return step.std @ step.std.mT
     return torch.diag_embed(step.std.expand_as(step.mean) ** 2)

@@ -17,7 +17,7 @@ from theory_checks.scorecard import Statement, worst
 from theory_checks.strategies import EXAMPLES, EXAMPLES_1D, level_pairs, likely_points, mixtures, paths, points
 
 EQUAL = Statement("Noisier2Noise", "with g = E[X_n | X_t] written through h, its loss is the ambient loss, sample by sample")
-MINIMISER = Statement("Noisier2Noise minimiser", "g = E[X_n | X_t]; any other g costs exactly E||g - E[X_n | X_t]||^2 more")
+MINIMISER = Statement("Noisier2Noise minimiser", "g = E[X_n | X_t]; any other g has the excess E||g - E[X_n | X_t]||^2")
 
 
 def read_as_x_n(h, path: Path, t_n: float):

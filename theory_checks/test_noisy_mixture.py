@@ -1,4 +1,4 @@
-"""The mixture fitted to noisy points: what one component is, and eigenvalues from points left out.
+"""The mixture fitted to noisy points: the fit of one component, and eigenvalues by cross-validation.
 
 Faults are planted in the module itself, so that the rest of the fit stays as it is.
 """
@@ -24,7 +24,7 @@ from theory_checks.strategies import time_at
 
 ONE = Statement("EM, one component", "mean and covariance are unbiased, with the errors of means weighted by 1 / (s^2 + v)^2")
 LEFT_OUT = Statement("EM, variances left out", "are those of X_0 along the axes of four fifths of the points, on average")
-SILENCE = Statement("EM, noise alone", "the variances found have a mean square of at most 2 v^2 / (N / 5 - 1)")
+SILENCE = Statement("EM, noise alone", "the fitted variances have a mean square of at most 2 v^2 / (N / 5 - 1)")
 
 Fit = Callable[..., SubspaceMixture]
 LIMIT = float(stats.norm.isf(FALSE_ALARM / ASSERTIONS / 2))  # standard errors, where they are known
@@ -59,7 +59,9 @@ def sums_with(change) -> Fit:
 
 def axes_of(choose: Callable[[list[int]], list[int]]) -> Fit:
     axes = noisy_mixture._axes
-    return planted(lambda patch: patch.setattr(noisy_mixture, "_axes", lambda sums, folds, pull: axes(sums, choose(folds), pull)))
+    return planted(
+        lambda patch: patch.setattr(noisy_mixture, "_axes", lambda sums, folds, shrink: axes(sums, choose(folds), shrink))
+    )
 
 
 def unweighted(patch: pytest.MonkeyPatch) -> None:
@@ -75,7 +77,7 @@ OWN_AXES = axes_of(
 )
 
 
-# One component: means of squares
+# One component
 
 TRUE = GaussianMixture(
     tensor(1.0), tensor(1.0, -0.5, 0.3)[None], tensor(1.1, 0.2, 0.1, 0.2, 0.4, -0.1, 0.1, -0.1, 0.3).reshape(1, 3, 3)
@@ -114,7 +116,7 @@ def one_component(fit: Fit, case: str, count: int) -> tuple[float, float]:
 
 
 ONE_MUTANTS: dict[str, Fit] = {
-    "noise not taken off": NOISE_KEPT,
+    "noise not subtracted": NOISE_KEPT,
     "alpha forgotten": told(lambda at: Level(torch.ones_like(at.alpha), at.sigma)),
     "sigma for sigma^2": told(lambda at: Level(at.alpha, (at.alpha * at.sigma).sqrt())),
     "all points count alike": planted(unweighted),
@@ -133,13 +135,13 @@ def test_one_component_rejects(name):
     ONE.rejects(name, *worst(one_component(ONE_MUTANTS[name], case, 64_000) for case in LEVELS))
 
 
-# Variances of points left out
+# Cross-validated variances
 
 DRAWS = 60
 
 
 def fits_of(fit: Fit, x_0: Tensor, step: int) -> Tensor:
-    """The variances found, ascending, with unit noise."""
+    """The fitted variances, ascending, for unit noise."""
     x_n = VE(1.0).apply(x_0, torch.randn(x_0.shape, generator=generator(0, "left out", step), dtype=torch.float64))
     return fit(x_n, VE(1.0), torch.zeros(len(x_0)), warm_up=(0, len(x_0)), sweeps=0).mixture.variances[0].double()
 
@@ -153,7 +155,7 @@ def in_standard_errors(draws: list[Tensor]) -> float:
 def left_out(fit: Fit) -> tuple[float, float]:
     """Both sides have the same mean exactly: a scatter matrix and axes that are independent of it; in standard errors.
 
-    One signal of variance 2 in 20 directions, 100 points: the largest variance found, against the true variance along the
+    One signal of variance 2 in 20 directions, 100 points: the largest fitted variance, against the true variance along the
     first axis of 80 other points. And variances of 9 in all of 20 directions, 50 points: their mean, which making them
     monotone does not change. No floor is near.
     """
@@ -172,7 +174,7 @@ def left_out(fit: Fit) -> tuple[float, float]:
 LEFT_OUT_MUTANTS: dict[str, Fit] = {
     "eigenvalues of the points themselves": IN_SAMPLE,
     "axes of the points left out": OWN_AXES,
-    "noise not taken off": NOISE_KEPT,
+    "noise not subtracted": NOISE_KEPT,
     "scatter divided by n, not n - 1": UNCORRECTED,
 }
 
@@ -187,22 +189,22 @@ def test_variances_left_out_reject(name):
 
 
 def silence(fit: Fit) -> tuple[float, float]:
-    """No signal, 40 directions, 400 points, v = 1: the mean square of the variances found, 0 in truth, over 15 draws.
+    """The mean square of the variances in 15 fits to noise alone, in truth 0: 40 directions, 400 points, v = 1.
 
     Along given axes a fold's scatter has the variance 2 v^2 / (n - 1), n = N / 5; means over folds have no larger one, and
-    making a sequence monotone never lengthens it. The floor adds FLOOR^2. Eigenvalues of the points themselves have
-    v^2 (D + 1) / N. The limit of 15 draws is allowed besides.
+    making a sequence monotone never increases its norm. The lower bound adds
+    SMALLEST_EIGENVALUE^2. Eigenvalues of the points themselves have v^2 (D + 1) / N. The standard error of 15 fits is added.
     """
     nothing = torch.zeros(400, 40, dtype=torch.float64)
     squares = torch.stack([fits_of(fit, nothing, step).square().mean() for step in range(15)])
-    allowed = 2 / (400 / noisy_mixture.FOLDS - 1) + noisy_mixture.FLOOR**2
+    allowed = 2 / (400 / noisy_mixture.FOLDS - 1) + noisy_mixture.SMALLEST_EIGENVALUE**2
     return float(squares.mean()), allowed + student(15) * float(squares.std()) / 15**0.5
 
 
 SILENCE_MUTANTS: dict[str, Fit] = {
     "eigenvalues of the points themselves": IN_SAMPLE,
     "axes of the points left out": OWN_AXES,
-    "noise not taken off": NOISE_KEPT,
+    "noise not subtracted": NOISE_KEPT,
 }
 
 

@@ -1,4 +1,4 @@
-"""The fitted mixture tends to the truth as fast as its equations allow, and its denoiser is consistent however far it is.
+"""The fitted mixture converges to the truth as fast as its equations allow, and its denoiser is always consistent.
 
 The fit solves sum_i psi(X_i; theta) = 0 for theta = (weights, means, covariances), so that of N points sqrt(N) (fit - theta)
 tends to N(0, A^-1 B A^-T), A = E dpsi / dtheta, B = E psi psi^T. In units of the signal: a level is its ratio sigma / alpha.
@@ -138,7 +138,7 @@ def mmse(ratio: float) -> float:
 
 
 def fitted(fit: Fit, case: str, count: int, **options: int) -> SubspaceMixture:
-    """From a first guess by the nearest true mean; 30 sweeps, after which nothing moves any more."""
+    """From a first guess by the nearest true mean; 30 sweeps, after which nothing changes any more."""
     path, shares = CASES[case]
     g = generator(0, "three components", count)
     kinds = torch.multinomial(tensor(*shares.values()), count, replacement=True, generator=g)
@@ -168,7 +168,7 @@ def cost(fit: Fit, case: str) -> tuple[float, float]:
 
 
 MUTANTS: dict[str, Fit] = {
-    "noise not taken off": NOISE_KEPT,
+    "noise not subtracted": NOISE_KEPT,
     "scatter about the origin": sums_with(
         lambda count, mean, scatter, noise: (count, mean, scatter + mean[:, :, None] * mean[:, None], noise)
     ),

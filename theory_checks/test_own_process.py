@@ -1,4 +1,4 @@
-"""Def. 3.3 and Thm 3.4: consistency is about the process that h itself drives.
+"""Def. 3.3 and Thm 3.4: consistency is a property of h along the reverse process of h itself.
 
 In the variables y = x / alpha and v = sigma^2 / alpha^2 every path is variance exploding, and h = g(y, v) is consistent with its
 own process if and only if it solves

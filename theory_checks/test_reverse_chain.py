@@ -1,4 +1,4 @@
-"""(2.3) run from a level to another: the law of the last state, and the grids."""
+"""(2.3) run from one level to another: the law of the last state, and the grids."""
 
 from __future__ import annotations
 

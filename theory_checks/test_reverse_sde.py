@@ -1,6 +1,6 @@
 """(2.2), (2.3): one reverse step against the exact law of X_s given X_t, and the order of its bias.
 
-Whole chains: test_reverse_chain.py. Other people's samplers: test_schedulers.py.
+Whole chains are tested in test_reverse_chain.py, and the samplers of diffusers in test_schedulers.py.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ GUESSES: dict[Kernel, Guess] = {
 
 
 def moments_discrepancy(kernel: Kernel, guess: Guess, world: GaussianMixture, path: Path, s: float, t: float, x: Tensor):
-    """A step's moments against those of X_s | X_t, corrected for the kernel's guess of Cov(X_0 | X_t).
+    """A step's moments against those of X_s | X_t, corrected for the kernel's estimate of Cov(X_0 | X_t).
 
     X_s = (alpha_s q^2 X_0 + r sigma_s^2 X_t) / sigma_t^2 + noise. Conditioning solves with Cov X_t, of condition number below
     (1 + 1 / .3^2), and subtracts: 1e3 eps of the squared size.

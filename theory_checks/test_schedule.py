@@ -42,7 +42,7 @@ def test_levels_from_diffusers():
 
 
 def test_noise_added_by_diffusers_is_our_path():
-    """`add_noise` in float64 against `Level.apply`, at every time of ours; its index 0, slightly noisy, is not used here."""
+    """`add_noise` in float64 against `Level.apply`, at every time of `Discrete`, which does not use the scheduler's index 0."""
     diffusers = pytest.importorskip("diffusers")
     scheduler = diffusers.DDPMScheduler(beta_start=FIRST, beta_end=LAST, beta_schedule="scaled_linear", num_train_timesteps=COUNT)
     scheduler.alphas_cumprod = scaled_linear()

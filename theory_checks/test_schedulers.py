@@ -1,4 +1,4 @@
-"""(2.3) against other people's samplers: the schedulers of diffusers on the discrete path they define."""
+"""(2.3): the kernels against the schedulers of diffusers, on the discrete path that these define."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mixture in the leading directions, one Gaussian in all others: it is the dense mixture put together from the same parts."""
+"""A mixture in the leading directions and one Gaussian in all others equals the dense mixture with the same parameters."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def answers(world: SubspaceMixture, x: Tensor, at_t: Level) -> tuple[Tensor, Ten
 
 
 def same(claim: Answers, world: SubspaceMixture, x: Tensor, at_t: Level) -> tuple[float, float]:
-    """Samples at levels of their own, against the dense mixture asked one by one."""
+    """Samples with different levels, against the dense mixture evaluated one sample at a time."""
     whole = dense(world)
     alone = [Level(at_t.alpha[i], at_t.sigma[i]) for i in range(len(x))]
     mean = torch.cat([whole.denoise(x[i : i + 1], level) for i, level in enumerate(alone)])
@@ -139,7 +139,7 @@ def test_the_dense_mixture_rejects(name):
 
 
 def sampling(world: SubspaceMixture) -> tuple[float, float]:
-    """X and X X^T of `world`, whose means are claimed to be FIXED's; 5 % of a standard deviation is seen."""
+    """X and X X^T of `world`, whose means are claimed to be FIXED's; an error of 5 % of a standard deviation would be seen."""
     x = world.sample(2**17, generator(0, "samples in a subspace"))
     mean, covariance = dense(FIXED).moments()
     features = torch.cat([x, (x[:, :, None] * x[:, None, :]).flatten(1)], 1)

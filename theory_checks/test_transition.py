@@ -15,7 +15,7 @@ from theory_checks.quadrature import EPS
 from theory_checks.scorecard import Statement, worst
 from theory_checks.strategies import EXAMPLES, floats, level_pairs, paths, time_at, times
 
-JOINT = Statement("(3.4), (A.25)", "X_t = r X_n + q Z has, with X_0 and X_n, the joint law that (3.2) asks for, up to t = n")
+JOINT = Statement("(3.4), (A.25)", "X_t = r X_n + q Z has, with X_0 and X_n, the joint law of (3.2), also close to t = n")
 PRINTED = Statement("(A.24)", "on VP, r and q are the two square roots of the paper")
 CHAIN = Statement("(3.4) chained", "n -> t -> u is n -> u")
 INVERSE = Statement("log-SNR", "t_from_log_snr inverts log(alpha^2 / sigma^2), whose value follows from the level")
@@ -157,7 +157,7 @@ def test_log_snr_rejects(name):
 
 @pytest.mark.parametrize("path", [VarianceExploding(), VariancePreserving(), RectifiedFlow()], ids=lambda p: type(p).__name__)
 def test_limits(path):
-    """Clean data is alpha = 1, sigma = 0 exactly; nothing is added at t = n, exactly; less noise than n is refused.
+    """Clean data is alpha = 1, sigma = 0 exactly; at t = n exactly no noise is added; a level with less noise than n is refused.
 
     One third in float32 is 1e-8 larger, so as a level of the data it lies above t = 1/3; that counts as t = n.
     """

@@ -28,7 +28,7 @@ from theory_checks.strategies import EXAMPLES, EXAMPLES_1D, likely_points, mixtu
 
 TWEEDIE = Statement("(2.1), A.1", "score = (alpha_t E[X_0 | X_t] - x) / sigma_t^2, both ways")
 SECOND = Statement("second-order Tweedie", "Cov(X_0 | X_t = x) = (sigma_t^2 / alpha_t) d E[X_0 | X_t = x] / dx")
-DSM = Statement("J_DSM", "denoising is minimised by E[X_0 | X_t]: any other h costs exactly E||h - E[X_0 | X_t]||^2 more")
+DSM = Statement("J_DSM", "denoising is minimised by E[X_0 | X_t]: any other h has the excess E||h - E[X_0 | X_t]||^2")
 BAYES = Statement("E[X_0 | X_t]", "the posterior mean that the checks compare with is Bayes' rule, by quadrature")
 
 

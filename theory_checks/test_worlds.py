@@ -146,7 +146,7 @@ def test_moments_reject(name):
 
 
 def sampling(sampler) -> tuple[float, float]:
-    """X and X X^T, whose means are known; 5 % of a standard deviation is seen."""
+    """X and X X^T, whose means are known; an error of 5 % of a standard deviation would be seen."""
     x = sampler(TILTED, 2**17, generator(0, "samples of a mixture"))
     mean, covariance = TILTED.moments()
     features = torch.cat([x, (x[:, :, None] * x[:, None, :]).flatten(1)], 1)

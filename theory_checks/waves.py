@@ -1,4 +1,4 @@
-"""Denoisers that are right about nothing, for statements about any h, and expectations that suit them.
+"""Arbitrary denoisers, for statements about any h, and quadrature rules for their expectations.
 
 They are entire functions of slow variation, so Gauss-Hermite rules converge faster than geometrically (the remainder for
 cos(w z) with m nodes is below m! w^(2m) / (2m)!), and expectations over the clean point and its noises together, up to four
