@@ -1,4 +1,4 @@
-"""What both tracks need around the mathematics: options, runs, records, commands, report pages, statistics, metrics.
+"""What both tracks share around the mathematics: options, runs, records, commands, report pages, statistics, metrics.
 
-`harness` may import `ambient`, and never `toy` or `sdxl`.
+`harness` imports `ambient` and never `toy` or `sdxl`.
 """

@@ -1,4 +1,4 @@
-"""What is computed once and used by many runs: arrays on disk, named by everything they depend on."""
+"""A cache of arrays on disk. The name of a file is a digest of everything that its arrays depend on."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Arrays = dict[str, np.ndarray]
 
 
 def cached(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
-    """The arrays of `make()`, from disk if they were made before with the same key.
+    """The arrays of `make()`, read from disk if they were computed before with the same key.
 
-    Raises: UserError for a file that is damaged or holds another key, and for a folder that cannot be written.
+    Raises: UserError for a file that is damaged or has another key, and for a folder that cannot be written.
     """
     wanted = json.dumps(key, sort_keys=True)
     file = cache_folder() / f"{name}-{digest(wanted.encode())}.npz"
     if file.exists():
         try:
             with np.load(file, allow_pickle=False) as stored:
-                found = dict(stored)
-            described = str(found.pop("key"))
+                arrays = dict(stored)
+            stored_key = str(arrays.pop("key"))
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise UserError(f"{file} is damaged; delete it, and the same command makes it again") from error
-        if described != wanted:
+        if stored_key != wanted:
             raise UserError(f"{file} was made for another configuration; delete it, and the same command makes it again")
-        return found
+        return arrays
     arrays = make()
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, key=np.array(wanted), **arrays)

@@ -1,11 +1,11 @@
-"""The two ways in which a command ends before its time."""
+"""The two exceptions that end a command early with a message and no traceback."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A mistake the user can mend. The message is the whole story: what is wrong and what to do."""
+    """A mistake that the user can correct. The message says what is wrong, what was found, and what to do."""
 
 
 class Interrupted(Exception):  # noqa: N818 - a request, not an error
-    """The run was asked to stop, and has saved."""
+    """The run was asked to stop, and it has saved its state."""

@@ -1,4 +1,4 @@
-"""Files and folders: written whole or not at all, known by their content."""
+"""Files and folders: atomic writes, digests of contents, the folder of the cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.options import expanded
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
-    """Replace `path` by `payload`, whole or not at all, also if the machine stops."""
+    """Replace the file by `payload`. If the process or the machine stops, the file is either the old or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
@@ -23,12 +23,12 @@ def write_atomically(path: Path, payload: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        error.filename = error.filename or str(path)  # a full disk names none
+        error.filename = error.filename or str(path)  # the error of a full disk has no file name
         raise
 
 
 def cache_folder() -> Path:
-    """Where what is computed once is kept: $EXACT_AMBIENT_CACHE, or ~/.cache/exact-ambient. Raises: UserError without either."""
+    """The folder of the cache: $EXACT_AMBIENT_CACHE, or ~/.cache/exact-ambient. Raises: UserError if there is no home folder."""
     try:
         return Path(expanded(os.environ.get("EXACT_AMBIENT_CACHE") or "~/.cache/exact-ambient"))
     except ValueError as error:
@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 
 
 def digest(payload: bytes) -> str:
-    """Sixteen hex digits of SHA-256."""
+    """The first sixteen hexadecimal digits of the SHA-256 of `payload`."""
     return hashlib.sha256(payload).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Report pages: a Jinja2 template, filled in and written as one file with its figures inside."""
+"""Report pages: a Jinja2 template, rendered into one HTML file that contains its figures."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from harness.files import write_atomically
 
 
 def write(out: Path, package: str, template: str, **values: Any) -> None:
-    """Fill in `package`/templates/`template` and write it as `out`/report.html.
+    """Render `package`/templates/`template` with `values` and write it as `out`/report.html.
 
-    Besides `values` the template finds `figures`, the files of `out`/figures by name as data URIs. A name that it uses and that
-    nobody gave is an error.
+    The template also gets `figures`, the PNG files of `out`/figures by name, as data URIs. An undefined name is an error.
     """
     loader = ChoiceLoader([PackageLoader(package), PackageLoader("harness")])
     environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -30,13 +29,13 @@ def write(out: Path, package: str, template: str, **values: Any) -> None:
 
 
 def about_run(out: Path, command: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What base.html.j2 shows of a run: the command that made it, its config, its environment."""
+    """The values that base.html.j2 needs about a run: its command, its config and its environment."""
     return {"command": command, "config": dict(config), "environment": (out / "environment.json").read_text()}
 
 
 def rich(text: str) -> Markup:
-    """HTML from text with X_0, s^2, a - b, pi, *emphasis*, **weight** and `code`; what is HTML already stays as it is."""
-    html = re.sub(r"\^([*\d])", lambda found: f"<sup>{found[1].replace('*', '&#42;')}</sup>", str(escape(text)))
+    """HTML from text with X_0, s^2, a - b, pi, *emphasis*, **bold** and `code`. Text that is already markup stays as it is."""
+    html = re.sub(r"\^([*\d])", lambda match: f"<sup>{match[1].replace('*', '&#42;')}</sup>", str(escape(text)))
     html = re.sub(r"\bpi\b", "&pi;", re.sub(r"(?<=\s)-(?=\s)|(?<=\()-(?=\d)", "&minus;", html))
     html = re.sub(r"\b([A-Za-z])_([a-z0-9])\b", r"\1<sub>\2</sub>", html)
     html = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html, flags=re.DOTALL)
@@ -45,7 +44,7 @@ def rich(text: str) -> Markup:
 
 
 def prose(text: str, kind: str = "") -> Markup:
-    """Rich text, with a paragraph between blank lines."""
+    """Rich text in paragraphs, which blank lines separate; `kind` is the CSS class of a paragraph."""
     opening = Markup('<p class="{}">').format(kind) if kind else Markup("<p>")
     parts = [part.strip() for part in re.split(r"\n\s*\n", str(rich(text))) if part.strip()]
     return Markup("\n").join(opening + Markup(part) + Markup("</p>") for part in parts)

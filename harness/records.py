@@ -8,14 +8,14 @@ A record is a frozen dataclass. Producer and consumer use the same class, so a f
         version: int = 1
         ...
 
-`write` and `read` are the only ways to and from a file, `to_json` and `from_json` those to and from text that lies elsewhere
-(the header of a safetensors file), `fit` reads what is no longer text. A field may be a str, int, float, bool, a record,
-`tuple[X, ...]`, a tuple of fixed length, `dict[str, X]` or a union of these with None; `Any` is for what is passed on unread.
+`write` and `read` are for files, `to_json` and `from_json` for text elsewhere, such as the header of a safetensors file, and
+`fit` is for values that are already parsed. The type of a field may be str, int, float, bool, a record, `tuple[X, ...]`, a tuple
+of fixed length, `dict[str, X]`, a union of these with None, or `Any` for a value that is not checked.
 
-A record with a field `version` (or `format`, as older files have it) is read only if the file holds the version that the
-class declares; a file that holds none is of version 1. A field that is None by default is left out of the file while it is
-None. Where a key is no Python name, the field has it as `metadata={"key": ...}`. A field `rest` takes all keys that no other
-field has; without it they are refused. A `__post_init__` may raise ValueError with what is wrong with the record as a whole.
+A record with a field `version` (older files: `format`) is read only if the file has the version that the class declares; a file
+without one has version 1. A field whose default is None is left out of the file while it is None. If the key in the file is not a
+Python name, the field has `metadata={"key": ...}`. A field `rest` takes all keys of no other field; without it such keys are
+refused. A `__post_init__` may raise a ValueError that says what is wrong with the whole record.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ Record = TypeVar("Record")
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a mapping"}
 _UNIONS = (typing.Union, types.UnionType)
 _VERSION = {"version", "format"}
-_REST = "rest"  # the field of a record that takes the keys of no other field
+_REST = "rest"  # the field that takes all keys of no other field
 
 
 class _Misfit(Exception):  # noqa: N818 - becomes a UserError once the file's name is known
-    """What is wrong with which field."""
+    """A value that does not fit its field; the message names the field and says what is wrong."""
 
 
 def write(file: Path, record: Any) -> None:
-    """Write a record to a JSON file, whole or not at all."""
+    """Write a record to a JSON file, atomically."""
     write_atomically(file, to_json(record, indent=1).encode())
 
 
@@ -53,11 +53,9 @@ def read(file: Path, kind: type[Record]) -> Record:
     Raises: UserError, which names the file and the field, if the file cannot be read, is no JSON, or does not fit the class.
     """
     try:
-        text = file.read_text()
+        text = file.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}; {_remedy(kind)}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is no JSON; {_remedy(kind)}") from error
     return from_json(text, kind, where=str(file))
 
 
@@ -66,8 +64,8 @@ def to_json(record: Any, *, indent: int | None = None) -> str:
     return json.dumps(plain(record), indent=indent)
 
 
-def from_json(text: str, kind: type[Record], *, where: str) -> Record:
-    """The record in a JSON text. `where` names the text in messages. Raises: as `read`."""
+def from_json(text: str | bytes, kind: type[Record], *, where: str) -> Record:
+    """The record in a JSON text; `where` names the text in messages. Raises: UserError, as `read`."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -76,7 +74,7 @@ def from_json(text: str, kind: type[Record], *, where: str) -> Record:
 
 
 def fit(value: Any, kind: type[Record], *, where: str) -> Record:
-    """A value of dicts, lists and scalars as a record of this kind. `where` names it in messages. Raises: as `read`."""
+    """The record in a value of dicts, lists and scalars; `where` names the value in messages. Raises: UserError, as `read`."""
     chosen = _most_like(value, kind)
     try:
         return _fit(value, chosen, "")
@@ -85,16 +83,16 @@ def fit(value: Any, kind: type[Record], *, where: str) -> Record:
 
 
 def plain(value: Any) -> Any:
-    """A record, or containers of records, as the dicts, lists and scalars that JSON has."""
+    """A record, or a container of records, as dicts, lists and scalars."""
     if dataclasses.is_dataclass(value):
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         for field in dataclasses.fields(value):
             entry = getattr(value, field.name)
             if field.name == _REST:
-                found |= plain(entry)
+                entries |= plain(entry)
             elif entry is not None or field.default is not None:
-                found[_key(field)] = plain(entry)
-        return found
+                entries[_key(field)] = plain(entry)
+        return entries
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     return [plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
@@ -111,13 +109,13 @@ def _key(field: dataclasses.Field[Any]) -> str:
 
 @functools.cache
 def _fields(kind: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
-    """The fields of a record with their types, by their keys; without `rest`."""
+    """The fields of a record and their types by key, without the field `rest`."""
     types_of = typing.get_type_hints(kind)
     return {_key(field): (field, types_of[field.name]) for field in dataclasses.fields(kind) if field.name != _REST}
 
 
 def _fit(value: Any, kind: Any, name: str) -> Any:
-    """`value` as an instance of `kind`; `name` is the path of the field, as images[3].file. Raises: _Misfit."""
+    """`value` as an instance of `kind`; `name` is the path of the field, such as images[3].file. Raises: _Misfit."""
     kind = _most_like(value, kind)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -131,8 +129,8 @@ def _fit(value: Any, kind: Any, name: str) -> Any:
         each = inner if origin is tuple and inner[-1] is not Ellipsis else inner[:1] * len(entries)
         if len(entries) != len(each):
             raise _Misfit(f"{name or 'the whole'} must have {len(each)} entries; found {len(entries)}")
-        found = [_fit(entry, one, f"{name}[{i}]") for i, (entry, one) in enumerate(zip(entries, each, strict=True))]
-        return tuple(found) if origin is tuple else found
+        fitted = [_fit(entry, one, f"{name}[{i}]") for i, (entry, one) in enumerate(zip(entries, each, strict=True))]
+        return tuple(fitted) if origin is tuple else fitted
     if origin is dict:
         return {key: _fit(entry, inner[1], f"{name}[{key!r}]") for key, entry in _expect(value, dict, name).items()}
     if kind is float and type(value) is int and abs(value) < 1 << 1023:
@@ -141,10 +139,10 @@ def _fit(value: Any, kind: Any, name: str) -> Any:
 
 
 def _most_like(value: Any, kind: Any) -> Any:
-    """Of a union of records the one whose fields are most like those of the value; else the kind as it is."""
+    """The record of a union whose fields are most similar to the keys of `value`; `kind` itself if it is no such union."""
     kinds = typing.get_args(kind) if typing.get_origin(kind) in _UNIONS and isinstance(value, dict) else ()
-    found = [one for one in kinds if dataclasses.is_dataclass(one)]
-    return min(found, key=lambda one: len(_fields(one).keys() ^ value.keys())) if found else kind
+    candidates = [one for one in kinds if dataclasses.is_dataclass(one)]
+    return min(candidates, key=lambda one: len(_fields(one).keys() ^ value.keys())) if candidates else kind
 
 
 def _fit_union(value: Any, kinds: tuple[Any, ...], name: str) -> Any:
@@ -182,7 +180,7 @@ def _fit_record(value: dict[str, Any], kind: Any, name: str) -> Any:
 
 
 def _expect(value: Any, kind: type, name: str) -> Any:
-    """`value`, if it is of this type: bool is no int. Raises: _Misfit."""
+    """`value` itself. Raises: _Misfit unless its type is exactly `kind`; a bool is not an int here."""
     if type(value) is not kind:
         shown = "nothing" if value is None else repr(value)[:60]
         raise _Misfit(f"{name or 'the whole'} must be {_WORDS.get(kind, kind.__name__)}; found {shown}")

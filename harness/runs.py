@@ -1,13 +1,13 @@
 """A run is a frozen config and a directory.
 
-    config.yaml        what was asked for; a different config in the same directory is refused with a diff
-    environment.json   what it first ran on
-    metrics.jsonl      one line a report, flushed; on resume, lines after the checkpoint are dropped
-    checkpoints/       step_<step>-<digest>.safetensors, written whole or not at all, the newest few kept
-    DONE               written last
+    config.yaml        the options; a run with other options in the same directory is refused with a diff
+    environment.json   versions and machine of the first start
+    metrics.jsonl      one line for each report; a resumed run drops the lines after its checkpoint
+    checkpoints/       step_<step>-<digest>.safetensors, written atomically; the newest few are kept
+    DONE               written when the run has finished
 
-The same command resumes. Randomness is a function of (seed, stream, step), see `randomness`, so a checkpoint holds no
-random state and a resumed run ends in the same bits as one that was never stopped.
+The same command resumes a run. Random numbers are a function of (seed, stream, step), see `ambient.randomness`. Therefore a
+checkpoint has no random state, and a resumed run ends with the same bits as a run that was never stopped.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from harness.files import digest, to_plain, write_atomically
 
 
 class Run:
-    """One run directory, created or resumed.
+    """One run directory, created or resumed, and locked for this process.
 
-    Args: config: a dataclass or mapping; keep: checkpoints; patience: seconds to wait for a process that is about to leave.
-    Raises: UserError if the directory cannot be written, holds another config, or is in use by another process.
+    Args: config: a dataclass or mapping; keep: how many checkpoints are kept; patience: seconds to wait for the lock.
+    Raises: UserError if the directory cannot be written, holds another run, or is in use by another process.
     """
 
     def __init__(self, directory: str | Path, config: Any, *, keep: int = 2, patience: float = 0.0):
@@ -51,7 +51,7 @@ class Run:
             raise UserError(f"cannot write to {self.directory}: {error.strerror}; choose another folder with --out") from error
         try:
             self._take_lock(patience)
-            for unfinished in self.checkpoints.glob(".step_*"):  # of a process that was killed while writing
+            for unfinished in self.checkpoints.glob(".step_*"):  # left by a process that was killed while writing
                 unfinished.unlink()
             self._claim(config)
         except BaseException:
@@ -60,7 +60,7 @@ class Run:
 
     def _refuse_foreign_folder(self) -> None:
         if self.directory.is_dir() and not (self.directory / "config.yaml").exists():
-            own = "environment.json"  # of a run that was killed before it had begun
+            own = "environment.json"  # left by a run that was killed before it wrote its config
             foreign = sorted(p.name for p in self.directory.iterdir() if p.name != own and not p.name.startswith("."))
             if foreign:
                 holds = f"{self.directory} is not empty and holds no run ({foreign[0]}, ...)"
@@ -81,17 +81,16 @@ class Run:
                 return print(f"warning: {lacks}; never start two commands with this --out", file=sys.stderr)
 
     def _claim(self, config: Any) -> None:
-        """Write the config of a new run; compare that of an old one."""
+        """Write the config of a new run, or refuse a config that differs from that of the old run."""
+        refuse_another(self.directory, config)
         path = self.directory / "config.yaml"
         if not path.exists():
             write_atomically(self.directory / "environment.json", json.dumps(environment(), indent=2).encode())
             write_atomically(path, _as_yaml(config).encode())
-            return
-        refuse_another(self.directory, config)
 
     @property
     def done(self) -> bool:
-        """Whether the run finished."""
+        """Whether the run has finished."""
         return (self.directory / "DONE").exists()
 
     def finish(self) -> None:
@@ -99,7 +98,7 @@ class Run:
         write_atomically(self.directory / "DONE", b"")
 
     def close(self) -> None:
-        """Let other processes use the directory."""
+        """Release the lock, so that other processes can use the directory."""
         self._lock.close()
 
     def log(self, step: int, **values: float | int | str) -> None:
@@ -108,8 +107,8 @@ class Run:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint of tensors, numbers and containers of them; drop all but the newest `keep`."""
-        from harness.states import pack  # not above: torch takes a second, in which Ctrl-C would be a traceback
+        """Write a checkpoint of tensors, numbers and containers of them, and delete all but the newest `keep` checkpoints."""
+        from harness.states import pack  # here, because importing torch takes a second, in which Ctrl-C would show a traceback
 
         payload = pack(state)
         self.checkpoints.mkdir(exist_ok=True)
@@ -118,29 +117,27 @@ class Run:
             old.unlink()
 
     def newest(self) -> Path | None:
-        """The newest checkpoint, if there is one."""
+        """The file of the newest checkpoint, or None."""
         return max(self.checkpoints.glob("step_*"), default=None)
 
     def load(self) -> tuple[int, dict[str, Any]] | None:
-        """(step, state) of the newest checkpoint, or None. Raises: UserError if it is damaged, or of another format."""
+        """(step, state) of the newest checkpoint, or None. Raises: UserError if it is damaged or has another format."""
         from harness.states import unpack
 
-        found = sorted(self.checkpoints.glob("step_*"))
-        if not found:
+        files = sorted(self.checkpoints.glob("step_*"))
+        if not files:
             self._drop_metrics_after(-1)
             return None
-        name, step = found[-1].stem, int(found[-1].stem[5:14])
-        payload = found[-1].read_bytes()
-        if not name.endswith(digest(payload)):
-            where = f"step {int(found[-2].stem[5:14])}" if len(found) > 1 else "the start"
-            raise UserError(f"checkpoint {found[-1]} is damaged; delete that file to go on from {where}")
+        newest, step = files[-1], int(files[-1].stem[5:14])
+        payload = newest.read_bytes()
+        if not newest.stem.endswith(digest(payload)):
+            earlier = f"step {int(files[-2].stem[5:14])}" if len(files) > 1 else "the start"
+            raise UserError(f"checkpoint {newest} is damaged; delete that file to resume from {earlier}")
         self._drop_metrics_after(step)
         try:
             return step, unpack(payload)
         except (ValueError, KeyError) as error:
-            raise UserError(
-                f"checkpoint {found[-1]} is of another version of this code; take another folder with --out"
-            ) from error
+            raise UserError(f"checkpoint {newest} is of another version of this code; take another folder with --out") from error
 
     def _drop_metrics_after(self, step: int) -> None:
         path = self.directory / "metrics.jsonl"
@@ -150,11 +147,14 @@ class Run:
 
 
 def refuse_another(directory: Path, config: Any) -> None:
-    """Raises: UserError if the directory holds a run with another config; `Run` asks it, as may who has much to do before."""
+    """Raises: UserError if the directory holds a run with another config.
+
+    `Run` calls this; call it earlier to fail before slow work.
+    """
     path, wanted = directory / "config.yaml", _as_yaml(config)
-    found = path.read_text(errors="replace") if path.exists() else wanted
-    if found != wanted:
-        diff = "\n".join(difflib.unified_diff(found.splitlines(), wanted.splitlines(), "found", "asked for", lineterm="", n=0))
+    stored = path.read_text(errors="replace") if path.exists() else wanted
+    if stored != wanted:
+        diff = "\n".join(difflib.unified_diff(stored.splitlines(), wanted.splitlines(), "found", "asked for", lineterm="", n=0))
         raise UserError(f"{directory} holds a run with another config; choose another --out, or ask for the same config:\n{diff}")
 
 
@@ -163,7 +163,7 @@ def _as_yaml(config: Any) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last one that a crash has cut short is left out. Raises: UserError for any other damage."""
+    """The rows of a metrics.jsonl. A last line that a crash has cut short is left out. Raises: UserError for any other damage."""
     rows, lines = [], path.read_text(errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         try:
@@ -178,7 +178,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def environment() -> dict[str, Any]:
-    """What a number depends on beside the config: versions, machine, and the commit if run from a checkout."""
+    """What a result depends on besides the config: versions, the machine, and the commit if the code is a checkout."""
     command = ["git", "-C", str(Path(__file__).resolve().parents[1]), "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
@@ -196,7 +196,7 @@ def environment() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT or SIGTERM has come; a loop asks it, saves, and raises `Interrupted`."""
+    """A function that says whether SIGINT or SIGTERM has arrived. A loop calls it, and then saves and raises `Interrupted`."""
     received: list[int] = []
     previous = {
         which: signal.signal(which, lambda number, _: received.append(number)) for which in (signal.SIGINT, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, as bytes: tensors, numbers, words and containers of them, in safetensors. Nothing is unpickled."""
+"""Checkpoints as bytes: tensors, numbers, strings and containers of them in the safetensors format, without pickle."""
 
 from __future__ import annotations
 
@@ -8,46 +8,47 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-SKELETON = "skeleton"  # the metadata that says where each tensor belongs
+SKELETON = "skeleton"  # the metadata key of the state as JSON, with the name of a tensor in its place
 
 
 def pack(state: Any) -> bytes:
-    """The tensors of `state` as safetensors; the rest, as JSON, in its header. Tuples come back as lists.
+    """`state` as bytes: its tensors as safetensors, everything else as JSON in the header. `unpack` returns tuples as lists.
 
     Raises: TypeError for anything but tensors, numbers, strings, None, lists, tuples and dicts.
     """
     tensors: dict[str, Tensor] = {}
 
-    def bare(value: Any) -> Any:
+    def without_tensors(value: Any) -> Any:
         if isinstance(value, Tensor):
             name, columns = str(len(tensors)), value.ndim >= 2 and not value.is_contiguous() and value.mT.is_contiguous()
             rows = value.detach().mT if columns else value.detach()
-            tensors[name] = rows.cpu().contiguous().clone()  # clones: tensors that share memory are refused
-            return {"tensor": name, "columns": columns}  # by columns or by rows: products differ in their last bits
+            tensors[name] = rows.cpu().contiguous().clone()  # a clone, because safetensors refuses shared memory
+            return {"tensor": name, "columns": columns}  # products differ in their last bits with the memory layout
         if isinstance(value, dict):
-            return {"dict": [[key, bare(entry)] for key, entry in value.items()]}  # pairs: keys may be numbers
+            return {"dict": [[key, without_tensors(entry)] for key, entry in value.items()]}  # pairs, as keys may be numbers
         if isinstance(value, (list, tuple)):
-            return [bare(entry) for entry in value]
+            return [without_tensors(entry) for entry in value]
         return value
 
-    skeleton = json.dumps(bare(state))
-    return save(tensors, metadata={SKELETON: skeleton})
+    return save(tensors, metadata={SKELETON: json.dumps(without_tensors(state))})
 
 
 def unpack(payload: bytes) -> Any:
-    """The inverse of `pack`; tensors on the CPU."""
-    length = int.from_bytes(payload[:8], "little")  # of the header, by the format
+    """The state that `pack` turned into these bytes, with its tensors on the CPU."""
+    length = int.from_bytes(payload[:8], "little")  # of the header, as the safetensors format says
     skeleton = json.loads(json.loads(payload[8 : 8 + length])["__metadata__"][SKELETON])
-    tensors = {name: value.clone() for name, value in load(payload).items()}  # on aligned addresses, which decide last bits
+    tensors = {
+        name: value.clone() for name, value in load(payload).items()
+    }  # a clone is aligned in memory, which matters for last bits
 
-    def whole(value: Any) -> Any:
+    def with_tensors(value: Any) -> Any:
         if isinstance(value, list):
-            return [whole(entry) for entry in value]
+            return [with_tensors(entry) for entry in value]
         if isinstance(value, dict) and "tensor" in value:
-            found = tensors[value["tensor"]]
-            return found.mT if value["columns"] else found
+            tensor = tensors[value["tensor"]]
+            return tensor.mT if value["columns"] else tensor
         if isinstance(value, dict):
-            return {key: whole(entry) for key, entry in value["dict"]}
+            return {key: with_tensors(entry) for key, entry in value["dict"]}
         return value
 
-    return whole(skeleton)
+    return with_tensors(skeleton)

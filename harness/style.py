@@ -1,4 +1,4 @@
-"""The look that all figures share: colours that colour-blind readers can tell apart, and matplotlib's settings."""
+"""The style of all figures: colours that colour-blind readers can tell apart, and settings of matplotlib."""
 
 from __future__ import annotations
 

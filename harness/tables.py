@@ -1,4 +1,4 @@
-"""Tables as Markdown."""
+"""Tables in Markdown."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def markdown(rows: Iterable[Iterable[Any]]) -> str:
-    """A table in Markdown; the first row holds the headings, the first column is aligned to the left and the others to the right.
+    """A table in Markdown. The first row has the headings; the first column is aligned left and the others right.
 
-    Floats have four significant digits, None is an empty cell, and a bar inside a cell is escaped.
+    Floats have four significant digits, None is an empty cell, and a vertical bar in a cell is escaped.
     """
     head, *body = [[_cell(value) for value in row] for row in rows]
     rule = ["---", *["---:"] * (len(head) - 1)]

@@ -135,7 +135,7 @@ def test_a_damaged_checkpoint_is_named_and_can_be_deleted(run, how):
         run.save(step, {"value": step})
     newest = run.checkpoints / names(run)[-1]
     damage(newest, how)
-    with pytest.raises(UserError, match="is damaged; delete that file to go on from step 3") as caught:
+    with pytest.raises(UserError, match="is damaged; delete that file to resume from step 3") as caught:
         run.load()
     assert str(newest) in str(caught.value)
     newest.unlink()
@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_is_named_and_can_be_deleted(run, how):
 def test_the_only_checkpoint_damaged_means_the_start(run):
     run.save(3, {"value": 3})
     damage(run.checkpoints / names(run)[0], "one bit")
-    with pytest.raises(UserError, match="delete that file to go on from the start"):
+    with pytest.raises(UserError, match="delete that file to resume from the start"):
         run.load()
 
 
