@@ -1,8 +1,8 @@
-"""The nearest of many images, exactly: cosines of their features by products of blocks, shared among processes.
+"""Exact nearest neighbours of many images by the cosine of their features, in blocks that processes share.
 
-Memory is that of a block, whatever the number of images: features may be mapped from a file. Products in float32 pick a few
-candidates; their cosines in float64 decide, so that the answer depends neither on blocks nor on processes, and of equal ones
-the first is found. Cosines are about the origin, as the features are: about the mean of the training set if it was subtracted.
+The memory is that of a block, for any number of images, and features may be mapped from a file. Products in float32 select a few
+candidates, and their cosines in float64 decide. Therefore the result does not depend on blocks or processes, and the first of
+equal neighbours is returned. The features are used as they are; the caller may subtract a mean from them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from harness.errors import UserError
 
-QUERIES, KNOWN = 2048, 4096  # rows of a block of products, and its columns
-SPARE = 2  # candidates beside the k wanted: that many may lie within rounding of the last one
+QUERIES, KNOWN = 2048, 4096  # the rows and the columns of a block of products
+SPARE = 2  # candidates beyond k: so many may differ from the last one by rounding alone
 
 
 class Processes(Protocol):
-    """Those that share the work: this one's rank, how many they are, where this one computes, and what each of them has."""
+    """The processes that share the work: this one's rank and device, their number, and the values of all of them."""
 
     @property
     def rank(self) -> int: ...
@@ -32,23 +32,24 @@ class Processes(Protocol):
 
 
 class Neighbours(NamedTuple):
-    """Of each query the k nearest, nearest first: cosines in float32 and which rows, both (N, k)."""
+    """The k nearest rows of each query, the nearest first."""
 
-    similarity: Tensor
-    row: Tensor
+    similarity: Tensor  # cosines, float32, (N, k)
+    row: Tensor  # (N, k)
 
     def first(self) -> Neighbours:
-        """The nearest alone, (N,)."""
+        """The nearest row of each query alone, (N,)."""
         return Neighbours(self.similarity[:, 0], self.row[:, 0])
 
 
 def nearest(
     queries: Tensor, known: Tensor, *, k: int = 1, own: Tensor | None = None, group: Processes | None = None
 ) -> Neighbours:
-    """The k rows of `known` (M, D) with the largest cosine to each query (N, D); of equal ones the first.
+    """The k rows of `known` (M, D) with the largest cosine to each query (N, D); the first of equal rows.
 
-    own: (N,), a row of `known` for each query that does not count: itself, where training images are compared with the others.
-    Every process gives the same features and gets the whole answer; each works on some of the blocks.
+    Every process passes the same features, works on some of the blocks, and gets the whole result.
+
+    Args: own: (N,), for each query a row of `known` that does not count, such as the query itself.
     Raises: UserError for fewer than k rows, and for features that are not finite.
     """
     _check(queries, known, k, own)
@@ -57,8 +58,8 @@ def nearest(
     for start in range(QUERIES * rank, len(queries), QUERIES * size):
         rows = slice(start, start + QUERIES)
         mine[start] = _of_block(queries[rows].to(device), known, k, None if own is None else own[rows].to(device))
-    found = {start: part for share in (group.gather(mine) if group else [mine]) for start, part in share.items()}
-    parts = [found[start] for start in sorted(found)]
+    blocks = {start: part for share in (group.gather(mine) if group else [mine]) for start, part in share.items()}
+    parts = [blocks[start] for start in sorted(blocks)]
     whole = Neighbours(*(torch.cat([part[i] for part in parts]) for i in range(2)))
     if not bool(whole.similarity.isfinite().all()):
         raise UserError("some features are not finite: damaged weights, or an extractor that overflows; take it in float32")
@@ -74,7 +75,7 @@ def _check(queries: Tensor, known: Tensor, k: int, own: Tensor | None) -> None:
 
 
 def _of_block(queries: Tensor, known: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
-    """On the CPU."""
+    """The cosines and the rows, (B, k) each and on the CPU, of the k nearest neighbours of a block of queries (B, D)."""
     wanted = min(k + SPARE, len(known))
     x = nn.functional.normalize(queries.float(), dim=1)
     best = x.new_full((len(x), wanted), -torch.inf)
@@ -85,15 +86,17 @@ def _of_block(queries: Tensor, known: Tensor, k: int, own: Tensor | None) -> tup
             here = ((own >= start) & (own < end)).nonzero()[:, 0]
             products[here, own[here] - start] = -torch.inf
         value, where = _largest(products, min(wanted, end - start), floor=best[:, -1])
-        both, place = torch.cat([best, value], 1).sort(dim=1, descending=True, stable=True)  # earlier rows stand first
+        both, place = torch.cat([best, value], 1).sort(
+            dim=1, descending=True, stable=True
+        )  # stable: equal values keep the order of rows
         best, index = both[:, :wanted], torch.cat([index, start + where], 1).gather(1, place)[:, :wanted]
     return _decided(queries, known, best, index, k)
 
 
 def _largest(products: Tensor, count: int, *, floor: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each row the largest, (B, count), the first of equal ones. What is asked for is struck out.
+    """The largest products of each row and their columns, (B, count), the first of equal ones; `products` is overwritten.
 
-    Ends early where no row holds one above its floor, as in most blocks.
+    There are fewer columns if no row has another value above its `floor`, as in most blocks.
     """
     values, places = [], []
     for _ in range(count):
@@ -107,8 +110,8 @@ def _largest(products: Tensor, count: int, *, floor: Tensor) -> tuple[Tensor, Te
 
 
 def _decided(queries: Tensor, known: Tensor, best: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest among the candidates, by cosines in float64."""
-    order = index.sort(1)  # so that of equal ones the first is found
+    """The cosines in float64 and the rows, (B, k) each, of the k nearest among the candidates `index` (B, k + SPARE)."""
+    order = index.sort(1)  # so that the first of equal rows comes first
     index, best = order.values, best.gather(1, order.indices)
     x = nn.functional.normalize(queries.double(), dim=1)
     columns = []

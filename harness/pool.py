@@ -1,7 +1,8 @@
-"""Tasks on several processes, with progress, that stop together and leave everything saved."""
+"""Tasks on several processes, with progress bars. A request to stop lets every task save first."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -11,7 +12,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
@@ -25,40 +26,45 @@ from harness.runs import stop_requests
 
 
 class Task(Protocol):
-    """A picklable piece of work. `report(name, share done, loss)` shows progress; `stop()` says when to save and leave."""
+    """A picklable piece of work.
+
+    `report(name, share, loss)` shows the share that is done. If `stop()` is true, the task saves and raises `Interrupted`.
+    """
 
     def __call__(self, report: Callable[[str, float, float], None], stop: Callable[[], bool]) -> Any: ...
 
 
-PATIENCE = 10.0  # seconds, after a failure, for the other tasks to save; an evaluation does not ask whether to stop
+PATIENCE = 10.0  # seconds that the other tasks have to save after a failure; an evaluation does not call stop()
 _messages: Any = None
 
 
 def run_all(tasks: Sequence[Task], *, workers: int, done: Callable[[Any], None]) -> None:
-    """Run the tasks, one thread each, `workers` at a time; `done(result)` in order of completion.
+    """Run the tasks, with one thread each and `workers` at a time, and call `done(result)` in the order of completion.
 
-    Raises: Interrupted once every task has saved, on SIGINT or SIGTERM; UserError if a process is killed; and what a task raises,
-    with its traceback, once the others have saved or PATIENCE is at its end.
+    Raises: Interrupted on SIGINT or SIGTERM, after every task has saved; UserError if a process is killed; and the exception of a
+    task, after the others have saved or PATIENCE has passed.
     """
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(messages,))
-    with stop_requests() as stopping, Bars(messages) as bars:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it: Ctrl-C reaches them through here
+    with stop_requests() as stopping, _progress_bars(messages) as update_bars:
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # workers inherit this: Ctrl-C reaches them by SIGTERM from _end
         pending = {pool.submit(_work, task) for task in tasks}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         complete = False
         try:
             while pending and not stopping():
                 finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-                bars.update()
+                update_bars()
                 for future in finished:
                     done(future.result())
             complete = not pending
         except BrokenProcessPool as error:
-            if stopping():  # a signal to all processes at once ends those that have not begun
+            if stopping():  # a signal to all processes at once kills workers that have not started their task
                 raise Interrupted("everything is saved") from error
-            message = "a worker process was killed (out of memory?); the same command goes on from its checkpoint"
+            message = "a worker process was killed (out of memory?); the same command resumes from its checkpoint"
             raise UserError(message) from error
         finally:
             processes = list(pool._processes.values())
@@ -69,9 +75,10 @@ def run_all(tasks: Sequence[Task], *, workers: int, done: Callable[[Any], None])
 
 
 def _end(processes: Sequence[BaseProcess], patience: float) -> None:
-    """SIGTERM until all have left: a task saves at the first; after it, a worker may wait for a lock that died with another.
+    """Send SIGTERM until all processes have ended, and SIGKILL after `patience` seconds.
 
-    Those that have not left after `patience` seconds are killed, which loses what they have done since their last checkpoint.
+    A task saves at the first SIGTERM. Further ones end a worker that waits for a lock which another worker held when it died.
+    A killed task loses its work since its last checkpoint.
     """
     deadline = time.monotonic() + patience
     while any(process.is_alive() for process in processes):
@@ -88,7 +95,7 @@ def _start(messages: Any) -> None:
 
 
 def _leave_with_parent() -> None:
-    """Where the parent was killed: SIGTERM, so that a task saves, and again, to end a worker that waits for the next task."""
+    """Wait until the parent is gone, then send SIGTERM to this process until it ends: its task saves, and then it leaves."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -108,7 +115,7 @@ def _work(task: Task) -> Any:
 
 
 def _can_travel(error: Exception) -> bool:
-    """Whether another process can be told: one that cannot be rebuilt there would be taken for a worker that was killed."""
+    """Whether an exception can be pickled; the pool takes a worker that sends another exception for one that was killed."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -116,31 +123,27 @@ def _can_travel(error: Exception) -> bool:
     return True
 
 
-class Bars:
-    """A progress bar for each network in training, fed from a queue."""
+@contextlib.contextmanager
+def _progress_bars(messages: Any) -> Iterator[Callable[[], None]]:
+    """A function that shows the messages which have arrived in the queue: one progress bar for each network in training."""
+    bars: dict[str, tqdm] = {}
 
-    def __init__(self, messages: Any):
-        self.messages, self.bars = messages, dict[str, tqdm]()
-
-    def __enter__(self) -> Bars:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for bar in self.bars.values():
-            bar.close()
-
-    def update(self) -> None:
-        """Show what has come in."""
+    def update() -> None:
         while True:
             try:
-                name, share, loss = self.messages.get_nowait()
+                name, share, loss = messages.get_nowait()
             except queue.Empty:
                 return
-            if name not in self.bars:
+            if name not in bars:
                 layout = "{desc:24} {percentage:3.0f}%|{bar:20}| {elapsed} < {remaining} {postfix}"
-                self.bars[name] = tqdm(total=1.0, desc=name, bar_format=layout, leave=False, disable=None)
-            bar = self.bars[name]
-            bar.n = share
-            bar.set_postfix_str(f"loss {loss:.4g}" if loss == loss else "")
+                bars[name] = tqdm(total=1.0, desc=name, bar_format=layout, leave=False, disable=None)
+            bars[name].n = share
+            bars[name].set_postfix_str(f"loss {loss:.4g}" if loss == loss else "")
             if share >= 1:
-                bar.close()
+                bars[name].close()
+
+    try:
+        yield update
+    finally:
+        for bar in bars.values():
+            bar.close()

@@ -1,7 +1,7 @@
-"""Means, standard errors and intervals of 95 %: what both tracks say of their numbers.
+"""Means, standard errors and 95 % intervals, for both tracks.
 
-An interval always contains its estimate. Of a share it is exact where it can be: the bootstrap is certain of a share that is 0
-or 1 on all units, and so it would say that what was not seen once never happens.
+An interval always contains its estimate. The intervals of shares are exact where possible. The bootstrap is not used for them: if
+all units have the share 0 (or 1), its interval has no width, as if something that was not observed could never happen.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 from ambient.randomness import generator
 from harness.errors import UserError
 
-RESAMPLES, TOGETHER = 2000, 100  # resamples in all, and at a time
-FEWEST = 5  # units for an interval
-TAIL = 0.025  # beyond either end of an interval
+RESAMPLES, TOGETHER = 2000, 100  # the number of resamples, and how many are computed at a time
+FEWEST = 5  # the least number of units for an interval
+TAIL = 0.025  # the probability beyond each end of an interval
 Interval = tuple[float, float]
 
 
 class Mean(NamedTuple):
-    """Mean, standard deviation, standard error of the mean; None where a single value tells nothing of it."""
+    """The mean, the standard deviation, and the standard error of the mean; the last two are None for a single value."""
 
     mean: float
     std: float | None
@@ -32,7 +32,7 @@ class Mean(NamedTuple):
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """Of one or more numbers."""
+    """The `Mean` of one or more numbers."""
     count, average = len(values), math.fsum(values) / len(values)
     if count < 2:
         return Mean(average, None, None)
@@ -41,14 +41,14 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(values: Sequence[float], others: Sequence[float]) -> Mean:
-    """Of values - others in pairs: what both share, image and noise, cancels."""
+    """The `Mean` of values - others in pairs, in which the common image and noise cancel."""
     return mean([a - b for a, b in zip(values, others, strict=True)])
 
 
 def resampled(values: Tensor, *, seed: int, stream: str) -> Tensor:
-    """Means (RESAMPLES, S) of (N, S), each over N units drawn with replacement. Equal seed, stream and N: the same draws.
+    """Bootstrap means (RESAMPLES, S) of values (N, S), each over N units that are drawn with replacement.
 
-    Raises: UserError for too few units.
+    Equal seed, stream and N give the same draws. Raises: UserError for fewer than FEWEST units.
     """
     count, means = len(values), []
     if count < FEWEST:
@@ -56,29 +56,29 @@ def resampled(values: Tensor, *, seed: int, stream: str) -> Tensor:
     for part in range(RESAMPLES // TOGETHER):
         source = generator(seed, f"bootstrap of {stream}", part)
         drawn = torch.randint(count, (TOGETHER, count), generator=source)
-        counts = torch.zeros(TOGETHER, count, dtype=torch.float64)
+        counts = torch.zeros(TOGETHER, count, dtype=torch.float64)  # how often each unit is drawn
         counts.scatter_add_(1, drawn, torch.ones_like(counts))
         means.append(counts @ values / count)
     return torch.cat(means)
 
 
 def between_quantiles(draws: Tensor) -> tuple[Tensor, Tensor]:
-    """The middle 95 % of draws (R, ...)."""
+    """The ends of the middle 95 % of draws (R, ...), each (...)."""
     low, high = torch.quantile(draws, torch.tensor([TAIL, 1 - TAIL], dtype=torch.float64), dim=0)
     return low, high
 
 
 def bootstrap(draws: Tensor, estimate: float) -> Interval:
-    """The middle 95 % of draws (R,), widened to the estimate where rounding or a skew puts it outside."""
+    """The ends of the middle 95 % of draws (R,), widened if necessary to contain the estimate."""
     low, high = (float(end) for end in between_quantiles(draws))
     return min(low, estimate), max(high, estimate)
 
 
 def of_share(shares: Tensor, *, samples: int = 1) -> Interval:
-    """Of the mean of shares (N,), each of `samples` trials of one unit: Clopper and Pearson's interval.
+    """The interval of Clopper and Pearson for the mean of shares (N,), each a share of `samples` trials of one unit.
 
-    For the number of independent trials with the variance that is found: N where the trials of a unit agree, and up to
-    N `samples` where they are independent. Source: Korn and Graubard 1998.
+    It uses the number of independent trials that has the observed variance: N if the trials of a unit agree, and up to
+    N `samples` if they are independent. Source: Korn and Graubard 1998.
     """
     share, count = float(shares.mean()), len(shares)
     spread = float(shares.var(correction=0))
@@ -90,9 +90,9 @@ def of_share(shares: Tensor, *, samples: int = 1) -> Interval:
 
 
 def of_difference_of_shares(differences: Tensor, *, samples: int = 1) -> Interval:
-    """Of the mean of differences (N,) of two shares of the same unit: what one has beyond the other, less the reverse.
+    """The interval of the mean of differences (N,), each of two shares of the same unit.
 
-    From the intervals of the two parts and their correlation. Source: Zou 2008 (MOVER).
+    It combines the intervals of the positive and of the negative parts and their correlation. Source: Zou 2008 (MOVER).
     """
     parts = torch.stack([differences.clamp_min(0), (-differences).clamp_min(0)])
     (more, less), spread = parts.mean(1).tolist(), parts.std(1, correction=0)
@@ -107,10 +107,10 @@ def of_difference_of_shares(differences: Tensor, *, samples: int = 1) -> Interva
 
 
 def share_beyond(ours: Tensor, theirs: Tensor, *, samples: int = 1, their_samples: int = 1) -> tuple[float, Interval] | None:
-    """The share m of units beyond chance, s = m + (1 - m) c: (estimate, interval) from shares (N,) and (M,); both in [0, 1].
+    """The share m beyond chance with its interval, from the means s of shares (N,) and c of shares (M,): s = m + (1 - m) c.
 
-    1 - m = (1 - s) / (1 - c) is a ratio of two means. Source: Donner and Zou 2012 (MOVER-R). None where every one of `theirs` is
-    a hit: then any m fits. Checked by: tests/harness/test_statistics.py, which measures how often the interval holds m.
+    1 - m = (1 - s) / (1 - c) is a ratio of two means. The result is None if c = 1, because then every m fits.
+    Source: Donner and Zou 2012 (MOVER-R). Checked by: tests/harness/test_statistics.py, which measures the coverage.
     """
     a, b = 1 - float(ours.mean()), 1 - float(theirs.mean())
     if b <= 0:
