@@ -2,8 +2,8 @@
 
     from ambient import losses, kernels, VariancePreserving
 
-`CONTENTS` lists the modules in reading order, and the public names of each. The package itself gives access to all modules and to
-all classes. A module is imported when it is first used, so importing the package takes no time.
+`CONTENTS` lists the modules in reading order and the public names of each. All modules and all classes are attributes of the
+package. A module is imported when it is first used, so importing the package takes no time.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ def scalar_skip(data_std: float) -> Skip:
 def gaussian_mmse(at_t: Level, data_std: float) -> Tensor:
     """The posterior variance of a coordinate if X_0 were N(0, s^2 I), s = data_std; float64, shaped as the level.
 
-    sigma_t^2 s^2 / (alpha_t^2 s^2 + sigma_t^2). A loss that is divided by this variance gives all levels about the same weight;
-    on the VE path that is the weight lambda(sigma) of EDM.
+    sigma_t^2 s^2 / (alpha_t^2 s^2 + sigma_t^2). If a loss is divided by this variance, all levels have about the same
+    weight; on the VE path this is the weight lambda(sigma) of EDM.
 
     Source: Karras et al. 2022, Table 1. Checked by: theory_checks/test_assumptions.py
     """
@@ -76,9 +76,9 @@ def gaussian_mmse(at_t: Level, data_std: float) -> Tensor:
 
 
 class Preconditioned(nn.Module):
-    """A denoiser whose network F corrects a simple denoiser, called the skip, and which is exact on clean data.
+    """A denoiser that is exact on clean data: a network F corrects a simple denoiser, which is called the skip.
 
-    h(x, t) = skip(x, t) + c_out F(c_in (x - alpha_t m), c_noise),  with m the mean of X_0, s = data_std,
+    h(x, t) = skip(x, t) + c_out F(c_in (x - alpha_t m), c_noise),  where m is the mean of X_0, s = data_std,
     c_in^2 = 1 / (alpha_t^2 s^2 + sigma_t^2),  c_out^2 = `gaussian_mmse`,  c_noise = ln(sigma_t / (alpha_t s)) within [-8, 8].
     Then h(x, 0) = x for every F, as assumption (A1) requires. With the default skip on the VE path this is the preconditioning
     of EDM, except that EDM has c_noise = ln(sigma_t) / 4. This c_noise does not depend on the scale of the data; it is 0 where

@@ -6,17 +6,16 @@ sigma_s^2 q^2 / sigma_t^2, where r and q belong to the transition from s to t. A
     E[X_s | X_t]   = (alpha_s q^2 E[X_0 | X_t] + r sigma_s^2 X_t) / sigma_t^2
     Cov(X_s | X_t) = (sigma_s^2 q^2 / sigma_t^2) I + (alpha_s q^2 / sigma_t^2)^2 Cov(X_0 | X_t)
 
-A Gaussian kernel puts h in the place of E[X_0 | X_t] and an estimate in the place of Cov(X_0 | X_t). The Gaussian kernels
-differ in this estimate alone:
+A Gaussian kernel replaces E[X_0 | X_t] by h and Cov(X_0 | X_t) by an estimate. The Gaussian kernels differ only in this estimate:
 
     ancestral        0                            as if X_0 were h
     euler_maruyama   (sigma_t / alpha_t)^2 I      makes Cov(X_s | X_t) = (q / r)^2 I
     matched          (sigma_t^2 / alpha_t) dh/dx  makes both moments exact (second-order Tweedie)
-    matched_trace    trace of the above / D, I    has the same trace as `matched`, by one Jacobian product
+    matched_trace    (its trace / D) I            makes the mean and the total variance exact
 
-The kernel `ddim`, a step of the probability flow, is deterministic. After one step the bias of E h(X_s) is of order 2 in the
-step's size for `ancestral` and `euler_maruyama` and of order 3 for `matched`, as theory_checks/test_reverse_sde.py shows. From
-clean data (sigma_t = 0, so s = t and q = 0) every kernel is the identity.
+The kernel `ddim`, a step of the probability flow, is deterministic. One step has the bias E h(X_s, s) - h(x_t, t). For the exact
+h it is of order 2 in the size of the step for `ancestral` and `euler_maruyama` and of order 3 for `matched`, as
+theory_checks/test_reverse_sde.py shows. From clean data (sigma_t = 0, so s = t and q = 0) every kernel is the identity.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Step(NamedTuple):
 
     @without_autocast
     def draw(self, noise: Tensor) -> Tensor:
-        """Draws of X_s, (..., B, *), from standard normal `noise` of the same shape; leading axes are independent draws."""
+        """Draws of X_s, (..., B, *), from standard normal `noise` of the same shape; leading axes count the draws."""
         if not self.is_matrix:
             return self.mean + self.std * noise
         batch = noise.shape[: noise.ndim - self.mean.ndim + 1]
@@ -101,7 +100,7 @@ def matched(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, 
     """The step with both moments of X_s given X_t, from the Jacobian of h.
 
     It takes D Jacobian products, so it is meant for small D. No gradient flows through the covariance. The Jacobian of a network
-    may be neither symmetric nor positive: its symmetric part is used, and negative eigenvalues count as 0.
+    need not be symmetric or positive semi-definite: its symmetric part is used, and negative eigenvalues count as 0.
 
     Raises: ValueError where no signal is left at t (alpha_t = 0).
     Checked by: theory_checks/test_reverse_sde.py
@@ -113,7 +112,7 @@ def matched(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, 
         posterior = tweedie.posterior_covariance_from_jacobian((jacobian + jacobian.mT) / 2, at_t=at_t)
         values, vectors = torch.linalg.eigh(posterior)  # (B, D, D) -> (B, D), (B, D, D)
         offset, weight = (expand(term, values) for term in _variance_terms(at_t=at_t, at_s=at_s))
-        std = (vectors * (offset + weight * values.clamp_min(0)).sqrt().unsqueeze(1)).to(x_t.dtype)  # (B, D, D), columns
+        std = (vectors * (offset + weight * values.clamp_min(0)).sqrt().unsqueeze(1)).to(x_t.dtype)  # (B, D, D), scaled columns
     return Step(x_0_hat, tweedie.x_n_from_x_0(x_t, x_0_hat, at_t=at_t, at_n=at_s), std, is_matrix=True)
 
 

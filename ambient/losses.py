@@ -1,4 +1,4 @@
-"""The losses. Each takes its noise as an argument and returns one number per sample; the caller weighs and averages them.
+"""The losses. Each takes its noise as an argument and returns one number per sample, which the caller weights and averages.
 
 Notation: x_n is the noisy data at level t_n; t_n = 0 is clean data. X_t = r X_n + q Z for t >= t_n. h is the denoiser, and d is
 the number of coordinates of a sample. A squared norm is a sum over coordinates. Losses and their gradients are finite at t = t_n.
@@ -17,7 +17,7 @@ from ambient.denoisers import Denoiser
 from ambient.kernels import Kernel, Step
 from ambient.paths import Level, Path, Times, Transition, expand, flat, require_same_shape, transition
 
-SMALLEST_Q = 1e-2  # times sigma_n: the least noise that `ambient` adds in x_0 space, which divides by q
+SMALLEST_Q = 1e-2  # as a multiple of sigma_n: the least q that `ambient` uses in x_0 space, where it divides by q
 
 
 def squared_norm(x: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ def ambient(
              the added noise and never divides by q.
       "x_0": ||h - Y||^2 + 2 (c / q) Z . (h - Y) - d sigma_n^2 / alpha_n^2 with Y = X_n / alpha_n and c = r sigma_n^2 / alpha_n,
              w = 1. Its mean is the denoising risk E||h - X_0||^2 itself. Up to terms that do not depend on h, the loss is
-             ||h - Y + (c / q) Z||^2, whose target is X_0 plus noise independent of X_t. Its variance grows as 1 / q^2, which
-             `antithetic_ambient` avoids. If q is less than 0.01 sigma_n, X_t is drawn with q = 0.01 sigma_n.
+             ||h - Y + (c / q) Z||^2, whose target is X_0 plus noise independent of X_t. The variance of the loss grows
+             as 1 / q^2; `antithetic_ambient` avoids this. If q is less than 0.01 sigma_n, X_t is drawn with q = 0.01 sigma_n.
     With t_n = 0, "x_n" and "x_0" equal `denoising`, and "eps" is the usual noise-prediction loss.
 
     Raises: ValueError where t is less noisy than t_n, and unless `space` is "x_n", "eps" or "x_0".
@@ -120,10 +120,10 @@ def consistency(
     """An unbiased estimate of ||h(x_t, t) - E[h(X_s, s) | x_t]||^2: how far h is from a martingale along its reverse process.
 
     One step of `kernel` from x_t, which uses h, gives k draws of X_s and k independent residuals D_i = h(X_s^i, s) - h(x_t, t).
-    The estimate is the mean of D_i . D_j over pairs i != j and may be negative; the paper has k = 2. Gradients flow through the
-    step as well.
+    The estimate is the mean of D_i . D_j over pairs i != j and may be negative. The paper has k = 2. Gradients flow through X_s.
 
-    Args: noise: (k, B, ...), k >= 2; antithetic: average D_i over +Z_i and -Z_i, which leaves noise of second order in the step.
+    Args: noise: Z, (k, B, ...), k >= 2; antithetic: average each D_i over +Z_i and -Z_i, so that its noise is of second order
+    in the size of the step.
     Raises: ValueError for fewer than two draws, and where s is noisier than t.
     Paper: Eq. (3.5), two-sample estimator of Sec. 3.2. Checked by: theory_checks/test_estimators.py
     """

@@ -4,8 +4,8 @@ The fit is expectation maximisation (EM) on X_n / alpha_n = X_0 + noise of known
 scatter matrix of the points of component k estimates C_k + v I, so v is subtracted. If C_k is smaller than v sqrt(D / N_k), the
 difference is mostly sampling noise. Two estimates without tuning parameters reduce this noise:
 
-    entries of C_k       Each entry is shrunk towards its mean over the components, and less so if the entries of different
-                         components differ by more than sampling noise explains (empirical Bayes).
+    entries of C_k       Each entry is shrunk towards its mean over the components. It is shrunk less if the components differ
+                         by more than sampling noise explains (empirical Bayes).
     eigenvalues of C_k   Eigenvectors are computed without one fold of the points. The eigenvalues are the variances of the
                          points of that fold along them (cross-validation), made monotone.
 
@@ -26,11 +26,11 @@ from ambient.paths import Level, expand, without_autocast
 from ambient.subspace import SubspaceMixture
 from ambient.worlds import GaussianMixture
 
-FOLDS = 5
-CHUNK = 4000
-SMALLEST_EIGENVALUE = 3e-3  # times the variance of the noise
-VARIANCE_IF_CLEAN = 1e-4  # replaces the variance of the noise in the line above if all points are clean
-SMALLEST_RATIO = 1e-6  # times the largest eigenvalue: smaller ones are lost when float32 composes the matrix
+FOLDS = 5  # of the points, for cross-validation
+CHUNK = 4000  # points whose posteriors are computed together
+SMALLEST_EIGENVALUE = 3e-3  # as a multiple of the variance of the noise
+VARIANCE_IF_CLEAN = 1e-4  # used in place of the variance of the noise where it is 0
+SMALLEST_RATIO = 1e-6  # of an eigenvalue to the largest one: float32 loses smaller ones when it composes the matrix
 
 
 @without_autocast
@@ -44,13 +44,13 @@ def fit(
     warm_up: (sweeps, points), the number of sweeps over the first points only; sweeps: their number over all points afterwards.
     Raises: ValueError for other shapes, fewer than 2 FOLDS points, negative labels, leading < 1, and points that are not finite
     or too small or too large for float32.
-    Paper: not in the paper; its Sec. 5 names the cost of training for consistency, and here no training is needed.
+    Paper: not in the paper. Its Sec. 5 regrets the cost of training for consistency; this mixture is consistent without it.
     Source: EM for known noise, Bovy et al. 2011; cross-validated variances, Bartz 2016. Checked by:
     theory_checks/test_noisy_mixture.py, theory_checks/test_noisy_mixture_limit.py, theory_checks/test_noisy_mixture_shrinkage.py
     """
     _check(x_n, labels, leading, warm_up[1])
     scaled = (x_n / expand(at_n.alpha, x_n)).float()
-    unit = _unit(scaled)  # every length below is in this unit
+    unit = _unit(scaled)  # all lengths below are in this unit
     scaled, variance = scaled / unit, (at_n.sigma / at_n.alpha / unit).square().float().expand(len(x_n))
     spread = float((scaled.var(0).mean() - variance.mean()).clamp_min(1e-3 * variance.mean()).clamp_min(1e-6))
     weight = 1 / (spread + variance) ** 2

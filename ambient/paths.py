@@ -5,7 +5,7 @@ noise; t = 0 is clean data (alpha = 1, sigma = 0). Two levels are ordered by the
 variance exploding (VE), variance preserving (VP) and flow paths share every formula of this package.
 
 Levels are float64, whatever the type of the data. A coefficient such as q^2 = sigma_t^2 - r^2 sigma_n^2 is a difference of
-nearly equal numbers when t is close to t_n; `expand` casts it to the type of the data where the two are multiplied.
+nearly equal numbers when t is close to t_n. `expand` casts a coefficient only where it is multiplied with the data.
 Samples are (B, ...); times and levels are () or (B,).
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor
 Times = float | int | Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
 SDXL_BETAS, SDXL_STEPS = (0.00085, 0.012), 1000  # SDXL's training schedule: first and last beta, number of times
-Q_SQUARED_ROUNDING = 1e-5  # times sigma_t^2: rounding t to float32 changes q^2 by less while sigma_t / alpha_t < 100
+Q_SQUARED_ROUNDING = 1e-5  # of sigma_t^2: rounding t to float32 changes q^2 by at most this if sigma_t / alpha_t < 100
 
 
 def expand(value: Tensor, x: Tensor) -> Tensor:

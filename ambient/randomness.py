@@ -24,9 +24,9 @@ def generator(seed: int, stream: str, step: int = 0, device: torch.device | str 
 
 
 def lasting_noise(seed: int, key: str, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise of the data itself, float32, of the given shape, as a function of (seed, key).
+    """The noise that one sample of the data gets once and for all: standard normal, float32, a function of (seed, key).
 
-    The key names one sample. All 128 bits of the state of numpy's Philox generator come from (seed, key), because 32 bits are too
+    The key names the sample. All 128 bits of the state of numpy's Philox generator come from (seed, key), because 32 bits are too
     few: two of 70,000 images would probably share their noise, and a search could find any seed. Whoever knows the seed and the
     key can remove the noise.
     """

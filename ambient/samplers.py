@@ -27,10 +27,10 @@ class State(NamedTuple):
 
 
 def log_snr_grid(path: Path, *, start: float, stop: float, steps: int, last: float | None = None) -> list[float]:
-    """`steps` + 1 falling times from `start` to `stop`, evenly spaced in log-SNR; on a discrete path fewer, without repeats.
+    """`steps` + 1 falling times from `start` to `stop`, evenly spaced in log-SNR.
 
-    The log-SNR is infinite at time 0. If stop = 0, the grid is therefore even from `start` to `last`, and one more step leads
-    to 0.
+    On a discrete path there may be fewer, because repeated times are removed. The log-SNR is infinite at time 0. If stop = 0, the
+    grid is therefore even from `start` to `last`, and one more step leads to 0.
 
     Args: start, stop, last: times with start > stop and, if stop = 0, start > last > 0; steps: at least 1, or 2 if stop = 0.
     Raises: ValueError for other arguments, and if no signal is left at `start` (alpha = 0).
@@ -82,20 +82,11 @@ def sample(denoiser: Denoiser, x_t: Tensor, times: list[float], **options: Any) 
 
 
 @torch.no_grad()
-def sample_x_0(
-    denoiser: Denoiser,
-    x_t: Tensor,
-    times: list[float],
-    *,
-    path: Path,
-    kernel: Kernel,
-    noise: Callable[[int], Tensor],
-    condition: Any = None,
-) -> Tensor:
+def sample_x_0(denoiser: Denoiser, x_t: Tensor, times: list[float], *, condition: Any = None, **options: Any) -> Tensor:
     """Samples of X_0 given X_t, (B, ...), without gradients.
 
     If the grid ends at a time s > 0, the result is E[X_0 | X_s] for samples of X_s. For a grid from pure noise down to t_n this
     is the early stop of the paper. Args: as for `reverse_process`.
     """
-    x_s = sample(denoiser, x_t, times, path=path, kernel=kernel, noise=noise, condition=condition)
+    x_s = sample(denoiser, x_t, times, condition=condition, **options)
     return x_s if times[-1] == 0 else denoiser(x_s, times[-1], condition)

@@ -16,7 +16,7 @@ class SubspaceMixture(World):
 
     V is orthonormal, so white noise stays white in the coordinates V^T x. Therefore Y and R are denoised separately, and the
     posterior of the component depends on Y alone. The distribution is a Gaussian mixture in D dimensions whose covariances are
-    the same outside the L leading directions, at (L / D)^2 of the cost.
+    the same outside the L leading directions. Its cost is (L / D)^2 of that of a dense mixture.
 
     Args: mixture: of Y, in L dimensions; basis: V, (D, D), the leading directions first; rest: c, (D - L,); centre: (D,).
     Raises: ValueError for shapes that do not fit, a basis that is not orthonormal, variances that are not positive, and values

@@ -4,8 +4,8 @@ Tweedie's formula turns the score of the noisy density into the posterior mean. 
 expresses the same score in two ways. Eliminating the score relates E[X_n | X_t], which can be learned from noisy data, to
 E[X_0 | X_t], which is wanted. This elimination, `x_n_from_x_0`, is the first idea of the paper.
 
-The function `a_from_b` computes a from b. Its arguments x_t and estimates, and its result, are (B, ...). Levels are () or (B,),
-and they are keyword-only.
+The function `a_from_b` computes a from b. Its arguments x_t and estimates, and its result, are (B, ...). Levels are () or (B,)
+and are passed by keyword.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def vector_jacobian(
 def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool | None = None) -> tuple[Tensor, Tensor]:
     """(f(x), df/dx), (B, ...) and (B, D, D), with the samples flattened to D coordinates.
 
-    It takes D backward passes, so it is meant for small D. In all else it is as `vector_jacobian`.
+    It takes D backward passes, so it is meant for small D. Everything else is as for `vector_jacobian`.
     """
     size = x.shape[1:].numel()
     basis = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, 1, *x.shape[1:])  # (D, 1, ...)
@@ -208,8 +208,7 @@ def _require_constant(f: Callable[[Tensor], Tensor], x: Tensor, value: Tensor) -
 def posterior_covariance_from_jacobian(jacobian_x_0: Tensor, *, at_t: Level) -> Tensor:
     """Second-order Tweedie: Cov(X_0 | X_t = x) = (sigma_t^2 / alpha_t) d E[X_0 | X_t = x] / dx.
 
-    Args: jacobian_x_0: d E[X_0 | X_t = x] / dx, (B, D, D).
-    Returns: (B, D, D), symmetric if the Jacobian is.
+    Args: jacobian_x_0: d E[X_0 | X_t = x] / dx, (B, D, D). Returns: (B, D, D).
     Raises: ValueError where no signal is left (alpha_t = 0).
     Checked by: theory_checks/test_tweedie.py
     """

@@ -51,7 +51,7 @@ class GaussianMixture(World):
     """p_0 = sum_k w_k N(mu_k, C_k). At level (alpha, sigma) component k is N(alpha mu_k, alpha^2 C_k + sigma^2 I).
 
     E[X_0 | X_t = x] = sum_k P(k | x) (mu_k + alpha C_k (alpha^2 C_k + sigma^2 I)^-1 (x - alpha mu_k)),
-    computed in the eigenbasis of each C_k and with logarithms of densities, in the type of `means`.
+    with P(k | x) the posterior of the component. It is computed in the eigenbasis of each C_k, in the type of `means`.
 
     Args: weights: w, (K,); means: mu, (K, D); covariances: C, (K, D, D).
     Raises: ValueError for wrong shapes, weights that are negative or do not sum to 1, covariances that are not symmetric
@@ -146,8 +146,8 @@ class Empirical(World):
     E[X_0 | X_t = x] = sum_i softmax_i(log w_i - ||x - alpha x_i||^2 / (2 sigma^2)) x_i; at sigma = 0, the nearest point.
     This is attention with the data as keys and values; the squared norm and the log-weight of a key are two more coordinates of
     it. The sum runs over chunks of the data with a running maximum, so its memory does not grow with N. It is computed in float32
-    if the points are float32 and the largest exponent times the epsilon of float32 is below 0.01 (then no exponent was measured
-    to change by more than 0.02), and in float64 otherwise.
+    if the points are float32 and the largest exponent times the epsilon of float32 is below 0.01 (then no exponent changed by
+    more than 0.02 in our tests), and in float64 otherwise.
 
     Args: points: x_i, (N, ...), finite, of a floating type, N >= 1; weights: w_i, (N,), positive, of any sum; by default equal.
     Raises: ValueError for other points or weights.
@@ -173,7 +173,7 @@ class Empirical(World):
         self.smallest_sigma = 1e-6 * max(self.largest_square, 1e-300) ** 0.5  # a smaller sigma, also 0, counts as this one
 
     def _keys(self, dtype: torch.dtype) -> Iterator[Tensor]:
-        """The centred points, squared norms and log-weights, (chunk, D + 2), from the points each time: `dtype` may differ."""
+        """The centred points, squared norms and log-weights, (chunk, D + 2), in type `dtype`, one chunk at a time."""
         for points, weights in zip(self.points.split(self.CHUNK), self.weights.split(self.CHUNK), strict=True):
             keys = points.flatten(1).to(dtype) - self.centre.to(dtype)
             yield torch.cat([keys, keys.square().sum(1, keepdim=True), weights.log()[:, None].to(dtype)], 1)
@@ -192,7 +192,7 @@ class Empirical(World):
         sigma = sigma.clamp_min(self.smallest_sigma)
         x = flat(x_t).double() - alpha * self.centre
         per_norm = (-(alpha**2) / (2 * sigma**2)).expand(len(x), 1)
-        query = torch.cat([alpha / sigma**2 * x, per_norm, torch.ones_like(per_norm)], 1)  # (B, D + 2), as the keys
+        query = torch.cat([alpha / sigma**2 * x, per_norm, torch.ones_like(per_norm)], 1)  # (B, D + 2), as for the keys
         largest = (alpha / sigma**2 * x).norm(dim=1) * self.largest_square**0.5 - per_norm[:, 0] * self.largest_square
         single = self.points.dtype == torch.float32 and bool((largest * torch.finfo(torch.float32).eps < 0.01).all())
         query = query.to(torch.float32 if single else torch.float64)

@@ -1,10 +1,10 @@
-"""What each choice in our recipe is worth: one change at a time, several seeds, equal network evaluations.
+"""The effect of each choice in our recipe: one change at a time, several seeds, equal network evaluations.
 
     python benchmarks/ablations.py                     all of them, three seeds (about an hour and a half of CPU)
     python benchmarks/ablations.py --only kernel steps --seeds 1 --evaluations 2
 
-Runs `python -m toy gmm --method ours` with changed recipes, each in a directory of its own below --out, so it resumes; prints a
-Markdown table and writes it beside the runs.
+Runs `python -m toy gmm --method ours` with changed recipes, each in its own directory below --out, so that it can resume. Prints
+a Markdown table and writes it beside the runs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The perfect memoriser, E[X_0 | X_t] of a data set: `Empirical.denoise` against broadcasting as anyone would write it.
+"""The perfect memoriser, E[X_0 | X_t] of a data set: `Empirical.denoise` against a simple implementation by broadcasting.
 
     python benchmarks/empirical_attention.py                      60,000 x 784 synthetic keys, 256 queries, about 5 minutes
-    python benchmarks/empirical_attention.py --mnist mnist.npz    the pictures instead, the file's array `x_train`
+    python benchmarks/empirical_attention.py --mnist mnist.npz    real images: the array `x_train` of this file
 
-CPU time on one thread, taken in turns within one run, the median of several; and the memory that a fresh process needs beyond
-the data, construction included. Prints a table and writes JSON. Bars: 20 times faster, under 150 MiB.
+Measures the CPU time on one thread (both methods in turn, the median of several), and the memory that a new process needs beyond
+the data, including construction. Prints a table and writes JSON. The goal: 20 times faster, less than 150 MiB.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def cpu_seconds(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
 
 
 def memory(entry: str) -> float:
-    """A line of /proc/self/status in MiB: VmRSS, what is resident; VmHWM, the most that ever was."""
+    """A line of /proc/self/status in MiB: VmRSS is the resident memory, VmHWM its maximum so far."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(lines[entry].split()[0]) / 1024
 
@@ -79,7 +79,7 @@ def measure_memory(options: argparse.Namespace, method: str) -> None:
 
 
 def main() -> None:
-    """Time, weigh, print, write."""
+    """Measure times and memory, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, help="an .npz with the array x_train (default: synthetic keys)")
     parser.add_argument("--keys", type=int, default=60_000, help="data points at most (default: 60,000)")

@@ -1,4 +1,4 @@
-"""Mutation testing: one small fault at a time in the code that makes numbers, and whether the tests notice.
+"""Mutation testing: one small fault at a time in the numerical code, and whether the tests notice it.
 
     python benchmarks/mutants.py                                  a sample of 400 faults, on one core
     python benchmarks/mutants.py --sample 0 --only ambient/paths  all faults of one module
@@ -44,7 +44,7 @@ AMBIENT = {
     f"ambient/{name}": [f"tests/ambient/test_{name}.py", *(f"theory_checks/test_{check}.py" for check in checks)]
     for name, checks in CHECKS.items()
 }
-TESTS = AMBIENT | {  # of each module the tests that must notice, the quickest first
+TESTS = AMBIENT | {  # the tests that must notice a fault of each module, the fastest first
     "toy/levels": ["tests/toy/test_levels.py"],
     "toy/training": ["tests/toy/test_training.py", "tests/toy/test_gmm_resume.py::test_a_trainer_resumes_to_the_bit"],
     "toy/evaluation": ["tests/toy/test_evaluation.py"],
@@ -73,7 +73,7 @@ HEAVY = ("diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl",
 ARITHMETIC = {"Add", "Sub", "Mul", "Div", "Pow"}
 ORDER = {"Eq", "NotEq", "Lt", "LtE", "Gt", "GtE"}
 OPPOSITES = ({"Is", "IsNot"}, {"In", "NotIn"})
-LIMIT = 300  # seconds of the processor for one mutant: one that runs for ever is noticed; of the clock six times as many
+LIMIT = 300  # CPU seconds for one mutant, and six times as many of the clock; a mutant that exceeds them counts as noticed
 
 
 class Mutant(NamedTuple):
@@ -151,7 +151,7 @@ def restore(mutant: Mutant, tree: Path, number: int) -> None:
 
 
 def passes(tests: list[str], tree: Path) -> bool:
-    """Run the tests in a fork, which has torch and pytest loaded and none of this project."""
+    """Run the tests in a fork that has loaded torch and pytest but no module of this project."""
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT))
@@ -175,7 +175,7 @@ def passes(tests: list[str], tree: Path) -> bool:
 
 
 def load_once() -> None:
-    """What takes long to import, for all forks."""
+    """Import, before any fork, the modules that take long to import."""
     for name in ("hypothesis", "sklearn.mixture", "peft", "accelerate", "pytorch_optimizer", "pandas", *HEAVY):
         importlib.import_module(name)
     importlib.import_module("torch").set_num_threads(1)
@@ -192,7 +192,7 @@ def copy_tree(tree: Path) -> None:
 
 
 def run(mutants: list[Mutant], out: Path) -> list[dict]:
-    """The verdict on each, kept in a file of lines, so that a run that was stopped goes on."""
+    """The result of each mutant, also written to a file line by line, so that a stopped run can resume."""
     done = {tuple(row["mutant"]): row for row in map(json.loads, out.read_text().splitlines())} if out.exists() else {}
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
@@ -220,7 +220,7 @@ def run(mutants: list[Mutant], out: Path) -> list[dict]:
 
 
 def main() -> None:
-    """Sample, run, report."""
+    """Sample the mutants, run the tests, print the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--sample", type=int, default=400, help="faults drawn at random, each as likely; 0 for all (default: 400)"

@@ -1,11 +1,11 @@
-"""How near the search for nearest neighbours comes to the machine's own peak of matrix products, measured in the same run.
+"""The speed of the search for nearest neighbours as a share of the machine's peak speed of matrix products.
 
     python benchmarks/neighbours.py                    a block of queries against 60,000 images of 1,536 features
     python benchmarks/neighbours.py --queries 60000    all against all; minutes to hours of CPU, seconds on a GPU
 
-The peak is that of one product of square float32 matrices, whose size is the best of several; search and peak are measured in
-turn, and the median of the ratios counts, so that whoever else uses the machine harms both alike. Also the most memory that
-the search took beyond the features. Prints a table and writes JSON.
+The peak is the speed of a product of square float32 matrices of the best size. Search and peak are measured in turn, and the
+median of their ratios is reported, so that other load on the machine slows both. Also measures the maximum memory of the search beyond
+the features. Prints a table and writes JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SIZES = (1024, 2048, 3072)
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--features", type=int, default=1536)
@@ -73,13 +73,13 @@ def main() -> None:
 
 
 def square(size: int, device: torch.device) -> float:
-    """GFLOP/s of a product of square matrices."""
+    """The speed of a product of square matrices, in GFLOP/s."""
     x = torch.randn(size, size, device=device)
     return 2 * size**3 / min(seconds(lambda: x @ x, device) for _ in range(3)) / 1e9
 
 
 def seconds(work, device: torch.device) -> float:
-    """That `work` takes."""
+    """The seconds that `work` takes."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     begun = time.perf_counter()
@@ -90,7 +90,7 @@ def seconds(work, device: torch.device) -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Bytes, the most so far."""
+    """The maximum memory of this process so far, in bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,11 +1,11 @@
-"""What fine-tuning the real SDXL costs: counted on no device at all, and measured where there is a GPU.
+"""The cost of fine-tuning the real SDXL: counted without a device, and measured if there is a GPU.
 
     python benchmarks/sdxl_cost.py              about two minutes of CPU; no weights, no network
     python benchmarks/sdxl_cost.py --base DIR   another UNet than the real one: that of an SDXL on disk
 
-Counted through `sdxl.train.objective`, so that the figures are those of the code: parameters; evaluations of the UNet and FLOPs
-of a training step, against plain denoising and against the two forms of the official code; memory, estimated; speed on 1, 8 and
-64 GPUs, computed from the FLOPs and an assumed utilisation. The program prints tables and writes JSON.
+The counts come from `sdxl.train.objective` itself: the parameters; the evaluations of the UNet and the FLOPs of a training step,
+compared with plain denoising and with the two forms of the official code; an estimate of the memory; the speed on 1, 8 and 64
+GPUs, computed from the FLOPs and an assumed utilisation. The program prints tables and writes JSON.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Row = dict[str, Any]
 
 
 def main() -> None:
-    """Count, measure, print, write."""
+    """Count, measure, print the tables, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", help="an SDXL on disk (default: the real one's UNet, known by heart)")
     parser.add_argument("--size", type=int, help="of the latents (default: the UNet's own, 128 for 1024 pixels)")
@@ -84,7 +84,7 @@ def objective(**options: Any) -> Objective:
 
 
 def steps(settings: dict[str, Any], size: int) -> list[Row]:
-    """Training steps, per image, against plain denoising."""
+    """The cost of a training step per image, compared with plain denoising."""
     model, below = Imagined(settings), TrainOptions().below
     pair, antithetic = objective(below=0.0), objective(below=0.0, antithetic=True)
 
@@ -116,7 +116,7 @@ def steps(settings: dict[str, Any], size: int) -> list[Row]:
 
 
 def official(model: Imagined, found: Objective, size: int, *, gradient: bool) -> tuple[float, float]:
-    """As the official code has it: the step evaluates h(x_t, t) again, which the ambient loss has evaluated."""
+    """The consistency step of the official code, which evaluates h(x_t, t) again after the ambient loss."""
     x_t, pair, condition = torch.zeros(1, 4, size, size), torch.zeros(2, 1, 4, size, size), model.condition(1)
 
     def work(denoiser: Denoiser) -> Tensor:
@@ -131,7 +131,7 @@ def official(model: Imagined, found: Objective, size: int, *, gradient: bool) ->
 
 
 def micro(settings: dict[str, Any], size: int, checkpointing: bool, pairs: int, peak: float) -> Row:
-    """A micro-batch of one image, in bfloat16: FLOPs and memory, and on a GPU what they are in truth."""
+    """FLOPs and memory of a micro-batch of one image in bfloat16, and their measured values on a GPU."""
     found = objective(below=1.0)
     model = Imagined(settings, checkpointing=checkpointing)
     counted = cost.count(model, found, micro_batch(model, found, batch=1, pairs=pairs, size=size))

@@ -1,11 +1,11 @@
-"""Does the SDXL track learn? A tiny SDXL on real photographs it saw only noisy: training loss, and restoration of others.
+"""Does the SDXL track learn? A tiny SDXL trains on noisy photographs: its training loss, and its restoration of other ones.
 
     python benchmarks/sdxl_overfit.py                      three seeds, minutes on two cores
     python benchmarks/sdxl_overfit.py --seeds 1 --steps 50
 
 For each seed: another tiny base, the noisy set at t_n of the 24 photographs, a LoRA. Six held-out photographs are noised and
 restored in one step by the base and by the base with the LoRA, under the same noise; the error is of latents, per coordinate.
-A base of random weights knows nothing of photographs: what falls is what the LoRA can do to it, no more.
+A base with random weights knows nothing about photographs, so any decrease of the error is due to the LoRA.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ T_N, T_MAX = 0.6, 10.0  # the level of the data, a third of the distance between
 
 
 class MLP(nn.Module):
-    """The network inside the denoiser. `c_noise` is the logarithm of the noise level in units of the data's spread."""
+    """The network inside the denoiser. `c_noise` is the logarithm of t over the standard deviation of the clean data."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,7 @@ def ambient_loss(h, x_n, data_std):
     added = T_N * 0.02 * (50 * T_MAX / T_N) ** torch.rand(len(x_n), dtype=torch.float64)  # (B,), log-uniform, up to T_MAX
     t = (T_N**2 + added**2).sqrt()  # variances of independent noise add up
     loss = losses.antithetic_ambient(h, x_n, torch.randn(x_n.shape), path=PATH, t_n=T_N, t=t)  # (B, 2) -> (B,)
-    return (loss / denoisers.gaussian_mmse(PATH(t), data_std)).mean()  # all levels weigh alike
+    return (loss / denoisers.gaussian_mmse(PATH(t), data_std)).mean()  # all levels have about the same weight
 
 
 def consistency_loss(h, x_n, data_std):
@@ -48,16 +48,16 @@ def consistency_loss(h, x_n, data_std):
     t = T_N * torch.exp(-3.5 * depth**8)  # down to 0.03 t_n; two in three lie within 10 % of t_n
     s = t * torch.exp(-0.1 - 0.9 * step)  # a step of 0.1 to 1 in the logarithm of the noise level
     with torch.no_grad():
-        x_t = kernels.ddim(h, x_n, path=PATH, t=T_N, s=t).mean  # the denoiser itself takes the data down to level t
+        x_t = kernels.ddim(h, x_n, path=PATH, t=T_N, s=t).mean  # the denoiser moves the data from level t_n down to level t
     noise = torch.randn(2, *x_t.shape)  # (2, B, 2): two independent draws of X_s estimate the square of a mean without bias
     loss = losses.consistency(h, x_t, noise, path=PATH, t=t, s=s, kernel=kernels.matched, antithetic=True)  # (B,)
     return (loss / denoisers.gaussian_mmse(PATH(t), data_std)).mean()
 
 
 def train(x_n, steps=6000):
-    """The denoiser that both losses teach to a network. It sees the noisy points (N, 2) and nothing else."""
-    data_std = (x_n.var(0).mean() - T_N**2).sqrt().item()  # the spread of X_0: the variance of the noise is known
-    h = denoisers.Preconditioned(MLP(), PATH, data_std=data_std)  # it ensures h(x, 0) = x, as the theory needs
+    """A denoiser that is trained with both losses on the noisy points (N, 2) and on nothing else."""
+    data_std = (x_n.var(0).mean() - T_N**2).sqrt().item()  # the standard deviation of X_0; the noise has variance t_n^2
+    h = denoisers.Preconditioned(MLP(), PATH, data_std=data_std)  # then h(x, 0) = x, which the theory requires
     optimiser = torch.optim.Adam(h.parameters(), lr=5e-3, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):

@@ -34,7 +34,7 @@ Formula = Callable[..., Tensor]
 
 def written_out(
     *,
-    pull: float = 1.0,
+    factor: float = 1.0,
     ratio: bool = True,
     constant: float = 1.0,
     alpha: bool = True,
@@ -50,7 +50,7 @@ def written_out(
     def formula(h: Callable[..., Tensor], x_n: Tensor, noise: Tensor, *, path: Path, t_n: Times, t: Times) -> Tensor:
         at_n, (r, q) = path(t_n), transition(at_n=path(t_n), at_t=path(t))
         q = q.maximum(smallest * at_n.sigma)
-        c = pull * (r if ratio else 1.0) * at_n.sigma**2 / (at_n.alpha if alpha else 1.0)
+        c = factor * (r if ratio else 1.0) * at_n.sigma**2 / (at_n.alpha if alpha else 1.0)
         by_q = torch.where(at_n.sigma == 0, 0.0, c / q) if clean else c / q
         total = torch.zeros(len(x_n), dtype=torch.float64)
         for z in (noise, second * noise):
@@ -62,11 +62,11 @@ def written_out(
 
 
 CHANGES: dict[str, dict[str, Any]] = {
-    "no pull (noisy as clean)": {"pull": 0.0},
-    "half the pull": {"pull": 0.5},
-    "pull of the wrong sign": {"pull": -1.0},
-    "pull without r": {"ratio": False},
-    "pull without 1 / alpha_n": {"alpha": False},
+    "c = 0 (noisy as clean)": {"factor": 0.0},
+    "half of c": {"factor": 0.5},
+    "c of the wrong sign": {"factor": -1.0},
+    "c without r": {"ratio": False},
+    "c without 1 / alpha_n": {"alpha": False},
 }
 
 

@@ -92,8 +92,8 @@ def forward(h: Callable[..., Tensor], x_n: Tensor, noise: Tensor, *, path: Path,
 LIMIT_MUTANTS = {
     "one-sided": one_sided,
     "a forward difference (first order)": forward,
-    "no pull (noisy as clean)": written_out(**CHANGES["no pull (noisy as clean)"]),
-    "half the pull": written_out(**CHANGES["half the pull"]),
+    "c = 0 (noisy as clean)": written_out(**CHANGES["c = 0 (noisy as clean)"]),
+    "half of c": written_out(**CHANGES["half of c"]),
     "without - d s_n^2 / a_n^2": written_out(constant=0.0),
 }
 
@@ -145,8 +145,8 @@ def two_draws(h: Callable[..., Tensor], x_n: Tensor, noise: Tensor, **levels: ob
 VARIANCE_MUTANTS = {
     "one-sided": one_sided,
     "two other draws": two_draws,
-    "half the pull": written_out(**CHANGES["half the pull"]),
-    "no pull (noisy as clean)": written_out(**CHANGES["no pull (noisy as clean)"]),
+    "half of c": written_out(**CHANGES["half of c"]),
+    "c = 0 (noisy as clean)": written_out(**CHANGES["c = 0 (noisy as clean)"]),
 }
 
 

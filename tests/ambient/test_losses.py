@@ -159,7 +159,7 @@ def test_conditions_are_not_needed():
 
 @pytest.mark.parametrize("name", ["ambient, x_n", "ambient, eps", "ambient, x_0", "antithetic ambient", "Noisier2Noise"])
 @pytest.mark.parametrize("t", [0.1, 0.2499, torch.tensor([0.5, 0.5, 0.2, 0.5, 0.5])], ids=str)
-def test_less_noise_than_nature_gave_is_refused(name, t):
+def test_a_level_below_the_data_level_is_refused(name, t):
     with pytest.raises(ValueError, match="t is less noisy than t_n"):
         evaluate(name, normal(5, 3), t=t)
 

@@ -166,7 +166,7 @@ def test_noising_keeps_shape_and_type(path, shape, dtype):
 
 
 @EVERY_PATH
-def test_less_noise_than_nature_gave_is_refused_for_any_sample(path):
+def test_a_level_below_the_data_level_is_refused_for_any_sample(path):
     t_n = sample_times(path, 4)
     less = t_n.clone()
     less[2] = t_n[1]
