@@ -4,8 +4,8 @@
     python benchmarks/neighbours.py --queries 60000    all against all; minutes to hours of CPU, seconds on a GPU
 
 The peak is the speed of a product of square float32 matrices of the best size. Search and peak are measured in turn, and the
-median of their ratios is reported, so that other load on the machine slows both. Also measures the maximum memory of the search beyond
-the features. Prints a table and writes JSON.
+median of their ratios is reported, so that other load on the machine slows both. Also measures the maximum memory of the search
+beyond the features. Prints a table and writes JSON.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def one_gaussian_step(kernel: kernels.Kernel) -> Formula:
 
 
 def level_of_t(world: GaussianMixture, path: Path, s: float, t: float, x: Tensor, nodes: int) -> Tensor:
-    """The denoiser is told the level it started from: h*(X_s, t)."""
+    """The denoiser gets the level at the start of the step: h*(X_s, t)."""
     return expect_conditional(world, x, lambda x_s: world.denoise(x_s, path(t)), nodes, at_n=path(s), at_t=path(t))
 
 
@@ -88,7 +88,7 @@ MUTANTS = {
     "one ancestral step": one_gaussian_step(kernels.ancestral),
     "one Euler-Maruyama step": one_gaussian_step(kernels.euler_maruyama),
     "one deterministic step (DDIM)": one_gaussian_step(kernels.ddim),
-    "h told t instead of s": level_of_t,
+    "h at level t instead of s": level_of_t,
     "noise added instead of removed": forward_process,
 }
 

@@ -145,7 +145,7 @@ COMPOSED_MUTANTS: dict[str, Callable[[GaussianMixture, Path, Levels], tuple[Deno
         lambda x, t: world.denoise(x, path(t)) + 0.01 * times.index(t),
         None,
     ),
-    "h told the middle level at the last": lambda world, path, times: (
+    "h at the middle level instead of the last": lambda world, path, times: (
         lambda x, t: world.denoise(x, path(max(t, times[1]))),
         None,
     ),

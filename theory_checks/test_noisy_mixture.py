@@ -47,7 +47,7 @@ def planted(plant: Callable[[pytest.MonkeyPatch], None]) -> Fit:
     return faulty
 
 
-def told(change: Callable[[Level], Level]) -> Fit:
+def with_levels(change: Callable[[Level], Level]) -> Fit:
     return lambda x, at, labels, **options: noisy_mixture.fit(x, change(at), labels, **options)
 
 
@@ -117,10 +117,10 @@ def one_component(fit: Fit, case: str, count: int) -> tuple[float, float]:
 
 ONE_MUTANTS: dict[str, Fit] = {
     "noise not subtracted": NOISE_KEPT,
-    "alpha forgotten": told(lambda at: Level(torch.ones_like(at.alpha), at.sigma)),
-    "sigma for sigma^2": told(lambda at: Level(at.alpha, (at.alpha * at.sigma).sqrt())),
+    "alpha forgotten": with_levels(lambda at: Level(torch.ones_like(at.alpha), at.sigma)),
+    "sigma for sigma^2": with_levels(lambda at: Level(at.alpha, (at.alpha * at.sigma).sqrt())),
     "all points count alike": planted(unweighted),
-    "levels of other points": told(lambda at: Level(at.alpha.roll(1), at.sigma.roll(1))),
+    "levels of other points": with_levels(lambda at: Level(at.alpha.roll(1), at.sigma.roll(1))),
 }
 
 

@@ -23,7 +23,7 @@ from theory_checks.quadrature import CLEAN, EPS, converged, dense, expect, expec
 from theory_checks.scorecard import Statement, worst
 from theory_checks.statistics_kit import ASSERTIONS, FALSE_ALARM
 from theory_checks.strategies import likely_points, time_at
-from theory_checks.test_noisy_mixture import NOISE_KEPT, VE, VP, Fit, planted, sums_with, tensor, told
+from theory_checks.test_noisy_mixture import NOISE_KEPT, VE, VP, Fit, planted, sums_with, tensor, with_levels
 
 COST = Statement("EM, three components", "KL(p_n, fit) and nE below the noise are what estimating the parameters costs, O(1 / N)")
 CONSISTENT = Statement("EM, Def. 3.3", "the fitted denoiser is consistent: E[h(X_s, s) | X_t = x] = h(x, t) under its own law")
@@ -176,8 +176,8 @@ MUTANTS: dict[str, Fit] = {
     "one covariance for all": planted(
         lambda patch: patch.setattr(noisy_mixture, "_shrunk", lambda scatter, count: scatter.mean(0).expand_as(scatter))
     ),
-    "alpha forgotten": told(lambda at: Level(torch.ones_like(at.alpha), at.sigma)),
-    "half the noise": told(lambda at: Level(at.alpha, at.sigma / 2**0.5)),
+    "alpha forgotten": with_levels(lambda at: Level(torch.ones_like(at.alpha), at.sigma)),
+    "half the noise": with_levels(lambda at: Level(at.alpha, at.sigma / 2**0.5)),
 }
 
 

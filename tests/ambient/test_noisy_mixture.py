@@ -167,8 +167,8 @@ def test_a_component_without_points_takes_no_part():
 def test_differences_below_chance_are_chance():
     """Two scatter matrices of 100 points that differ by a hundredth, a tenth of a standard error: both become their mean."""
     scatter = torch.stack([torch.eye(3), 1.01 * torch.eye(3)])
-    pulled = noisy_mixture._shrunk(scatter, torch.tensor([100.0, 100.0]))
-    assert torch.allclose(pulled, 1.005 * torch.eye(3).expand(2, 3, 3), rtol=0, atol=1e-6)
+    shrunk = noisy_mixture._shrunk(scatter, torch.tensor([100.0, 100.0]))
+    assert torch.allclose(shrunk, 1.005 * torch.eye(3).expand(2, 3, 3), rtol=0, atol=1e-6)
 
 
 def test_folds_count_by_their_points():

@@ -292,5 +292,5 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
 
 def test_commands_begin_without_torch():
     """It takes a second to import, in which Ctrl-C would end in a traceback."""
-    told = "import harness.config, sys; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "False\n"
+    program = "import harness.config, sys; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
