@@ -9,7 +9,7 @@ below t_n. The pair starts there, which needs one more evaluation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -69,7 +69,9 @@ class Objective:
     @classmethod
     def of(cls, options: TrainOptions, path: Discrete) -> Objective:
         """The loss that the options of a training describe."""
-        return cls(path, **{field.name: getattr(options, field.name) for field in fields(cls) if field.name != "path"})
+        units = {"space": options.space, "min_snr": options.min_snr}
+        pairs = {"kernel": options.kernel, "largest_step": options.largest_step, "below": options.below}
+        return cls(path, **units, **pairs, antithetic=options.antithetic)
 
     def draw(self, t_n: Tensor, with_pair: list[bool], shape: torch.Size, *, seed: int, numbers: list[int]) -> Draws:
         """The draws of the images with these running numbers, which do not depend on the batch or the process they are in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.covariance import LedoitWolf
 
 from ambient.paths import Discrete, VarianceExploding
 from ambient.randomness import generator
@@ -126,6 +127,9 @@ def test_images_are_noised_once_unless_asked(fresh):
     assert torch.equal(stored, (t_n == 0) | (not fresh))
     assert problem.clean_batch is not None
     assert torch.equal(problem.clean_batch(500, generator(0, "batch")), x_0[image])
+    assert problem.clean_test is not None
+    held_out = (problem.held_out[0] - problem.clean_test) / 0.02
+    assert 0.5 < float(held_out.square().mean()) < 1.5  # of 120 numbers: five standard errors are 0.65
 
 
 @pytest.mark.parametrize("count", [50, None])
@@ -154,3 +158,13 @@ def test_noise_that_is_added_takes_each_point_from_its_own_level():
     found = add_noise(x_n, t_n, 1.0, VarianceExploding(), generator(0, "added"))
     z = torch.randn(3, 5, generator=generator(0, "added"))
     torch.testing.assert_close(found, torch.tensor([1.0, 0.8, 0.6])[:, None] * z)
+
+
+def test_moments_of_points_at_several_levels():
+    """The scatter of X_n / alpha_n less the mean of the noise variances, shrunk as scikit-learn's Ledoit-Wolf estimate is."""
+    path, t_n = VarianceExploding(), torch.tensor([0.1, 0.7]).repeat(20)
+    x_n = 3 * torch.randn(40, 5, generator=generator(0, "points")) * torch.arange(1.0, 6.0)
+    mean, covariance = moments_of_clean(x_n, t_n, path)
+    expected = torch.from_numpy(LedoitWolf().fit(x_n.double().numpy()).covariance_) * 40 / 39 - 0.25 * torch.eye(5)
+    torch.testing.assert_close(mean, x_n.mean(0))
+    torch.testing.assert_close(covariance.double(), expected, rtol=1e-4, atol=1e-3)
