@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness import copying
+from ambient.randomness import generator
+from harness import copying, statistics
 
 NONE, ALL = torch.full((24, 1), 0.5), torch.full((24, 1), 0.99)
 EDGE = 1 - 0.025 ** (1 / 24)  # of 24 images none is above: so many may be
@@ -52,3 +53,14 @@ def test_models_that_always_differ_may_agree_rarely():
         assert said["mean"] == sign
         assert 1 - 1.5 * EDGE < nearest < 1 - EDGE
         assert furthest == 1
+
+
+def test_a_pair_has_as_many_samples_as_the_model_with_fewer():
+    """Samples that are compared with a single one are no more independent trials than that one."""
+    source = generator(0, "similarities")
+    one, four = (torch.rand(24, samples, generator=source) * 0.2 + 0.8 for samples in (1, 4))
+    for first, second in ((one, four), (four, one)):
+        differences = copying.of_images(first)[:, 2] - copying.of_images(second)[:, 2]
+        low, high = statistics.of_difference_of_shares(differences, samples=1)
+        assert copying.paired(first, second, seed=0)["copies"]["interval"] == [low, high]
+        assert (low, high) != statistics.of_difference_of_shares(differences, samples=4)

@@ -118,6 +118,8 @@ def test_features_that_are_not_finite_are_refused(where):
 def test_mistakes():
     with pytest.raises(UserError, match="features of one extractor"):
         nearest(features(3, 4), features(3, 5))
+    with pytest.raises(UserError, match="features of one extractor"):
+        nearest(features(3, 4), features(3, 4)[:, :, None])
     with pytest.raises(UserError, match="2 nearest of 1 images"):
         nearest(features(2), features(2), k=2, own=torch.arange(2))
     with pytest.raises(UserError, match="at least 1"):

@@ -153,3 +153,37 @@ def test_without_a_number_of_samples_each_unit_is_one_trial():
     assert found != statistics.share_beyond(ours, theirs, their_samples=2)
     for share in (statistics.of_share, statistics.of_difference_of_shares):
         assert share(ours) == share(ours, samples=1) != share(ours, samples=2)
+
+
+def test_bootstrap_means_scatter_as_means_of_independent_units_do():
+    """Means of N units drawn with replacement have the mean of the units, and their variance (over N, not N - 1) over N."""
+    values = torch.randn(40, 1, generator=generator(0, "units"), dtype=torch.float64).exp()
+    means = statistics.resampled(values, seed=0, stream="x")
+    assert means.shape == (statistics.RESAMPLES, 1)
+    error = float(values.std(correction=0)) / 40**0.5
+    assert float(means.mean()) == pytest.approx(float(values.mean()), abs=4 * error / statistics.RESAMPLES**0.5)
+    assert float(means.std()) == pytest.approx(error, rel=0.1)
+    assert not torch.equal(means[:100], means[100:200])
+
+
+def test_intervals_of_many_units_are_the_normal_ones():
+    """1.96 standard errors to either side: of a share, of a difference in pairs, and of 1 - (1 - s) / (1 - c) by its derivative.
+
+    The pairs are correlated. 40,000 units: what the exact intervals add to either end is of the order 1 / N.
+    """
+    source, count = generator(0, "many"), 40_000
+    ours, theirs = trials(0.4, count, source=source), trials(0.1, count, source=source)
+    other = torch.where(torch.rand(count, generator=source) < 0.5, ours, trials(0.3, count, source=source))
+
+    def near(interval: tuple[float, float], centre: float, error: float) -> None:
+        assert interval == pytest.approx((centre - 1.96 * error, centre + 1.96 * error), abs=0.02 * error)
+
+    near(statistics.of_share(ours), float(ours.mean()), float(ours.std()) / count**0.5)
+    pairs = ours - other
+    near(statistics.of_difference_of_shares(pairs), float(pairs.mean()), float(pairs.std()) / count**0.5)
+    a, b = 1 - ours, 1 - theirs
+    ratio = float(a.mean() / b.mean())
+    error = ratio * float((a.var() / a.mean() ** 2 + b.var() / b.mean() ** 2).sqrt()) / count**0.5
+    found = statistics.share_beyond(ours, theirs)
+    assert found is not None
+    near(found[1], 1 - ratio, error)
