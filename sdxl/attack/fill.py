@@ -1,4 +1,4 @@
-"""The masking attack itself, on any denoiser: a hole is filled by a model that is shown what is around it.
+"""The masking attack on any denoiser: the hidden part of an image is filled in by a model that is given the rest.
 
 Paper: Sec. 4.1, Figs. 1, 9.
 """
@@ -16,8 +16,6 @@ from ambient.denoisers import Denoiser
 from ambient.kernels import KERNELS
 from ambient.paths import Path, Times, transition
 
-KNOWING = ("ancestral", "ddim")  # kernels that take X_0 = h for true, as it is where x_0 is known
-
 
 @torch.no_grad()
 def fill(
@@ -32,29 +30,32 @@ def fill(
     resample: int = 0,
     condition: Any = None,
 ) -> Tensor:
-    """What may stand where `hidden`, x_0 elsewhere: a sampler whose denoiser is told x_0 wherever it is known.
+    """x_0 (B, ...) with its hidden part replaced by a sample: each denoised image has x_0 wherever it is known.
 
-    The known part so walks exactly as X_t given X_0 does, step by step, and what x_0 holds in the hole is never read.
-    The law of the hidden part is approximate. It is drawn given the *noisy* known part, which tells little at high levels, and
-    what was chosen there is not taken back: it is right where the two parts are independent, or where the known one leaves no
-    doubt while there is much noise, else it follows its surroundings too little: of two numbers that correlate by .8, 25
-    ancestral steps move the second by .59 of what the first says. `resample`: so many times each step is undone by fresh noise
-    and made again, for 1 + resample times the cost: .89 with 4. But each step adds its own bias once more, and an ancestral one
-    varies too little (a spread of .82 of what is right): finer `times` mend that.
+    The known part of X_t is then distributed as X_t given X_0, and the hidden part of `x_0` is never read.
+
+    The distribution of the hidden part is approximate. Each step sees only the noisy known part, which says little at high
+    levels, and later steps do not revise what was chosen there. The result is right if the two parts are independent, or if the
+    known part determines the hidden one at high noise already; else the hidden part depends too little on the known one.
+    Example: of two numbers with correlation .8, 25 ancestral steps move the second by .59 of what the first implies. With
+    `resample` = 4 they move it by .89: each step is then undone by fresh noise and repeated so many times, at 1 + `resample`
+    times the cost. Repetition adds the bias of each step again: ancestral samples have .82 of the right spread, which a finer
+    grid of `times` mends.
     Source: Lugmayr et al. 2022 (RePaint), Algorithm 1; its bias: Trippe et al. 2023, Sec. 3.2. Paper: Figs. 1, 9.
 
-    Args: x_0 (B, ...); hidden: bool, to be broadcast to it; times: falling, to 0; noise(i): standard normal like x_0, draw i.
+    Args: hidden: bool, broadcast to x_0; times: decreasing to 0; noise(i): the i-th draw, standard normal with the shape of x_0.
     """
 
-    def knowing(x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
+    def denoised(x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
         return torch.where(hidden, denoiser(x_t, t, condition), x_0)
 
-    draw, step = (noise(i).to(x_0) for i in count()), KERNELS[kernel]
-    start = next(draw)
-    x_t = torch.where(hidden, start, path(times[0]).apply(x_0, start))
+    draws, step = (noise(i).to(x_0) for i in count()), KERNELS[kernel]
+    first = next(draws)
+    x_t = torch.where(hidden, first, path(times[0]).apply(x_0, first))
     for t, s in pairwise(times):
-        back = transition(at_n=path(s), at_t=path(t))
+        noise_again = transition(at_n=path(s), at_t=path(t))
         for _ in range(resample):
-            x_t = back.apply(step(knowing, x_t, path=path, t=t, s=s, condition=condition).draw(next(draw)), next(draw))
-        x_t = step(knowing, x_t, path=path, t=t, s=s, condition=condition).draw(next(draw))
+            x_s = step(denoised, x_t, path=path, t=t, s=s, condition=condition).draw(next(draws))
+            x_t = noise_again.apply(x_s, next(draws))
+        x_t = step(denoised, x_t, path=path, t=t, s=s, condition=condition).draw(next(draws))
     return x_t

@@ -1,4 +1,4 @@
-"""What the masking attack does: which region of each image is hidden, and what is written of it."""
+"""What the masking attack does: which region of each image is hidden, and which files are written."""
 
 from __future__ import annotations
 
@@ -13,136 +13,135 @@ from harness.files import digest
 from harness.wording import several
 from sdxl.attack.options import MaskAttackOptions
 from sdxl.attack.plan import AttackPlan
-from sdxl.attack.regions import Box, detector, mapped
+from sdxl.attack.regions import Box, Region, detector, regions_of
 from sdxl.images import survey
 from sdxl.manifest import Filled
 from sdxl.parallel import Group
 
-SIDE = 256  # at most, of the squares that regions are written as: pixels
-Hole = tuple[int, int, int, int]  # left, top, right, bottom: pixels of the square that the model sees, whole latents
+LARGEST = 256  # pixels of a side of the squares that regions are written as, at most
+GUIDANCE = {"posterior": 1.0, "inpainting": 7.5}  # by --fill, if captions are given
+UNUSABLE = "cut off, too small, or nearly all of the picture"  # boxes that are dropped
 
 
 @dataclass(frozen=True)
-class Regions:
-    """regions.json: boxes by key, and the prints of the images and of the detector that they are of."""
+class DetectedBoxes:
+    """regions.json: boxes by key, and the fingerprints of the images and of the detector that they follow from."""
 
     of: tuple[str, str]
     boxes: dict[str, list[Box]]
     version: int = 1
 
 
-class Holes(AttackPlan):
-    """The largest region of each image that has one. Raises: UserError for what does not go together."""
+class MaskAttackPlan(AttackPlan):
+    """Hides the largest region of each image that has one. Raises: UserError if options or files do not go together."""
 
     config: MaskAttackOptions
-    row = Filled
-    holes: list[Hole]
+    record = Filled
+    regions: list[Region]  # of the images in `pictures`, after `prepare`
 
     def __init__(self, config: MaskAttackOptions, group: Group):
         super().__init__(config, group)
-        keys = [one.key for one in self.pictures]
+        keys = [picture.key for picture in self.pictures]
         self.detector = detector(config.detector, keys, cut=config.images is not None, device=group.device)
-        self.prints |= {"detector": self.detector.fingerprint, "scheduler's settings": self.base.fingerprint("scheduler")}
-        self.side, self.boxes, self.counts = min(SIDE, self.resolution), {}, {}
+        self.fingerprints |= {"detector": self.detector.fingerprint, "scheduler's settings": self.base.fingerprint("scheduler")}
+        self.side = min(LARGEST, self.resolution)
 
-    def prepare(self, seen: list[survey.Seen]) -> None:
-        """Find the regions, or read those that this folder knows; keep the images that have one."""
-        super().prepare(seen)
-        self.boxes = self.group.by_main(self.remembered) or self.detected()
-        self.group.together(lambda: self.keep(seen))
-        counts, dropped = self.counts, ""
-        if counts["dropped"]:
-            dropped = f"; dropped boxes: {counts['dropped']}, cut off, too small, or nearly all of the picture"
+    def prepare(self) -> list[survey.Seen]:
+        """Find the regions, or read the boxes that this folder has, and keep the images that have a region."""
+        seen = super().prepare()
+        self.boxes = self.group.by_main(self.read_boxes) or self.detect_boxes()
+        self.counts = self.group.together(lambda: self.choose_regions(seen))
+        counts, left_out = self.counts, self.counts["dropped"]
         boxes, images = several(counts["boxes"], "box", "boxes"), several(counts["images"], "image")
-        kept = f"{several(len(self.holes), 'image')} with a region, {counts['without a region']} left out"
-        self.group.say(f"{self.config.detector}: {boxes} in {images}; {kept}{dropped}")
+        chosen = f"{several(len(self.regions), 'image')} with a region, {counts['without a region']} left out"
+        dropped = f"; dropped boxes: {left_out}, {UNUSABLE}" if left_out else ""
+        self.group.say(f"{self.config.detector}: {boxes} in {images}; {chosen}{dropped}")
+        return seen
 
-    def detected(self) -> dict[str, list[Box]]:
-        """Boxes by key, each process its share."""
+    def detect_boxes(self) -> dict[str, list[Box]]:
+        """The boxes in each image by its key; each process looks at its share of the images."""
         mine: dict[str, list[Box]] = {}
 
         def look(image: int) -> None:
-            one = self.pictures[image]
-            mine[one.key] = self.detector.find(survey.decode(one.read()), one.key)
+            picture = self.pictures[image]
+            mine[picture.key] = self.detector.find(survey.decode(picture.read()), picture.key)
 
         numbers = range(len(self.pictures))
         self.group.in_rounds(self.group.split(numbers), look, stopping=lambda: False, doing="looking for regions")
-        found = {key: boxes for share in self.group.gather(mine) for key, boxes in share.items()}
-        return {one.key: found[one.key] for one in self.pictures}
+        boxes = {key: found for share in self.group.gather(mine) for key, found in share.items()}
+        return {picture.key: boxes[picture.key] for picture in self.pictures}
 
-    def remembered(self) -> dict[str, list[Box]] | None:
-        """The boxes that this folder was begun with; None where they are of other images, or damaged."""
+    def read_boxes(self) -> dict[str, list[Box]] | None:
+        """The boxes in regions.json; None if the file is missing, damaged, or of other images or another detector."""
         try:
-            found = records.read(self.memory(), Regions)
+            known = records.read(self.boxes_file(), DetectedBoxes)
         except UserError:
             return None
-        return found.boxes if found.of == self.of() and found.boxes.keys() == self.digests.keys() else None
+        return known.boxes if known.of == self.origin_of_boxes() and known.boxes.keys() == self.digests.keys() else None
 
-    def of(self) -> tuple[str, str]:
-        """The prints that boxes follow from."""
-        return self.prints["images"], self.prints["detector"]
+    def origin_of_boxes(self) -> tuple[str, str]:
+        """The fingerprints of the images and of the detector."""
+        return self.fingerprints["images"], self.fingerprints["detector"]
 
-    def memory(self) -> Path:
+    def boxes_file(self) -> Path:
+        """Where the boxes are kept, so that the same command does not ask the detector again."""
         return Path(self.config.out) / "regions.json"
 
-    def begin(self) -> None:
-        """Also keep what the detector has found, so that going on does not ask it again."""
-        super().begin()
-        records.write(self.memory(), Regions(self.of(), self.boxes))
+    def make_folders(self) -> None:
+        super().make_folders()
+        records.write(self.boxes_file(), DetectedBoxes(self.origin_of_boxes(), self.boxes))
 
-    def keep(self, seen: list[survey.Seen]) -> None:
-        """The images that have a region, by its place in the square. Raises: UserError if none has."""
-        kept, self.holes, left = [], [], 0
-        for one, it in zip(self.pictures, seen, strict=True):
-            found = mapped(self.boxes[one.key], (it.size[1], it.size[0]), self.resolution, self.vae.pixels())
-            left += len(found)
-            if found:
-                kept.append(one)
-                self.holes.append(max(found, key=lambda hole: (hole[2] - hole[0]) * (hole[3] - hole[1])))
-        boxes, images = sum(map(len, self.boxes.values())), len(self.pictures)
-        self.counts = {"images": images, "without a region": images - len(kept), "boxes": boxes, "dropped": boxes - left}
-        if not kept:
-            why = f"none of its {boxes} boxes can be used: cut off, too small, or nearly all of the picture" if boxes else (
-                f"it finds nothing in {images} images"
-            )  # fmt: skip
+    def choose_regions(self, seen: list[survey.Seen]) -> dict[str, int]:
+        """Take the largest region of each image. Returns counts of images and boxes. Raises: UserError if no image has one."""
+        images, with_region, usable = len(self.pictures), [], 0
+        self.regions = []
+        for picture, one in zip(self.pictures, seen, strict=True):
+            height, width = one.size
+            regions = regions_of(self.boxes[picture.key], (width, height), self.resolution, self.vae.pixels())
+            usable += len(regions)
+            if regions:
+                with_region.append(picture)
+                self.regions.append(max(regions, key=lambda region: region.area))
+        boxes = sum(map(len, self.boxes.values()))
+        if not with_region:
+            why = f"none of its {boxes} boxes can be used: {UNUSABLE}" if boxes else f"it finds nothing in {images} images"
             raise UserError(f"--detector {self.config.detector}: {why}; take another (boxes:FILE, detr:SOURCE, center:SHARE)")
-        self.pictures = kept
-        self.prints["regions"] = digest(json.dumps([[one.key for one in kept], self.holes]).encode())
+        self.pictures = with_region
+        self.fingerprints["regions"] = digest(json.dumps([[picture.key for picture in with_region], self.regions]).encode())
+        return {"images": images, "without a region": images - len(with_region), "boxes": boxes, "dropped": boxes - usable}
 
     def identity(self) -> dict[str, Any]:
-        """A file of boxes is known by the regions that come of it: that of a control is another one, of the same attack."""
+        """As of every attack; but a file of boxes counts by its regions, so that a control may have a file of its own."""
         boxes = {key: "boxes" for key in ("detector", "print of detector") if self.config.detector.startswith("boxes:")}
         return super().identity() | boxes
 
     def results(self, image: int) -> list[tuple[Path, dict[str, Any]]]:
-        about = {"box": self.holes[image], "original": f"originals/{self.original(image).name}"}
-        return [(self.file(j, image), {"kind": f"fill_{j}", **about}) for j in range(self.config.samples)]
+        fields = {"box": self.regions[image], "original": f"originals/{self.original_file(image).name}"}
+        return [(self.file(j, image), {"kind": f"fill_{j}", **fields}) for j in range(self.config.samples)]
 
     def file(self, sample: int, image: int) -> Path:
+        """The picture of a filled region."""
         return Path(self.config.out) / "images" / f"fill_{sample}_{image:06d}.png"
 
-    def original(self, image: int) -> Path:
+    def original_file(self, image: int) -> Path:
+        """The picture of what was hidden."""
         return Path(self.config.out) / "originals" / f"{image:06d}.png"
 
-    def aside(self, image: int) -> list[Path]:
-        return [self.original(image), *super().aside(image)]
+    def further_files(self, image: int) -> list[Path]:
+        return [self.original_file(image), *super().further_files(image)]
 
-    def shown(self, image: int) -> Path:
+    def picture_on_sheet(self, image: int) -> Path:
         return self.file(0, image)
 
-    def scale(self) -> float:
-        """Of guidance: none where there is no caption to guide by."""
+    def guidance(self) -> float:
+        """The scale of classifier-free guidance; 1, which is none, without captions."""
         if not self.config.captions:
             return 1.0
-        return (
-            self.config.guidance if self.config.guidance is not None else {"posterior": 1.0, "inpainting": 7.5}[self.config.fill]
-        )
+        return GUIDANCE[self.config.fill] if self.config.guidance is None else self.config.guidance
 
-    def about(self) -> dict[str, Any]:
+    def manifest_fields(self) -> dict[str, Any]:
         return {"regions": {"detector": self.config.detector, **self.counts}}
 
-    def costs(self) -> str:
+    def evaluations(self) -> int:
         steps = (len(self.times) - 1) * (1 + self.config.resample) if self.config.fill == "posterior" else self.config.steps - 1
-        each = self.config.samples * steps * (1 if self.scale() == 1 else 2)
-        count = len(self.pictures)
-        return f"{count} images, {count * self.config.samples} results, {each} evaluations of the UNet for each image"
+        return self.config.samples * steps * (1 if self.guidance() == 1 else 2)

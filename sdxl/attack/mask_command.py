@@ -25,9 +25,10 @@ OPTIONS = MaskAttackOptions
 
 
 def main(argv: list[str]) -> None:
-    """Attack as `argv` describes."""
+    """Run the attack that `argv` describes."""
     with started(OPTIONS, argv, "attack mask", __doc__) as (config, group):
-        from sdxl.attack.fillers import MaskAttack  # the models take seconds to import
-        from sdxl.attack.plan import conduct
+        from sdxl.attack.fillers import FILLERS  # the models take seconds to import
+        from sdxl.attack.mask import MaskAttackPlan
+        from sdxl.attack.plan import run_attack
 
-        conduct(group.together(lambda: MaskAttack(config, group)))
+        run_attack(group.together(lambda: MaskAttackPlan(config, group)), FILLERS[config.fill])

@@ -20,9 +20,9 @@ OPTIONS = NoiseAttackOptions
 
 
 def main(argv: list[str]) -> None:
-    """Attack as `argv` describes."""
+    """Run the attack that `argv` describes."""
     with started(OPTIONS, argv, "attack noise", __doc__) as (config, group):
-        from sdxl.attack.noise import NoiseAttack  # the models take seconds to import
-        from sdxl.attack.plan import conduct
+        from sdxl.attack.noise import NoiseAttacker, NoiseAttackPlan  # the models take seconds to import
+        from sdxl.attack.plan import run_attack
 
-        conduct(group.together(lambda: NoiseAttack(config, group)))
+        run_attack(group.together(lambda: NoiseAttackPlan(config, group)), NoiseAttacker)

@@ -10,7 +10,7 @@ from sdxl import options
 
 @dataclass(frozen=True)
 class AttackOptions(Options):
-    """What is attacked with what. Each attack adds its own."""
+    """The options that both attacks have."""
 
     out: str = options.out("runs/attacked", "folder for the results")
     data: str = options.source("", "images to attack: those the model was trained on, or others for a control", required=True)
@@ -28,8 +28,8 @@ class AttackOptions(Options):
     dtype: str = options.dtype()
     dry_run: bool = options.dry_run()
 
-    def varied(self, kernel: str) -> None:
-        """Raises: ValueError for samples that would all be the same."""
+    def check_samples(self, kernel: str) -> None:
+        """Raises: ValueError if all samples of an image would be the same."""
         if kernel == "ddim" and self.samples > 1:
             raise ValueError(
                 "ddim draws nothing: all its samples of an image are the same; take --samples 1, or another --kernel"
@@ -38,7 +38,7 @@ class AttackOptions(Options):
 
 @dataclass(frozen=True)
 class NoiseAttackOptions(AttackOptions):
-    """The levels, and the sampler."""
+    """The options of the noise attack."""
 
     t: tuple[int, ...] = option(
         (500, 900), "levels, times of the schedule, to which the images are noised", group="noise", metavar="T", at_least=1
@@ -51,15 +51,16 @@ class NoiseAttackOptions(AttackOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.varied(self.kernel)
+        self.check_samples(self.kernel)
 
 
-FILLS, KERNELS = ("posterior", "inpainting"), ("ancestral", "ddim")
+FILLS = ("posterior", "inpainting")
+KERNELS = ("ancestral", "ddim")  # of `fill`: kernels that take the denoised image for X_0, which the known part is
 
 
 @dataclass(frozen=True)
 class MaskAttackOptions(AttackOptions):
-    """What is hidden, and who fills it."""
+    """The options of the masking attack."""
 
     out: str = options.out("runs/masked", "folder for the results")
     detector: str = option(
@@ -88,4 +89,4 @@ class MaskAttackOptions(AttackOptions):
         if self.guidance is not None and not self.captions:
             raise ValueError("--guidance needs --captions to guide by")
         if not self.resample:
-            self.varied(self.kernel)
+            self.check_samples(self.kernel)

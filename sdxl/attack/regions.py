@@ -1,11 +1,11 @@
-"""Regions of images that are worth hiding, by a detector:
+"""Regions of images that are worth hiding, found by a detector:
 
-    faces            scikit-image's cascade of frontal faces: quick, ships with it, errs now and then
+    faces            the cascade of frontal faces of scikit-image: fast, comes with that package, makes some mistakes
     boxes:FILE       your own: CSV or JSON lines with key, x0, y0, x1, y1; or JSON, {key: [[x0, y0, x1, y1], ...]}
     detr:SOURCE      an object detector of transformers (DETR, YOLOS, RT-DETR, ...), by hub id or folder
-    center:SHARE     a square in the middle, its side a share of the shorter side: finds nothing, needs nothing
+    center:SHARE     a square in the middle of any image, its side a share of the shorter side
 
-Boxes are pixels of the image as it is shown, from the left and from the top.
+Boxes are in pixels of the image as it is shown, from the left and from the top.
 """
 
 from __future__ import annotations
@@ -26,30 +26,46 @@ from sdxl.images.rows import finite, loads, readable, rows
 from sdxl.model.base import within_memory
 from sdxl.model.weights import fetch, fingerprint, load, load_model
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom
+Box = tuple[float, float, float, float]  # left, top, right, bottom: pixels of an image
 SIDES = ("x0", "y0", "x1", "y1")
 WORDS = ("faces", "boxes", "detr", "center")
 FILES = ["config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json"]
 LARGEST = 512  # pixels of the longer side of an image in which faces are looked for
-WHOLE_FACE = 1 / 8  # of a box, to each side: the cascade's ends at brows and chin
-SURE = 0.5  # score of an object
-VISIBLE, SMALLEST, MOST = 0.5, 1 / 16, 0.9  # of a box left by the crop; its side, and its area, in shares of the picture
+SMALLEST_FACE = 24  # pixels of the side of the faces on which the cascade was trained
+FACE_MARGIN = 1 / 8  # of a box, added on each side: the cascade's boxes end at brows and chin
+OBJECT_SCORE = 0.5  # the least score of an object
+VISIBLE = 0.5  # the least share of a box that the crop leaves
+SMALLEST_SIDE, LARGEST_AREA = 1 / 16, 0.9  # of a region, as shares of the picture
 
 
 class Detector(NamedTuple):
-    """`find(image, key)`: boxes in the pixels of that image. `fingerprint` tells it from any other."""
+    """`find(image, key)` gives the boxes in a PIL image; detectors that may give others have another `fingerprint`."""
 
     fingerprint: str
     find: Callable[[Any, str], list[Box]]
 
 
-def detector(word: str, keys: list[str], *, cut: bool, device: torch.device | str = "cpu") -> Detector:
-    """That of a word. Raises: UserError where it is not to be had.
+class Region(NamedTuple):
+    """A part of the square that the model sees: its sides in pixels, multiples of the width of a latent."""
 
-    cut: `keys`, those of the images, are the first of more, so that a file may speak of others.
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def area(self) -> int:
+        """In square pixels."""
+        return (self.right - self.left) * (self.bottom - self.top)
+
+
+def detector(word: str, keys: list[str], *, cut: bool, device: torch.device | str = "cpu") -> Detector:
+    """The detector that `word` names. Raises: UserError if it cannot be made.
+
+    Args: keys: of the images; cut: whether these are only the first images, so that a file may have boxes for others.
     """
     kind, _, source = word.partition(":")
-    if kind not in WORDS or (kind != "faces" and not source) or (kind == "faces" and source):
+    if kind not in WORDS or (kind == "faces") == bool(source):
         forms = "faces, boxes:FILE, detr:SOURCE or center:SHARE"
         raise UserError(f"--detector {word!r} is none of {forms}{nearest(kind, WORDS) if kind not in WORDS else ''}")
     if kind == "center":
@@ -59,28 +75,30 @@ def detector(word: str, keys: list[str], *, cut: bool, device: torch.device | st
     return _faces() if kind == "faces" else _objects(source, device)
 
 
-def mapped(boxes: list[Box], size: tuple[int, int], resolution: int, cell: int) -> list[tuple[int, int, int, int]]:
-    """Boxes of an image (width, height) in the square that `encode.fit` cuts from it, grown to whole latents, `cell` pixels wide.
+def regions_of(boxes: list[Box], size: tuple[int, int], resolution: int, cell: int) -> list[Region]:
+    """The regions of boxes in the square that `crop.fit` cuts from an image, grown to whole latents.
 
-    Away with those of which less than half is in the square, the small ones, and those that leave next to nothing to see.
+    A box is dropped if less than half of it is in the square, if it is small, or if it leaves nearly nothing visible.
+
+    Args: size: width and height of the image; resolution: pixels of a side of the square; cell: pixels of a side of a latent.
     """
-    wide, high = scaled(size, resolution)
-    left, top = int(0.5 * (wide - resolution)), int(0.5 * (high - resolution))
-    found = []
+    width, height = scaled(size, resolution)
+    left, top = int(0.5 * (width - resolution)), int(0.5 * (height - resolution))
+    regions = []
     for x0, y0, x1, y1 in boxes:
-        ends = [x * wide / size[0] - left for x in (x0, x1)], [y * high / size[1] - top for y in (y0, y1)]
-        (a, c), (b, d) = ([min(max(end, 0), resolution) for end in pair] for pair in ends)
-        area = (ends[0][1] - ends[0][0]) * (ends[1][1] - ends[1][0])
-        if (c - a) * (d - b) < VISIBLE * area or min(c - a, d - b) < max(2 * cell, SMALLEST * resolution):
+        xs, ys = [x * width / size[0] - left for x in (x0, x1)], [y * height / size[1] - top for y in (y0, y1)]
+        (a, c), (b, d) = ([min(max(end, 0), resolution) for end in ends] for ends in (xs, ys))
+        area = (xs[1] - xs[0]) * (ys[1] - ys[0])
+        if (c - a) * (d - b) < VISIBLE * area or min(c - a, d - b) < max(2 * cell, SMALLEST_SIDE * resolution):
             continue
-        hole = (_down(a, cell), _down(b, cell), -_down(-c, cell), -_down(-d, cell))
-        if (hole[2] - hole[0]) * (hole[3] - hole[1]) <= MOST * resolution**2:
-            found.append(hole)
-    return found
+        region = Region(_rounded_down(a, cell), _rounded_down(b, cell), -_rounded_down(-c, cell), -_rounded_down(-d, cell))
+        if region.area <= LARGEST_AREA * resolution**2:
+            regions.append(region)
+    return regions
 
 
-def _down(x: float, cell: int) -> int:
-    """To a multiple of `cell`; a rounding error is no pixel."""
+def _rounded_down(x: float, cell: int) -> int:
+    """x rounded down to a multiple of `cell`, but not for a rounding error below a multiple."""
     return cell * math.floor(x / cell + 1e-6)
 
 
@@ -110,20 +128,20 @@ def _faces() -> Detector:
     def find(image: Any, key: str) -> list[Box]:
         scale = min(1.0, LARGEST / max(image.size))
         small = np.asarray(image.resize([max(1, round(scale * side)) for side in image.size]) if scale < 1 else image)
-        most = min(small.shape[:2])
-        least = max(24, most // 8)  # 24: what the cascade was trained on
-        if most <= least:
+        largest = min(small.shape[:2])
+        smallest = max(SMALLEST_FACE, largest // 8)
+        if largest <= smallest:
             return []
-        seen = cascade.detect_multi_scale(small, 1.2, 1, (least, least), (most, most))
-        return [_whole_face(face["c"], face["r"], face["width"], face["height"], scale) for face in seen]
+        faces = cascade.detect_multi_scale(small, 1.2, 1, (smallest, smallest), (largest, largest))
+        return [_whole_face(face["c"], face["r"], face["width"], face["height"], scale) for face in faces]
 
     return Detector(f"faces, scikit-image {version('scikit-image')}", find)
 
 
 def _whole_face(x: float, y: float, width: float, height: float, scale: float) -> Box:
-    more = WHOLE_FACE * width, WHOLE_FACE * height
-    ends = x - more[0], y - more[1], x + width + more[0], y + height + more[1]
-    return ends[0] / scale, ends[1] / scale, ends[2] / scale, ends[3] / scale
+    """A box with its margins, in pixels of the image before it was scaled."""
+    wide, high = FACE_MARGIN * width, FACE_MARGIN * height
+    return (x - wide) / scale, (y - high) / scale, (x + width + wide) / scale, (y + height + high) / scale
 
 
 def _objects(source: str, device: torch.device | str) -> Detector:
@@ -133,10 +151,10 @@ def _objects(source: str, device: torch.device | str) -> Detector:
         folder = fetch(source, FILES, example="hustvl/yolos-small")
         model: Any = load_model(AutoModelForObjectDetection, folder, dtype=torch.float32).to(device)
         processor: Any = load(AutoImageProcessor, folder)
-        seen = fingerprint(folder)
+        content = fingerprint(folder)
     except UserError as error:
         raise UserError(f"no weights for --detector detr:{source}: {error} (as detr:FOLDER)") from error
-    except ImportError as error:  # of timm or torchvision, in several lines
+    except ImportError as error:  # its message has several lines
         words = " ".join(str(error).split())
         missing = next((name for name in ("torchvision", "timm") if name in words), words)
         raise UserError(f"the detector detr:{source} needs {missing}: install it, or take hustvl/yolos-small") from error
@@ -145,38 +163,38 @@ def _objects(source: str, device: torch.device | str) -> Detector:
     def find(image: Any, key: str) -> list[Box]:
         with within_memory(f"take a smaller detector than detr:{source}"):
             out = model(**processor(images=image, return_tensors="pt").to(device))
-        [result] = processor.post_process_object_detection(out, threshold=SURE, target_sizes=[image.size[::-1]])
+        [result] = processor.post_process_object_detection(out, threshold=OBJECT_SCORE, target_sizes=[image.size[::-1]])
         return [(x0, y0, x1, y1) for x0, y0, x1, y1 in result["boxes"].cpu().tolist()]
 
-    return Detector(f"objects {seen}", find)
+    return Detector(f"objects {content}", find)
 
 
 def _listed(file: Path, keys: list[str], cut: bool) -> Detector:
-    """Raises: UserError for what cannot be read, a row that is no box, and keys that no image has."""
+    """The boxes in a file. Raises: UserError if it cannot be read, a row is no box, or a key is that of no image."""
     text = readable(file, lambda file: file.read_text(encoding="utf-8-sig"))
-    found: dict[str, list[Box]] = {}
+    boxes: dict[str, list[Box]] = {}
     for key, box in _boxes(file):
-        found.setdefault(key, []).append(box)
-    others = [key for key in found if key not in set(keys)]
-    if others and (not cut or len(others) == len(found)):
+        boxes.setdefault(key, []).append(box)
+    others = [key for key in boxes if key not in set(keys)]
+    if others and (not cut or len(others) == len(boxes)):
         raise UserError(
             f"{file} has boxes for {len(others)} keys that no image has (first: {others[0]}{nearest(others[0], keys[:1000])})"
         )
-    return Detector(f"boxes {digest(text.encode())}", lambda image, key: found.get(key, []))
+    return Detector(f"boxes {digest(text.encode())}", lambda image, key: boxes.get(key, []))
 
 
 def _boxes(file: Path) -> list[tuple[str, Box]]:
-    """Key and box of each row. Raises: UserError, which names the file, the row and the field that is none."""
+    """The key and the box of each row of a file. Raises: UserError, which names the file, the row and the field."""
     ending = file.suffix.lower()
     if ending in (".csv", ".jsonl"):
         return [(row.text("key"), _box(row.place, [row.number(side) for side in SIDES])) for row in rows(file)]
     if ending != ".json":
         raise UserError(f"{file} cannot be read: boxes are read from .csv, .jsonl or .json")
-    found = readable(file, lambda file: loads(file.read_text(encoding="utf-8-sig")))
-    if not isinstance(found, dict) or not all(isinstance(boxes, list) for boxes in found.values()):
+    boxes_by_key = readable(file, lambda file: loads(file.read_text(encoding="utf-8-sig")))
+    if not isinstance(boxes_by_key, dict) or not all(isinstance(boxes, list) for boxes in boxes_by_key.values()):
         raise UserError(f"{file} cannot be read: JSON must be {{key: [[x0, y0, x1, y1], ...]}}")
     listed = []
-    for key, boxes in found.items():
+    for key, boxes in boxes_by_key.items():
         for number, box in enumerate(boxes, 1):
             place = f"{file}, key {key}, box {number}"
             if not isinstance(box, list) or len(box) != len(SIDES):

@@ -1,4 +1,4 @@
-"""What every evaluation leaves behind: tables for readers and for programs, and figures."""
+"""What every evaluation writes: results.json, tables for readers and for programs, figures."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from harness import records, style
 from harness.files import to_plain, write_atomically
 
 
-def asked(config: Any) -> dict[str, Any]:
-    """The options that a result comes from: all but where it goes. `harness.config.words` makes a command of them."""
+def recorded(config: Any) -> dict[str, Any]:
+    """The options that results.json records: all but where the results go. `harness.config.to_argv` makes a command of them."""
     return {key: value for key, value in to_plain(config).items() if key not in ("out", "dry_run")}
 
 
 def labels(sources: Sequence[str]) -> list[str]:
-    """The last words of paths, or all of them where those are not distinct."""
+    """The last parts of paths; whole paths if two last parts are the same."""
     names = [Path(source).name or source for source in sources]
     return names if len(set(names)) == len(names) else list(sources)
 
 
 def write(out: Path, results: Any, shown: str, rows: list[dict[str, Any]], *, csv: str = "table.csv") -> None:
-    """results.json, table.md with `shown`, table.csv with `rows`."""
+    """Write `results` to results.json, the text `shown` to table.md, and `rows` to the file `csv`."""
     stream = io.StringIO()
     table = DictWriter(stream, list(rows[0]), lineterminator="\n")
     table.writeheader()
@@ -38,7 +38,7 @@ def write(out: Path, results: Any, shown: str, rows: list[dict[str, Any]], *, cs
 
 
 def png(figure: Figure) -> bytes:
-    """Without a date."""
+    """The PNG of a figure, without the name and version of matplotlib, so that equal figures are equal files."""
     stream = io.BytesIO()
     with rc_context(style.RC):
         figure.savefig(stream, format="png", metadata={"Software": None})
@@ -46,5 +46,5 @@ def png(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, file: Path) -> None:
-    """As PNG, whole or not at all."""
+    """Write a figure as PNG, whole or not at all."""
     write_atomically(file, png(figure))

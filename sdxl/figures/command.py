@@ -20,10 +20,9 @@ OPTIONS = FiguresOptions
 
 
 def main(argv: list[str]) -> None:
-    """Draw what `argv` names."""
+    """Draw the figures of the directories that `argv` names."""
     config = parse(FiguresOptions, argv, prog="python -m sdxl figures", description=__doc__ or "")
     from sdxl.figures import page
-    from sdxl.figures.paper import FIGURES
     from sdxl.figures.runs import Runs
 
     if config.data and Path(config.data).is_file():
@@ -32,8 +31,8 @@ def main(argv: list[str]) -> None:
     if out.is_dir() and not (out / "report.html").exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty and holds no report of figures; take another folder")
     runs = Runs.read(config.runs)
-    made = {name: draw(runs, config) for name, draw in FIGURES.items()}
+    figures = {name: draw(runs, config) for name, draw in page.FIGURES.items()}
     if config.dry_run:
-        return print("\n".join(page.plan(runs, made)))
-    page.write(out, runs, made)
-    print("\n".join(page.summary(made)) + f"\n-> {out / 'report.html'}")
+        return print("\n".join([*(f"{run.folder}: {run.kind}" for run in runs.directories), *page.summary(figures)]))
+    page.write(out, runs, figures)
+    print("\n".join(page.summary(figures)) + f"\n-> {out / 'report.html'}")

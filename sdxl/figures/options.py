@@ -10,7 +10,7 @@ from sdxl import options
 
 @dataclass(frozen=True)
 class FiguresOptions(Options):
-    """What is shown."""
+    """The options of the page."""
 
     runs: tuple[str, ...] = option(
         (), "directories of corrupt, train, generate, attack and evaluate, in any order", group="data", metavar="DIR", path=True,

@@ -1,54 +1,77 @@
-"""The report page of the figures, and lines for the terminal."""
+"""The report page with the figures of the paper, and lines about them for the terminal."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness import page
 from harness.files import write_atomically
 from harness.wording import several
 from sdxl.corrupt.options import FEWEST
-from sdxl.figures import commands, drawing
-from sdxl.figures.runs import FID, MEMORY, NOISY, RESTORATION, Missing, RunFound, Runs, Shown
+from sdxl.evaluate import tables
+from sdxl.figures import comparisons, numbers, samples
+from sdxl.figures.runs import FID, MEMORY, NOISY, RESTORATION, Drawn, Missing, RunDirectory, Runs
+from sdxl.images import sheets
 
-Made = dict[str, Shown | Missing]
+if TYPE_CHECKING:
+    from sdxl.figures.options import FiguresOptions
+
+FIGURES: dict[str, Callable[[Runs, FiguresOptions], Drawn | Missing]] = {  # templates/figures.html.j2 has a text for each
+    "Fig. 1": comparisons.masked,
+    "Fig. 2": comparisons.noised,
+    "Fig. 3": partial(comparisons.attack_and_samples, fine_tuned=False),
+    "Fig. 4": numbers.distances,
+    "Table 1": numbers.restored,
+    "Fig. 5": samples.behind_noise,
+    "Fig. 6": samples.by_level,
+    "Fig. 7": samples.prompts,
+    "Fig. 8": comparisons.two_models,
+    "Fig. 9": comparisons.filled,
+    "Fig. 10": partial(comparisons.attack_and_samples, fine_tuned=True),
+    "Fig. 11": samples.other_data,
+}
 
 
-def write(out: Path, runs: Runs, made: Made) -> None:
-    """report.html and figures/*.png; pictures of an earlier page go."""
+def write(out: Path, runs: Runs, figures: dict[str, Drawn | Missing]) -> None:
+    """Write report.html and figures/*.png, and remove the pictures of an earlier page."""
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    for old in (out / "figures").glob("*.png"):
-        old.unlink()
-    shown = {name: one for name, one in made.items() if isinstance(one, Shown)}
-    for one in shown.values():
-        for name, drawn in one.pictures.items():
-            write_atomically(out / "figures" / f"{name}.png", drawing.png(drawn))
+    for earlier in (out / "figures").glob("*.png"):
+        earlier.unlink()
+    drawn = {name: figure for name, figure in figures.items() if isinstance(figure, Drawn)}
+    for figure in drawn.values():
+        for name, picture in figure.pictures.items():
+            write_atomically(out / "figures" / f"{name}.png", _png(picture))
     page.write(
-        out, "sdxl", "figures.html.j2", made=made, shown=shown, fewest=FEWEST,
-        commands={name: [commands.made(used, runs) for used in one.used] for name, one in shown.items()},
-        random_features=any(one.config.extractor == "tiny" for one in runs.of(FID, MEMORY)),
-        small=[(one.label, one.about.images) for one in runs.of(NOISY) if one.about.images < FEWEST],
-        read=[[one.label, one.kind, _told(runs, one)] for one in runs.found],
+        out, "sdxl", "figures.html.j2", made=figures, shown=drawn, fewest=FEWEST,
+        commands={name: list(dict.fromkeys(map(runs.command, figure.used))) for name, figure in drawn.items()},
+        random_features=any(run.config.extractor == "tiny" for run in runs.of(FID, MEMORY)),
+        small=[(run.label, run.about.images) for run in runs.of(NOISY) if run.about.images < FEWEST],
+        read=[[run.label, run.kind, description(runs, run)] for run in runs.directories],
     )  # fmt: skip
 
 
-def _told(runs: Runs, found: RunFound) -> str:
-    """Of what a directory is."""
-    if found.kind == NOISY:
-        return f"{several(found.about.images, 'image')} of {found.about.source}, t_n = {', '.join(found.about.levels)}"
-    if found.kind == RESTORATION:
-        return ", ".join(model.name for model in found.about.models)
-    return f"in the features of {found.config.extractor}" if found.kind in (FID, MEMORY) else runs.model_of(found)
+def _png(picture: Any) -> bytes:
+    """The PNG of a PIL image, of a matplotlib figure, or of a file's bytes, as they are."""
+    if isinstance(picture, bytes):
+        return picture
+    return tables.png(picture) if isinstance(picture, tables.Figure) else sheets.png(picture)
 
 
-def plan(runs: Runs, made: Made) -> list[str]:
-    """What --dry-run prints."""
-    return [*(f"{one.folder}: {one.kind}" for one in runs.found), *summary(made)]
+def description(runs: Runs, run: RunDirectory) -> str:
+    """The data, the models or the features that a directory is of."""
+    if run.kind == NOISY:
+        return f"{several(run.about.images, 'image')} of {run.about.source}, t_n = {', '.join(run.about.levels)}"
+    if run.kind == RESTORATION:
+        return ", ".join(model.name for model in run.about.models)
+    return f"in the features of {run.config.extractor}" if run.kind in (FID, MEMORY) else runs.model_of(run)
 
 
-def summary(made: Made) -> list[str]:
-    """A line for each figure."""
+def summary(figures: dict[str, Drawn | Missing]) -> list[str]:
+    """A line for each figure: its pictures, or what it lacks."""
     return [
-        f"{name}: {'missing: ' + shown.lacks if isinstance(shown, Missing) else ', '.join(shown.pictures)}"
-        for name, shown in made.items()
+        f"{name}: {'missing: ' + figure.lacks if isinstance(figure, Missing) else ', '.join(figure.pictures)}"
+        for name, figure in figures.items()
     ]

@@ -5,131 +5,144 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.wording import several
-from sdxl.attack.strips import image_of
 from sdxl.corrupt.noisy_set import NoisySet
-from sdxl.figures import drawing
-from sdxl.figures.runs import NOISY, POSTERIOR, SAMPLES, Missing, RunFound, Runs, Shown
+from sdxl.figures.runs import NOISY, POSTERIOR, SAMPLES, Drawn, Missing, RunDirectory, Runs
 from sdxl.images.crop import fit
 from sdxl.images.pictures import Columns, pictures
+from sdxl.images.sheets import as_rgb, grid, image_of, thumbnail
 from sdxl.images.survey import decode
 
 if TYPE_CHECKING:
     from sdxl.figures.options import FiguresOptions
 
+Row = tuple[str, list[Any]]  # a label, and the pictures beside it
 
-def behind_noise(runs: Runs, config: FiguresOptions) -> Shown | Missing:
-    """Fig. 5."""
-    rows, used = [], []
+
+def behind_noise(runs: Runs, config: FiguresOptions) -> Drawn | Missing:
+    """Fig. 5: noisy latents, and below them posterior samples given them."""
+    rows: list[Row] = []
+    used = []
     for noisy in runs.of(NOISY):
-        data, before = NoisySet(noisy.folder), len(rows)
-        for one in runs.of(POSTERIOR):
-            if one.about.identity.posterior != data.digest:
-                continue
-            shown = one.pictures()[: config.columns]
-            levels = sorted({row.t_n for row, _ in shown})
-            level = f"t_n = {', '.join(f'{t:g}' for t in levels)}"
-            if len(rows) == before:
-                rows.append((f"{noisy.label}: noisy latents, {level}", [drawing.noisy(data, row.row) for row, _ in shown]))
-            rows.append((f"{one.label}: samples of {runs.model_of(one)}", [drawing.image(file) for _, file in shown]))
-            used += [noisy, one]
-    if not rows:
-        return Missing("a noisy set with posterior samples of it")
-    return Shown({"behind_noise": drawing.grid(rows)}, list({one.folder: one for one in used}.values()))
+        data = NoisySet(noisy.folder)
+        samples = [run for run in runs.of(POSTERIOR) if run.about.identity.posterior == data.digest]
+        for i, run in enumerate(samples):
+            entries = [entry for entry, _ in run.pictures()[: config.columns]]
+            if i == 0:
+                label = f"{noisy.label}: noisy latents, {_levels({entry.t_n for entry in entries})}"
+                rows.append((label, [_noisy(data, entry.row) for entry in entries]))
+            rows.append(_row(run, f"{run.label}: samples of {runs.model_of(run)}", config))
+            used += [noisy, run]
+    return Drawn({"behind_noise": _grid(rows)}, used) if rows else Missing("a noisy set with posterior samples of it")
 
 
-def by_level(runs: Runs, config: FiguresOptions) -> Shown | Missing:
-    """Fig. 6: folders of one prompt, or of none."""
-    found = sorted((one for one in runs.of(SAMPLES) if len(_prompts(one)) == 1), key=lambda one: _order(runs, one))
-    if not found:
+def by_level(runs: Runs, config: FiguresOptions) -> Drawn | Missing:
+    """Fig. 6: a row for each folder of images with one prompt, or without prompts."""
+    used = _ordered(runs, [run for run in runs.of(SAMPLES) if len(_prompts(run)) == 1])
+    if not used:
         return Missing("generated images without a caption, or all with the same")
-    rows = [_row(runs, one, config) for one in found]
-    return Shown({"by_level": drawing.grid(rows)}, found)
+    return Drawn({"by_level": _grid([_row(run, _model(runs, run), config) for run in used])}, used)
 
 
-def prompts(runs: Runs, config: FiguresOptions) -> Shown | Missing:
-    """Fig. 7: folders of several prompts."""
-    found = sorted((one for one in runs.of(SAMPLES) if len(_prompts(one)) > 1), key=lambda one: _order(runs, one))
-    if not found:
+def prompts(runs: Runs, config: FiguresOptions) -> Drawn | Missing:
+    """Fig. 7: a row for each folder of images with several prompts, a column for each prompt."""
+    used = _ordered(runs, [run for run in runs.of(SAMPLES) if len(_prompts(run)) > 1])
+    rows: list[Row] = []
+    captions: dict[str, None] = {}
+    for run in used:
+        columns = _prompts(run)[: config.columns]
+        first = {entry.prompt or "": file for entry, file in reversed(run.pictures())}
+        rows.append((_model(runs, run), [thumbnail(first[prompt]) for prompt in columns]))
+        captions[", ".join(f'"{prompt}"' for prompt in columns)] = None
+    if not rows:
         return Missing("images of several prompts")
-    rows = []
-    for one in found:
-        first = {row.prompt or "": file for row, file in reversed(one.pictures())}
-        rows.append((_named(runs, one), [drawing.image(first[prompt]) for prompt in _prompts(one)[: config.columns]]))
-    lists = {tuple(_prompts(one)[: config.columns]) for one in found}
-    said = [", ".join(f'"{prompt}"' for prompt in words) for words in lists]
-    which = f"Columns: {said[0]}." if len(lists) == 1 else "Prompts differ from row to row: " + "; ".join(said) + "."
-    return Shown({"prompts": drawing.grid(rows)}, found, {"prompts": which})
+    caption = "Columns: " if len(captions) == 1 else "Prompts differ from row to row: "
+    return Drawn({"prompts": _grid(rows)}, used, {"prompts": f"{caption}{'; '.join(captions)}."})
 
 
-def other_data(runs: Runs, config: FiguresOptions) -> Shown | Missing:
-    """Fig. 11, for each noisy set of which a LoRA has learned."""
+def other_data(runs: Runs, config: FiguresOptions) -> Drawn | Missing:
+    """Fig. 11: each noisy set on which a LoRA was trained, with its data, and with samples of the base and of its LoRAs."""
     drawn, captions, used = {}, {}, []
     for number, noisy in enumerate(runs.of(NOISY)):
-        data, plain = NoisySet(noisy.folder), [one for one in runs.of(SAMPLES) if not one.config.stop]
-        trained = {one.folder: runs.trained(one) for one in plain}
-        after = [one for one in plain if (about := trained[one.folder]) and about.data == data.digest]
-        after.sort(key=lambda one: _order(runs, one))
-        if not after:
+        data, samples = NoisySet(noisy.folder), [run for run in runs.of(SAMPLES) if not run.config.stop]
+        tuned = [run for run in samples if (about := runs.trained(run)) and about.data == data.digest]
+        if not tuned:
             continue
-        many = len(_prompts(after[0])) > 1  # prompts are shown beside prompts
-        base, after = (
-            [one for one in some if (len(_prompts(one)) > 1) == many]
-            for some in ([one for one in plain if one.model is None], after)
-        )
-        latents = [drawing.noisy(data, i) for i in range(min(len(data), config.columns))]
-        rows = _data(config, noisy, data) + [_row(runs, one, config) for one in base[:1]]
-        rows += [(f"noisy data as latents, {_levels(data)}", latents), *(_row(runs, one, config) for one in after)]
-        drawn[f"other_data_{number}"] = drawing.grid(rows)
-        told = f"`{noisy.label}`, {several(noisy.about.images, 'image')}.{_not_given(runs, config, base, after)}"
-        captions[f"other_data_{number}"] = told
-        used += [noisy, *base[:1], *after]
-    if not drawn:
-        return Missing("a noisy set together with images of a LoRA that was trained on it")
-    return Shown(drawn, list({one.folder: one for one in used}.values()), captions)
+        tuned = _ordered(runs, tuned)
+        several_prompts = len(_prompts(tuned[0])) > 1  # rows with several prompts are not shown beside rows with one
+        alike = [run for run in samples if (len(_prompts(run)) > 1) == several_prompts]
+        base, tuned = [run for run in alike if run.model is None], [run for run in tuned if run in alike]
+        latents = [_noisy(data, i) for i in range(min(len(data), config.columns))]
+        rows = _data(config, noisy, data) + [_row(run, _model(runs, run), config) for run in base[:1]]
+        rows.append((f"noisy data as latents, {_levels(set(data.levels().tolist()))}", latents))
+        rows += [_row(run, _model(runs, run), config) for run in tuned]
+        drawn[f"other_data_{number}"] = _grid(rows)
+        missing_rows = _missing_rows(runs, config, base, tuned)
+        captions[f"other_data_{number}"] = f"`{noisy.label}`, {several(noisy.about.images, 'image')}.{missing_rows}"
+        used += [noisy, *base[:1], *tuned]
+    return Drawn(drawn, used, captions) if drawn else Missing(
+        "a noisy set together with images of a LoRA that was trained on it"
+    )  # fmt: skip
 
 
-def _not_given(runs: Runs, config: FiguresOptions, base: list[RunFound], after: list[RunFound]) -> str:
-    """The rows of the paper's figure that are not here."""
-    kinds = {about.weight > 0 for one in after if (about := runs.trained(one))}
-    there = {
+def _missing_rows(runs: Runs, config: FiguresOptions, base: list[RunDirectory], tuned: list[RunDirectory]) -> str:
+    """A sentence on the rows of the paper's figure that are not here."""
+    consistency = {about.weight > 0 for run in tuned if (about := runs.trained(run))}
+    given = {
         "the data itself (--data)": bool(config.data), "samples of the base": bool(base),
-        "samples after training without consistency": False in kinds, "samples after training with it": True in kinds,
+        "samples after training without consistency": False in consistency,
+        "samples after training with it": True in consistency,
     }  # fmt: skip
-    lacks = [word for word, given in there.items() if not given]
-    return f" Not given: {', '.join(lacks)}." if lacks else ""
+    missing = [row for row, there in given.items() if not there]
+    return f" Not given: {', '.join(missing)}." if missing else ""
 
 
-def _data(config: FiguresOptions, noisy: RunFound, data: NoisySet) -> list[tuple[str, list[Any]]]:
-    """The images that the noisy ones were made of where their keys say so, else the first of what was given."""
+def _data(config: FiguresOptions, noisy: RunDirectory, data: NoisySet) -> list[Row]:
+    """A row with the clean images of the noisy ones, or with the first of --data if those are not there; none without --data."""
     if not config.data:
         return []
     given = pictures(config.data, Columns(config.split, caption=""), caption="", t_n=0, count=None)
-    by_key = {one.key: one for one in given}
+    by_key = {picture.key: picture for picture in given}
     keys = [data.key(i) for i in range(min(len(data), config.columns))]
     same = all(key in by_key for key in keys)
     chosen = [by_key[key] for key in keys] if same else given[: config.columns]
-    shown = [image_of(fit(decode(one.read()), noisy.about.size, "center", 0, one.key)[0]) for one in chosen]
-    return [("the data" if same else "some of the data", [drawing.image(one) for one in shown])]
+    squares = [fit(decode(picture.read()), noisy.about.size, "center", 0, picture.key)[0] for picture in chosen]
+    return [("the data" if same else "some of the data", [thumbnail(image_of(square)) for square in squares])]
 
 
-def _levels(data: NoisySet) -> str:
-    return f"t_n = {', '.join(f'{t:g}' for t in sorted(set(data.levels().tolist()))[:4])}"
+def _levels(levels: set[Any]) -> str:
+    """The lowest levels of a set, in words."""
+    return f"t_n = {', '.join(f'{t:g}' for t in sorted(levels)[:4])}"
 
 
-def _row(runs: Runs, found: RunFound, config: FiguresOptions) -> tuple[str, list[Any]]:
-    return _named(runs, found), [drawing.image(file) for _, file in found.pictures()[: config.columns]]
+def _grid(rows: list[Row]) -> Any:
+    return grid([pictures for _, pictures in rows], beside=[label for label, _ in rows])
 
 
-def _prompts(found: RunFound) -> list[str]:
-    """Distinct, in their order."""
-    return list(dict.fromkeys(row.prompt or "" for row in found.about.images))
+def _noisy(data: NoisySet, row: int) -> Any:
+    """A noisy latent as a picture."""
+    return as_rgb(data.rows([row])["x_n"][0])
 
 
-def _order(runs: Runs, found: RunFound) -> tuple[Any, ...]:
-    about = runs.trained(found)
-    return (found.model is not None, about.t_n if about else 0, about.weight if about else 0, -(found.config.stop or 0))
+def _row(run: RunDirectory, label: str, config: FiguresOptions) -> Row:
+    """The first images of a folder."""
+    return label, [thumbnail(file) for _, file in run.pictures()[: config.columns]]
 
 
-def _named(runs: Runs, found: RunFound) -> str:
-    stop = found.config.stop
-    return runs.model_of(found) + (f", stopped at {stop}" if stop else "")
+def _prompts(run: RunDirectory) -> list[str]:
+    """The distinct prompts of a folder, in their order."""
+    return list(dict.fromkeys(entry.prompt or "" for entry in run.about.images))
+
+
+def _ordered(runs: Runs, samples: list[RunDirectory]) -> list[RunDirectory]:
+    """Folders in the order of the paper: the base first, then by data level, by weight of the consistency loss, by early stop."""
+
+    def order(run: RunDirectory) -> tuple[Any, ...]:
+        about = runs.trained(run)
+        return (run.model is not None, about.t_n if about else 0, about.weight if about else 0, -(run.config.stop or 0))
+
+    return sorted(samples, key=order)
+
+
+def _model(runs: Runs, run: RunDirectory) -> str:
+    """The model of a folder, and the level at which sampling stopped."""
+    return runs.model_of(run) + (f", stopped at {run.config.stop}" if run.config.stop else "")

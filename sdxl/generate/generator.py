@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdxl.corrupt.noisy_set import CONDITION
 from sdxl.generate.plan import GenerationPlan
-from sdxl.images.sheets import save, sheet
+from sdxl.images.sheets import save, sheet, thumbnail
 from sdxl.images.written import refuse_missing, whole
 from sdxl.manifest import write_images_manifest
 from sdxl.model import lora, sampling
@@ -120,4 +120,4 @@ def seal(job: GenerationPlan) -> None:
     refuse_missing(files, job.config.out)
     images, out = tuple(job.about(i) for i in range(job.config.images)), Path(job.config.out)
     write_images_manifest(out, job.config, job.identity(), images, job.lora and job.lora.file)
-    save(sheet(files[:SHOWN]), out / "sheet.png")
+    save(sheet([thumbnail(file) for file in files[:SHOWN]]), out / "sheet.png")

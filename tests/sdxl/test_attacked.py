@@ -70,7 +70,7 @@ def photos(tmp_path_factory) -> Path:
     return folder
 
 
-def plan_of(case: str, base: Base, photos: Path, out: Path) -> levels.NoiseAttack:
+def plan_of(case: str, base: Base, photos: Path, out: Path) -> levels.NoiseAttackPlan:
     options: dict[str, Any] = {
         "base": str(base.folder),
         "data": str(photos),
@@ -79,13 +79,13 @@ def plan_of(case: str, base: Base, photos: Path, out: Path) -> levels.NoiseAttac
         "steps": 3,
         "seed": SEED,
     }
-    plan = levels.NoiseAttack(NoiseAttackOptions(**(options | {"seed": SEED} | CASES[case])), Group())
+    plan = levels.NoiseAttackPlan(NoiseAttackOptions(**(options | {"seed": SEED} | CASES[case])), Group())
     plan.base = base
-    plan.begin()
+    plan.make_folders()
     return plan
 
 
-def attacked(plan: levels.NoiseAttack, patch: pytest.MonkeyPatch, code: ModuleType = levels) -> Latents:
+def attacked(plan: levels.NoiseAttackPlan, patch: pytest.MonkeyPatch, code: ModuleType = levels) -> Latents:
     """The latents of all results by the names of their files, and the noisy ones."""
     found: Latents = {}
 
@@ -94,13 +94,13 @@ def attacked(plan: levels.NoiseAttack, patch: pytest.MonkeyPatch, code: ModuleTy
         return Image.new("RGB", (64, 64))
 
     patch.setattr(code, "picture", kept)
-    restorer = code.Restorer(plan)
+    restorer = code.NoiseAttacker(plan)
     for i in range(2):
         restorer(i)
     return found
 
 
-def reference(case: str, plan: levels.NoiseAttack) -> Latents:
+def reference(case: str, plan: levels.NoiseAttackPlan) -> Latents:
     """The same, one result after the other."""
     text, vae, unet = encode.TextEncoder(plan.base, torch.device("cpu")), plan.base.vae(), plan.base.unet()
     table, options, found = plan.path.alphas_cumprod, CASES[case], {}
@@ -155,8 +155,12 @@ FAULTS = {
     ),
     "samples begin at another level": (restore, "sampling.stretch(times, start=t)", "[t, *sampling.stretch(times, start=t)]"),
     "the seed is left out": (restore, "shape, seed=seed)(0)", "shape, seed=0)(0)"),
-    "results change places": (levels, "[found.one_step[0], *found.samples[:, 0]]", "[*found.samples[:, 0], found.one_step[0]]"),
-    "levels change places": (levels, "x_0, found, t, image)])", "x_0, found, config.t[0], image)])"),
+    "results change places": (
+        levels,
+        "[restored.one_step[0], *restored.samples[:, 0]]",
+        "[*restored.samples[:, 0], restored.one_step[0]]",
+    ),
+    "levels change places": (levels, "x_0, restored, t, image)])", "x_0, restored, config.t[0], image)])"),
 }
 
 

@@ -19,7 +19,7 @@ from ambient.paths import Discrete
 from ambient.worlds import Empirical, GaussianMixture
 from harness import copying
 from harness.neighbours import nearest
-from sdxl.attack.restore import Attacked, attack
+from sdxl.attack.restore import Restorations, attack
 from sdxl.model import tiny
 from toy.data.digits import load
 
@@ -57,11 +57,11 @@ def models(digits, path) -> dict[str, Denoiser]:
 
 
 @pytest.fixture(scope="module")
-def attacked(digits, path, models) -> Callable[[str, str], Attacked]:
+def attacked(digits, path, models) -> Callable[[str, str], Restorations]:
     """Of (model, group of digits); each made once."""
-    found: dict[tuple[str, str], Attacked] = {}
+    found: dict[tuple[str, str], Restorations] = {}
 
-    def of(model: str, group: str) -> Attacked:
+    def of(model: str, group: str) -> Restorations:
         if (model, group) not in found:
             keys = [f"{group} {i}" for i in range(COUNT)]
             run = partial(attack, models[model], digits[group], keys, LEVEL, path=path, times=TIMES)

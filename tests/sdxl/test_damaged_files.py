@@ -11,14 +11,16 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from sdxl.attack.mask import Holes
+from sdxl.attack.mask import MaskAttackPlan
 from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.evaluate.distances import table as distances_table
 from sdxl.evaluate.features import features
 from sdxl.evaluate.memorization import table as shown
-from sdxl.evaluate.memorization.measure import kinds
+from sdxl.evaluate.memorization.figure import panel
+from sdxl.evaluate.memorization.measure import kinds_of
 from sdxl.evaluate.restoration import measure as restorer
-from sdxl.figures import commands, compared, numbers, page
-from sdxl.figures.runs import FID, MEMORY, RESTORATION, RunFound, Runs, recognised
+from sdxl.figures import comparisons, numbers, page
+from sdxl.figures.runs import FID, MEMORY, RESTORATION, RunDirectory, Runs, read_directory
 from sdxl.images.folder import Images
 from sdxl.manifest import images_manifest
 from sdxl.model import lora, sampling
@@ -32,28 +34,27 @@ OPTION = {"config": SOME, "config.*": SOME}  # options have defaults, and many m
 
 def shown_by_figures(folder: Path) -> None:
     """What `figures` makes of a directory, but for the drawing."""
-    found = recognised(folder, folder.name)
+    found = read_directory(folder, folder.name)
     runs = Runs([found])
-    page.plan(runs, {})
-    page._told(runs, found)
-    commands.made(found, runs)
+    page.description(runs, found)
+    runs.command(found)
     if found.kind in WORDS:
         WORDS[found.kind](found, runs)
 
 
-def of_memory(found: RunFound, runs: Runs) -> None:
+def of_memory(found: RunDirectory, runs: Runs) -> None:
     runs.behind(found)
     shown.table(found.about)
-    compared.warning(found)
+    shown.warning(found.about)
     keys = [(row.model, row.kind) for row in found.about.models]
-    compared.shares(found, keys)
-    compared.lines(found, {key: "" for key in keys})
-    compared.apart(found.about.differences)
+    comparisons.shares(found, keys)
+    panel(found.similarities(), {key: "" for key in keys}, ())
+    comparisons.differences(found.about.differences)
 
 
 WORDS = {
-    RESTORATION: lambda found, runs: numbers._errors(found),
-    FID: lambda found, runs: numbers._distances(found),
+    RESTORATION: lambda found, runs: numbers.errors(found.about),
+    FID: lambda found, runs: distances_table.rows(found.about),
     MEMORY: of_memory,
 }
 
@@ -93,7 +94,7 @@ def test_manifests(runs, name):
 @pytest.mark.parametrize("name", ["attack_plain", "masked", "posterior"])
 def test_manifests_as_evaluations_read_them(runs, name):
     def read():
-        kinds(Images(str(runs / name), [], [], (0, 0), None, images_manifest(runs / name)))
+        kinds_of(Images(str(runs / name), [], [], (0, 0), None, images_manifest(runs / name)))
 
     check(runs / name / "manifest.json", read, IN_A_MANIFEST)
 
@@ -176,12 +177,12 @@ def test_what_can_be_made_again_is_made_again(runs):
     config, levels = SimpleNamespace(pixels=True), [900.0]
     for number in (0, 1):
         file = runs / f"restoration/errors/{number}_000000.json"
-        job = SimpleNamespace(config=config, levels=levels, file=lambda model, image, file=file: file)
-        _made_again(file, lambda job=job, number=number: restorer.known(job, number, 0))
+        plan = SimpleNamespace(config=config, levels=levels, file=lambda model, image, file=file: file)
+        _made_again(file, lambda plan=plan, number=number: restorer.RestorationPlan.errors(plan, number, 0))
     file = runs / "masked/regions.json"
     found = json.loads(file.read_text())
-    holes = SimpleNamespace(memory=lambda: file, of=lambda: tuple(found["of"]), digests=found["boxes"])
-    _made_again(file, lambda: Holes.remembered(holes))
+    plan = SimpleNamespace(boxes_file=lambda: file, origin_of_boxes=lambda: tuple(found["of"]), digests=found["boxes"])
+    _made_again(file, lambda: MaskAttackPlan.read_boxes(plan))
 
 
 def _made_again(file: Path, read, **how) -> None:

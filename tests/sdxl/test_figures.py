@@ -16,13 +16,13 @@ from PIL import Image
 from harness import records
 from harness.config import parse
 from sdxl.__main__ import main
-from sdxl.attack.strips import GAP
 from sdxl.corrupt.noisy_set import NoisySet
 from sdxl.evaluate.memorization import table as shown
 from sdxl.evaluate.results import Difference, Mean, Memorization
-from sdxl.figures import commands, compared, drawing
-from sdxl.figures.runs import Runs, recognised
+from sdxl.figures import comparisons
+from sdxl.figures.runs import Runs, read_directory
 from sdxl.generate import options
+from sdxl.images.sheets import GAP, thumbnail
 from sdxl.model import lora
 from sdxl.rehearse import COMMANDS, RehearseOptions, stages
 from tests.sdxl.launch import refusal
@@ -72,9 +72,9 @@ def test_its_numbers_are_those_of_the_results(runs, tmp_path):
     [first, second] = [[row["latent_mean"] for row in results["rows"] if row["level"] == 900 and row["t_n"]][i] for i in (0, 1)]
     assert f"less 1 {100 * (max(first, second) / min(first, second) - 1):.1f} %" in sections["Table 1"]
     [pair] = [row for row in memorized(runs / "memory").differences if "samples" in row.kind]
-    assert f"{pair.less} {compared.signed(pair.similarity.mean)} (" in sections["Fig. 8"]
+    assert f"{pair.less} {comparisons.signed(pair.similarity.mean)} (" in sections["Fig. 8"]
     [row] = memorized(runs / "memory_masked").models
-    assert f"masked {shown.said(row.copies)} {shown.said(row.control.copies)}" in sections["Fig. 9"]
+    assert f"masked {shown.mean_and_interval(row.copies)} {shown.mean_and_interval(row.control.copies)}" in sections["Fig. 9"]
     assert "Not given: the data itself (--data)." in sections["Fig. 11"]
     assert "6 images of photographs, tn = 500" in sections["What was read"]
 
@@ -95,10 +95,10 @@ def test_commands_of_the_page_make_the_same_again(runs, tmp_path):
 @pytest.mark.parametrize("name", ["restoration", "attack_plain", "masked", "samples_base", "posterior"])
 def test_whatever_it_shows_comes_again_from_its_own_record(runs, tmp_path, name):
     """The options that results or a manifest hold, in another folder: the same numbers and pictures, to the bit."""
-    found = recognised(runs / name, name)
-    [_, _, _, *words] = shlex.split(commands.made(replace(found, folder=tmp_path / name), Runs([])))
+    found = read_directory(runs / name, name)
+    [_, _, _, *words] = shlex.split(Runs([]).command(replace(found, folder=tmp_path / name)))
     main(words)
-    again = recognised(tmp_path / name, name)
+    again = read_directory(tmp_path / name, name)
     if name == "restoration":
         assert again.about == found.about
     else:
@@ -110,7 +110,7 @@ def test_rows_of_samples_stand_in_the_order_of_the_paper(runs, tmp_path):
     main(figures(runs, tmp_path, "samples_consistent", "consistent", "samples_base", "samples_plain"))
     with Image.open(tmp_path / "figures/by_level.png") as found:
         for row, name in enumerate(("samples_base", "samples_plain", "samples_consistent")):
-            second = drawing.image(runs / name / "images/000001.png")
+            second = thumbnail(runs / name / "images/000001.png").resize((128, 128), Image.Resampling.NEAREST)
             step = second.width + GAP
             left, top = found.width + GAP - 4 * step, row * step  # of five
             assert found.crop((left, top, left + second.width, top + second.width)).tobytes() == second.tobytes()
@@ -136,7 +136,7 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(runs, tmp_path):
 def test_the_word_for_two_models_follows_from_the_interval(low, high, word):
     mean = Mean((low + high) / 2, (low, high))
     row = Difference("a", "b", "t = 900, samples", similarity=mean, close=mean, copies=mean)
-    [_, told] = compared.apart([row])
+    [_, told] = comparisons.differences([row])
     assert word in told[2]
     assert "-0" not in told[3]  # signs are minus signs
 
@@ -144,7 +144,7 @@ def test_the_word_for_two_models_follows_from_the_interval(low, high, word):
 def test_two_runs_of_one_name_are_told_apart(runs, tmp_path):
     again = shutil.copytree(runs / "samples_base", tmp_path / "again" / "samples_base")
     found = Runs.read((str(runs / "samples_base"), str(again)))
-    assert [one.label for one in found.found] == [str(runs / "samples_base"), str(again)]
+    assert [one.label for one in found.directories] == [str(runs / "samples_base"), str(again)]
     main(["figures", "--runs", str(runs / "samples_base"), str(again), "--out", str(tmp_path / "out")])
     assert str(again) in page(tmp_path / "out")[0]["What was read"]
 
@@ -217,16 +217,16 @@ def test_controls_among_fewer_images_are_said_and_a_comparison_is_shown_once(run
 def test_commands_are_complete_where_the_directories_say_it(runs, tmp_path):
     """A noisy set and a training come again from the lines of the page."""
     found = Runs.read(tuple(str(runs / name) for name in ("noisy", "consistent", "samples_base")))
-    lines = [commands.made(replace(one, folder=tmp_path / one.label), found) for one in found.found]
-    assert not any("..." in line for line in lines)
+    lines = [found.command(replace(one, folder=tmp_path / one.label)) for one in found.directories]
     assert "# not recorded: columns, captions" in lines[0]
     for line, more in zip(lines[:2], ([], ["--validate-every", "0", "--tracker", "none"]), strict=True):
         main([*shlex.split(line, comments=True)[3:], *more])
     assert NoisySet(tmp_path / "noisy").digest == NoisySet(runs / "noisy").digest
     again, once = (lora.read(folder / "consistent" / lora.FILE) for folder in (tmp_path, runs))
     assert all(bool((again[name] == once[name]).all()) for name in once)
-    two = [replace(found.found[2], config=replace(found.found[2].config, base="another")), *found.found]
-    assert "--base BASE" in commands.made(found.found[1], Runs(two))
+    samples = found.directories[2]
+    two = [replace(samples, config=replace(samples.config, base="another")), *found.directories]
+    assert "--base BASE" in Runs(two).command(found.directories[1])
 
 
 def test_a_dry_run_writes_nothing(runs, tmp_path, capsys):

@@ -27,13 +27,13 @@ from harness import copying
 from harness.errors import UserError
 from harness.neighbours import nearest
 from sdxl.__main__ import main
-from sdxl.attack import strips
-from sdxl.attack.fill import KNOWING, fill
-from sdxl.attack.mask import Holes
+from sdxl.attack.fill import fill
+from sdxl.attack.mask import MaskAttackPlan
 from sdxl.attack.options import KERNELS as OFFERED
-from sdxl.attack.regions import detector, mapped
+from sdxl.attack.regions import detector, regions_of
 from sdxl.images.crop import fit
 from sdxl.images.photographs import photographs
+from sdxl.images.sheets import GAP
 from sdxl.images.survey import decode
 from sdxl.model import sampling
 from tests.sdxl.launch import in_two, refusal
@@ -72,7 +72,6 @@ def filled(world: GaussianMixture, known: float, path: Discrete, **options) -> T
 
 @pytest.mark.parametrize("kernel", OFFERED)
 def test_what_is_independent_of_the_rest_is_sampled_as_by_itself(path, kernel):
-    assert set(OFFERED) == set(KNOWING)
     alone = GaussianMixture(torch.ones(1).double(), torch.zeros(1, 1).double(), torch.ones(1, 1, 1).double()).denoiser(path)
     noise = [torch.randn(COUNT, 2, generator=generator(0, "fill", i), dtype=torch.float64)[:, 1:] for i in range(len(TIMES))]
     plain = samplers.sample(alone, noise[0], TIMES, path=path, kernel=KERNELS[kernel], noise=lambda i: noise[i + 1])
@@ -159,7 +158,7 @@ def test_a_box_is_mapped_to_where_its_pixels_go(size):
     white = (fit(image, 64, "center", 0, "")[0][0] > 0).nonzero()
     edges = [*white.amin(0).flip(0).tolist(), *(white.amax(0) + 1).flip(0).tolist()]
     for cell in (1, 8):
-        [hole] = mapped([(left, top, right, bottom)], size, 64, cell)
+        [hole] = regions_of([(left, top, right, bottom)], size, 64, cell)
         grown = [cell * (edge // cell) for edge in edges[:2]] + [-cell * (-edge // cell) for edge in edges[2:]]
         assert all(x % cell == 0 for x in hole)
         assert np.abs(np.array(hole) - (edges if cell == 1 else grown)).max() <= (2 if cell == 1 else 8)
@@ -178,7 +177,7 @@ def test_a_box_is_mapped_to_where_its_pixels_go(size):
     ],
 )
 def test_boxes_that_are_grown_cut_or_dropped(box, hole):
-    assert mapped([box], (64, 64), 64, 8) == hole
+    assert regions_of([box], (64, 64), 64, 8) == hole
 
 
 def test_the_face_is_found_and_a_wall_has_none():
@@ -310,9 +309,9 @@ def test_what_is_written(masked):
         expected = np.asarray(square.crop((16, 16, 48, 48)).resize((64, 64), Image.Resampling.LANCZOS))
         assert np.abs(np.asarray(shown).astype(int) - expected).max() <= 1
     with Image.open(masked / "strips/000002.png") as strip:
-        side = strips.enlarged(64)
-        step, top = side + strips.GAP, strip.height - side  # words are above the pictures
-        assert strip.width == 4 * step - strips.GAP
+        side = 128  # of pictures of 64 pixels: twice their size is the least whole multiple of 96 pixels or more
+        step, top = side + GAP, strip.height - side  # words are above the pictures
+        assert strip.width == 4 * step - GAP
         assert strip.crop((0, 0, side, top)).getextrema() != ((255, 255),) * 3
         assert strip.getpixel((step + side // 2, top + side // 2)) == (128, 128, 128)  # what the model saw
         assert strip.getpixel((2 * step + 2, top + 2)) == strip.getpixel((2, top + 2))  # around the region nothing is new
@@ -370,7 +369,7 @@ def test_it_goes_on_without_asking_the_detector_again(masked, tiny_base, tmp_pat
     again = shutil.copytree(masked, tmp_path / "again")
     (again / "images/fill_1_000003.png").unlink()
     (again / "originals/000004.png").write_bytes((again / "originals/000004.png").read_bytes()[:50])
-    monkeypatch.setattr(Holes, "detected", None)
+    monkeypatch.setattr(MaskAttackPlan, "detect_boxes", None)
     main(words(tiny_base.folder, again, "--images", 6, "--samples", 2))
     assert "6 images attacked, 2 now" in capsys.readouterr().out
     assert pictures(again, *PARTS) == pictures(masked, *PARTS)
@@ -416,7 +415,7 @@ def test_memory_that_runs_out_is_one_line(tiny_base, tmp_path, monkeypatch):
     def short(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nAnd more")
 
-    monkeypatch.setattr("sdxl.attack.fillers.Posterior.fill", short)
+    monkeypatch.setattr("sdxl.attack.fillers.PosteriorFiller.filled_latent", short)
     said = refusal(*words(tiny_base.folder, tmp_path / "out", "--images", 1, detector="center:0.5"))
     assert said == "out of memory; take --dtype bfloat16, or a lower --resolution"
 

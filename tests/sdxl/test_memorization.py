@@ -90,7 +90,7 @@ def test_training_images_themselves_are_found_and_shown(tmp_path, attacked):
     assert results["baselines"]["held out"]["images"] == 6
     assert results["baselines"]["training, nearest other"]["images"] == 24
     with Image.open(tmp_path / "memory" / "matches.png") as sheet:
-        left, right = sheet.crop((0, 0, 64, 64)), sheet.crop((68, 0, 132, 64))
+        left, right = sheet.crop((0, 0, 128, 128)), sheet.crop((132, 0, 260, 128))  # twice their size
         assert left.tobytes() == right.tobytes()  # the nearest of all, and the match that was found
 
 

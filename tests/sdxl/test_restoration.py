@@ -23,7 +23,7 @@ from harness.statistics import difference, mean
 from sdxl import parallel
 from sdxl.__main__ import main
 from sdxl.evaluate.restoration import measure as restorer
-from sdxl.evaluate.restoration.errors import noise, restored, square_error
+from sdxl.evaluate.restoration.measure import noise, restored, square_error
 from sdxl.images.photographs import held_out
 from sdxl.model import lora
 from tests.sdxl.conftest import about
@@ -162,8 +162,13 @@ def test_the_errors_are_those_of_a_stock_pipelines_models(finished, tiny_base, l
 
 def test_stopped_and_gone_on_with_it_ends_in_the_same_numbers(finished, tiny_base, loras, tmp_path, monkeypatch):
     made = []
-    write = restorer._write
-    monkeypatch.setattr(restorer, "_write", lambda *given: (made.append(given), write(*given)))
+    measured = restorer.RestorationMeter.__call__
+
+    def counted(meter: restorer.RestorationMeter, image: int, *, with_vae: bool) -> restorer.Errors:
+        made.append(image)
+        return measured(meter, image, with_vae=with_vae)
+
+    monkeypatch.setattr(restorer.RestorationMeter, "__call__", counted)
 
     @contextmanager
     def stopping():

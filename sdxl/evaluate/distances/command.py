@@ -6,9 +6,10 @@
     torchrun --nproc-per-node 8 -m sdxl evaluate fid ...
 
 --generated: folders of `python -m sdxl generate`, or any folders of images. --reference: whatever `corrupt --data` takes. Writes
-results.json, table.md, table.csv, distances.png. Features are kept, those of the reference too: the same command goes on where it
-was stopped, and the next one starts from them. A distance is one of an extractor: never compare those of two. Beside them
-stands a floor: the reference in two parts that share no image, as many in one as were generated, or as half of it has.
+results.json, table.md, table.csv, distances.png. Features are kept on disk, those of the reference too: the same command resumes
+where it was stopped, and later commands reuse them. Distances of two extractors cannot be compared. The floor of a distance is
+that of the reference to itself, in two parts without a common image: one part has as many images as a generated set, or half of
+the reference if that is less.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from harness import records
 from harness.errors import UserError
 from harness.metrics import frechet
 from harness.tables import markdown
 from sdxl.evaluate import tables
-from sdxl.evaluate.distances.figure import consistency, curves
-from sdxl.evaluate.distances.measure import Floor, floor, kid, needed
+from sdxl.evaluate.distances import table
+from sdxl.evaluate.distances.measure import floor, kid, needed
 from sdxl.evaluate.distances.options import DistanceOptions
 from sdxl.evaluate.features.extractors import Extractor, find
 from sdxl.evaluate.features.features import features
@@ -35,7 +36,6 @@ from sdxl.images.pictures import Columns
 from sdxl.run_command import started
 
 NOT_IDENTITY = ("out", "generated", "reference", "batch", "anyway", "dry_run")
-NOTE = "Distances fall with the number of images: compare those of equal counts only, and with the floor, which is chance."
 
 OPTIONS = DistanceOptions
 
@@ -54,26 +54,26 @@ def main(argv: list[str]) -> None:
             return group.say(*(f"{key}: {value}" for key, value in identity.items()), f"features: {width}")
         with group.results(config.out, identity) as stopping:
             real, *fake = [features(s, extractor, group, batch=config.batch, stopping=stopping) for s in (reference, *sets)]
-            group.on_main(lambda: report(config, identity, real, fake, sets))
+            group.on_main(lambda: write(config, results_of(config, identity, real, fake, sets)))
         group.say((Path(config.out) / "table.md").read_text() + f"-> {config.out}")
 
 
 def identity_of(config: DistanceOptions, reference: Images, sets: list[Images], extractor: Extractor) -> dict[str, Any]:
-    """What the numbers depend on: images and weights by their content."""
+    """What the numbers depend on: options, and images and weights by their content."""
     own = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
-    found = {"extractor_fingerprint": extractor.fingerprint, "reference": reference.about}
-    return own | found | {"generated": [name | s.about for name, s in zip(names(sets), sets, strict=True)]}
+    contents = {"extractor_fingerprint": extractor.fingerprint, "reference": reference.about}
+    return own | contents | {"generated": [name | s.about for name, s in zip(names(sets), sets, strict=True)]}
 
 
 def names(sets: list[Images]) -> list[dict[str, Any]]:
-    """Of each a label, and how the LoRA was trained that made it: t_n and the weight of consistency, as its header says."""
-    trained = [images.manifest.lora if images.manifest else None for images in sets]
-    found = zip(tables.labels([images.source for images in sets]), trained, strict=True)
-    return [{"name": name, "t_n": lora and lora.t_n, "weight": lora and lora.weight} for name, lora in found]
+    """For each set a label, and t_n and consistency weight of the LoRA that made it, None where they are unknown."""
+    headers = [images.manifest.lora if images.manifest else None for images in sets]
+    labelled = zip(tables.labels([images.source for images in sets]), headers, strict=True)
+    return [{"name": name, "t_n": lora and lora.t_n, "weight": lora and lora.weight} for name, lora in labelled]
 
 
 def check(config: DistanceOptions, reference: Images, sets: list[Images], width: int) -> None:
-    """Raises: UserError for sets of another size than the reference's, and for too few images."""
+    """Raises: UserError if a set has too few images, images of the reference, or another size than those."""
     for images in sets:
         if images.size != reference.size:
             (high, wide), (height, across) = images.size, reference.size
@@ -93,52 +93,31 @@ def check(config: DistanceOptions, reference: Images, sets: list[Images], width:
             )
 
 
-def report(
-    config: DistanceOptions, identity: dict[str, Any], real: torch.Tensor, fake: list[torch.Tensor], sets: list[Images]
-) -> None:
-    """Distances, tables and the figure."""
+def results_of(
+    config: DistanceOptions, identity: dict[str, Any], real: Tensor, fake: list[Tensor], sets: list[Images]
+) -> Distances:
+    """The distances of features `fake`, one tensor (N, F) for each set, from features `real` (M, F)."""
     rows: list[Distance] = []
     subsets: Any = {"subsets": config.kid_subsets, "size": config.kid_size, "seed": config.seed}
-    for name, found in zip(names(sets), fake, strict=True):
-        k, few = kid(real, found, **subsets), min(len(real), len(found)) < needed(real.shape[1])
+    for name, made in zip(names(sets), fake, strict=True):
+        k, few = kid(real, made, **subsets), min(len(real), len(made)) < needed(real.shape[1])
         rows.append(Distance(
-            **name, images=len(found), frechet=frechet(real, found), too_few_for_frechet=few, kid=k.mean, kid_std=k.std,
+            **name, images=len(made), frechet=frechet(real, made), too_few_for_frechet=few, kid=k.mean, kid_std=k.std,
             kid_subsets=k.subsets, kid_size=k.size,
         ))  # fmt: skip
-    floors = [floor(real, count, **subsets) for count in sorted({len(found) for found in fake})]
-    results = Distances(
-        config=tables.asked(config), identity=identity, features=real.shape[1], reference_images=len(real), rows=tuple(rows),
-        floors=tuple(found for found in dict.fromkeys(floors) if found),
+    floors = [floor(real, count, **subsets) for count in sorted({len(made) for made in fake})]
+    return Distances(
+        config=tables.recorded(config), identity=identity, features=real.shape[1], reference_images=len(real), rows=tuple(rows),
+        floors=tuple(of for of in dict.fromkeys(floors) if of),
     )  # fmt: skip
-    tables.write(Path(config.out), results, told(config, results), records.plain(rows))
-    tables.save(curves(config.extractor, results), Path(config.out) / "distances.png")
 
 
-def told(config: DistanceOptions, results: Distances) -> str:
-    """The table for readers."""
-    shown = [
-        {
-            "set": row.name,
-            "t_n": "" if row.t_n is None else f"{row.t_n:g}",
-            "consistency": consistency(row),
-            "images": f"{row.images:,}",
-            "Frechet distance": f"{row.frechet:.4g}" + (" *" if row.too_few_for_frechet else ""),
-            "KID x 1000": f"{1000 * row.kid:.4g}" + (f" ({1000 * row.kid_std:.2g})" if row.kid_subsets > 1 else ""),
-        }
-        for row in results.rows
-    ]
-    shown += [_floor_told(row, results.features) for row in results.floors]
-    few = f"\n\\* Fewer than {needed(results.features):,} images in a set: this number means little; look at KID."
-    starred = any("*" in row["Frechet distance"] for row in shown)
-    head = f"Extractor {config.extractor}, {results.features:,} features; {results.reference_images:,} reference images.\n\n"
-    spread = " KID: mean (standard deviation) over random subsets." if any(row.kid_subsets > 1 for row in results.rows) else ""
-    return f"{head}{markdown([shown[0], *(cells.values() for cells in shown)])}\n{NOTE}{spread}{few if starred else ''}\n"
-
-
-def _floor_told(it: Floor, width: int) -> dict[str, str]:
-    star = " *" if it.images < needed(width) else ""
-    return {
-        "set": f"floor: {it.images:,} of the reference to the other {it.others:,}", "t_n": "", "consistency": "",
-        "images": f"{it.images:,}", "Frechet distance": f"{it.frechet:.4g} ({it.frechet_std:.2g}){star}",
-        "KID x 1000": f"{1000 * it.kid:.4g}",
-    }  # fmt: skip
+def write(config: DistanceOptions, results: Distances) -> None:
+    """Write results.json, the tables and the figure."""
+    shown, out = markdown(table.rows(results)), Path(config.out)
+    notes = [table.NOTE]
+    notes += [table.SPREAD] if any(row.kid_subsets > 1 for row in results.rows) else []
+    notes += [table.TOO_FEW] if " * |" in shown else []
+    head = f"Extractor {config.extractor}, {results.features:,} features; {results.reference_images:,} reference images."
+    tables.write(out, results, "\n\n".join([head, shown + "\n" + "\n".join(notes)]) + "\n", records.plain(results.rows))
+    tables.save(table.curves(config.extractor, results), out / "distances.png")

@@ -10,7 +10,7 @@ from sdxl import options
 
 @dataclass(frozen=True)
 class DistanceOptions(Options):
-    """What is compared with what, by which features."""
+    """The options of the command."""
 
     out: str = options.out("runs/fid", "folder for the results")
     generated: tuple[str, ...] = option(

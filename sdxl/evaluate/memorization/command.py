@@ -22,9 +22,9 @@ from typing import Any
 from harness import records
 from sdxl.evaluate import tables
 from sdxl.evaluate.features.extractors import find
-from sdxl.evaluate.memorization.measure import Matches, Sets, measure
+from sdxl.evaluate.memorization.measure import ComparedImages, Matches, measure
 from sdxl.evaluate.memorization.options import MemorizationOptions
-from sdxl.evaluate.memorization.table import draw, table, unequal
+from sdxl.evaluate.memorization.table import draw, table, warning
 from sdxl.evaluate.results import Memorization
 from sdxl.run_command import started
 
@@ -32,40 +32,27 @@ OPTIONS = MemorizationOptions
 
 
 def main(argv: list[str]) -> None:
-    """Compare as `argv` says."""
+    """Compare the images that `argv` names."""
     with started(OPTIONS, argv, "evaluate memorization", __doc__) as (config, group):
-        sets = Sets(config, group)
+        images = ComparedImages(config, group)
         extractor = group.together(lambda: find(config.extractor, group.device))
-        identity: dict[str, Any] = {"seed": config.seed, "top": config.top, "extractor": extractor.fingerprint, **sets.about()}
+        identity: dict[str, Any] = {"seed": config.seed, "top": config.top, "extractor": extractor.fingerprint}
+        identity |= images.identity()
         if config.dry_run:
             return group.say(*(f"{key}: {value}" for key, value in (asdict(config) | identity).items()))
         with group.results(config.out, identity) as stopping:
-            found = measure(sets, extractor, group, stopping)
-            group.on_main(lambda: write(config, identity, found, sets))
+            matches = measure(images, extractor, group, stopping)
+            group.on_main(lambda: write(config, identity, matches, images))
 
 
-def write(config: MemorizationOptions, identity: dict[str, Any], found: Matches, sets: Sets) -> None:
-    """Numbers, table, pictures."""
-    about, out = {"config": tables.asked(config), "identity": identity}, Path(config.out)
-    results = records.fit(about | found.results(config.seed), Memorization, where="the results")
-    shown = table(results) + shared(sets) + warning(results)
-    tables.write(out, results, shown, found.lines(sets), csv="similarities.csv")
-    draw(found, sets, out, config.top)
-    print(f"{shown}\n{len(sets.training)} training images; results -> {config.out}")
-
-
-def shared(sets: Sets) -> str:
-    """A line where held-out images are among the training images."""
-    count = sets.shared()
-    return f"\n{count:,} of the held-out images are among the training images, to the byte.\n" if count else ""
-
-
-def warning(results: Memorization) -> str:
-    """A line where an attack and its control are compared with sets of different sizes."""
-    counts = unequal(results)
-    if counts is None:
-        return ""
-    return (
-        f"\nAttacks are compared with {counts[0]:,} images and their controls with {counts[1]:,}: among more images the nearest "
-        "one is nearer, by chance alone. Take as many of both.\n"
-    )
+def write(config: MemorizationOptions, identity: dict[str, Any], matches: Matches, images: ComparedImages) -> None:
+    """Write results.json, the tables and the pictures."""
+    about, out = {"config": tables.recorded(config), "identity": identity}, Path(config.out)
+    results = records.fit(about | matches.results(config.seed), Memorization, where="the results")
+    shared, warned = images.shared(), warning(results)
+    shown = table(results)
+    shown += f"\n{shared:,} of the held-out images are among the training images, to the byte.\n" if shared else ""
+    shown += f"\nMind that {warned}\n" if warned else ""
+    tables.write(out, results, shown, matches.lines(images), csv="similarities.csv")
+    draw(matches, images, out, config.top)
+    print(f"{shown}\n{len(images.training)} training images; results -> {config.out}")

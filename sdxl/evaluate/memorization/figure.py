@@ -1,26 +1,26 @@
-"""Histograms of similarities over one another: a panel for each question, a line for each set of images."""
+"""Histograms of similarities: a panel for each question, a line for each set of images."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import cycle
 from typing import Any, NamedTuple
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness import style
 from harness.copying import CLOSE, COPY
-from sdxl.evaluate import tables
 
 BINS = 40
-BASELINES = (":", "-.")  # in grey
-THINNEST, THICKER, WIDEST = 1.3, 1.1, 4.6  # a line that lies under others is wider, so that it is seen where they are the same
-DASH = 4
+BASELINES = (":", "-.")  # line styles
+THINNEST, THICKER, WIDEST = 1.3, 1.1, 4.6  # widths in points: of the top line, more for each line below it, at most
+DASH = 4  # length in line widths
 
 
 class Line(NamedTuple):
-    """Similarities. `of`: what they are of, a colour each, also for its control; empty: a baseline."""
+    """Similarities of a set of images. A line and its control have the same `of`, hence one colour; a baseline has none."""
 
     label: str
     values: list[float]
@@ -28,55 +28,63 @@ class Line(NamedTuple):
     control: bool = False
 
 
+def panel(
+    similarities: dict[tuple[str, str], list[float]], labels: dict[tuple[str, str], str], baselines: tuple[str, ...]
+) -> list[Line]:
+    """The lines of a panel: baselines, and the images that `labels` names, each beside its control.
+
+    Args: similarities: by the name of the images and their kind, "" for baselines; labels: by the same.
+    """
+    lines = [Line(name, similarities[name, ""]) for name in baselines if (name, "") in similarities]
+    for (name, kind), label in labels.items():
+        control = f"control of {name}"
+        lines.append(Line(label, similarities[name, kind], of=label))
+        if (control, kind) in similarities:
+            lines.append(Line(control, similarities[control, kind], of=label, control=True))
+    return lines
+
+
 def histograms(panels: dict[str, list[Line]]) -> Any:
-    """{title: lines}: shares of images, all panels on one scale; baselines grey, controls dashed in their attack's colour."""
-    lines = [line for panel in panels.values() for line in panel]
+    """The figure from {title: lines}: shares of images, the same axes in all panels; baselines gray, controls dashed."""
+    lines = [line for some in panels.values() for line in some]
     low = max(-1.0, min(min(line.values) for line in lines) - 0.02)
     colours = dict(zip(dict.fromkeys(line.of for line in lines if line.of), cycle(style.PALETTE)))
-    with tables.rc_context(style.RC):
-        figure = tables.Figure(figsize=(9.6, 0.7 + 1.9 * len(panels)), layout="constrained")
-        grid = figure.subplots(len(panels), squeeze=False, sharex=True, sharey=True)[:, 0]
-        for axes, (title, panel) in zip(grid, panels.items(), strict=True):
-            looks = _looks(panel, colours)
-            for line, look in zip(panel, looks, strict=True):
+    with rc_context(style.RC):
+        figure = Figure(figsize=(9.6, 0.7 + 1.9 * len(panels)), layout="constrained")
+        column = figure.subplots(len(panels), squeeze=False, sharex=True, sharey=True)[:, 0]
+        for axes, (title, of_panel) in zip(column, panels.items(), strict=True):
+            handles = []
+            for line in of_panel:
+                look = _look(line, of_panel) | {"color": colours.get(line.of, "#777777")}
                 share = [1 / len(line.values)] * len(line.values)
                 axes.hist(line.values, bins=BINS, range=(low, 1.0), weights=share, histtype="step", **look)
-            for bound in (CLOSE, COPY):
-                axes.axvline(bound, color="black", linewidth=0.7, linestyle=":", zorder=0)
+                in_legend: Any = look | ({"linestyle": "--"} if line.control else {})
+                handles.append(Line2D([], [], label=mathtext(line.label), **in_legend))
+            for threshold in (CLOSE, COPY):
+                axes.axvline(threshold, color="black", linewidth=0.7, linestyle=":", zorder=0)
             axes.set_title(mathtext(title), loc="left", fontsize=9.5)
             axes.set(xlim=(low, 1.005))
-            shown: list[Any] = [
-                {**look, **({"linestyle": "--"} if line.control else {})} for line, look in zip(panel, looks, strict=True)
-            ]
-            named = [Line2D([], [], label=mathtext(line.label), **look) for line, look in zip(panel, shown, strict=True)]
-            axes.legend(handles=named, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.05), handlelength=3)
+            axes.legend(handles=handles, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.05), handlelength=3)
         figure.supylabel("share of images", fontsize=9)
         figure.supxlabel("similarity to the nearest image (dotted: .9, .95)", fontsize=9)
     return figure
 
 
-def _looks(panel: list[Line], colours: dict[str, str]) -> list[dict[str, Any]]:
-    """Of each line: those that fall together are all seen, solid ones as borders of one another, dashes in turn."""
-    plain, solid, controls = iter(BASELINES * len(panel)), _count(panel, False), _count(panel, True)
-    found: list[dict[str, Any]] = []
-    for line in panel:
-        if not line.of:
-            found.append({"color": "#777777", "linestyle": next(plain), "linewidth": THINNEST})
-        elif line.control:
-            turn = next(controls)
-            gap = DASH * max(1, sum(one.control for one in panel) - 1)
-            found.append({"color": colours[line.of], "linestyle": (turn * DASH, (DASH, gap)), "linewidth": THINNEST})
-        else:
-            wide = min(WIDEST, THINNEST + THICKER * next(solid))
-            found.append({"color": colours[line.of], "linestyle": "-", "linewidth": wide})
-    return found
+def _look(line: Line, of_panel: list[Line]) -> dict[str, Any]:
+    """The style and width of a line, so that all lines of a panel are seen where they coincide.
 
-
-def _count(panel: list[Line], control: bool) -> Iterator[int]:
-    """Down to 0, over the lines with a colour that are controls, or that are not."""
-    return iter(range(sum(bool(line.of) and line.control == control for line in panel) - 1, -1, -1))
+    A solid line is wider than those that are drawn over it, and the dashes of controls take turns.
+    """
+    alike = [other for other in of_panel if (bool(other.of), other.control) == (bool(line.of), line.control)]
+    number = next(i for i, other in enumerate(alike) if other is line)
+    over_it = len(alike) - 1 - number
+    if not line.of:
+        return {"linestyle": BASELINES[number % len(BASELINES)], "linewidth": THINNEST}
+    if line.control:
+        return {"linestyle": (over_it * DASH, (DASH, DASH * max(1, len(alike) - 1))), "linewidth": THINNEST}
+    return {"linestyle": "-", "linewidth": min(WIDEST, THINNEST + THICKER * over_it)}
 
 
 def mathtext(words: str) -> str:
-    """t_n with its n below, in a label of matplotlib."""
+    """A label for matplotlib in which t_n has its n as a subscript."""
     return re.sub(r"\bt_n\b", "$t_n$", words.replace("$", r"\$"))

@@ -1,206 +1,217 @@
-"""The parts of `evaluate memorization`: sets of images, their similarities and matches."""
+"""The parts of `evaluate memorization`: the images, the training image nearest to each, and the numbers that follow."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from harness import copying, records, statistics
+from harness.errors import UserError
 from harness.files import digest
 from harness.neighbours import Neighbours, nearest
 from sdxl.evaluate.features.extractors import Extractor
 from sdxl.evaluate.features.features import features
 from sdxl.evaluate.memorization.options import MemorizationOptions
 from sdxl.images.folder import Images, opened
-from sdxl.images.pictures import Columns, Picture
+from sdxl.images.pictures import Columns
 from sdxl.manifest import Attacked, Filled, Noised
 from sdxl.parallel import Group
 
-GENERATED = "generated"
-OF_IMAGES = ("data", "split", "images", "print of images", "print of regions")  # what an attack and its control may differ in
+GENERATED = "generated"  # the kind of images that are no results of an attack
+OF_IMAGES = ("data", "split", "images", "print of images", "print of regions")  # in these an attack and its control may differ
 OTHERS, HELD_OUT = "training, nearest other", "held out"  # the baselines
+Kinds = dict[str, dict[str, list[int]]]  # {kind of results: {key of the image: numbers of its results}}
 
 
-class Sets:
-    """The images, read and checked; all processes make it. Raises: UserError for what does not go together."""
+class ComparedImages:
+    """All images, read and checked by all processes. Raises: UserError if sets do not go together."""
 
     def __init__(self, config: MemorizationOptions, group: Group):
         self.config = config
         self.models = {Path(folder).name: opened(folder, group) for folder in config.images}
+        side = group.together(self._side)
+        columns = [Columns(split, caption="") for split in (config.training_split, config.held_out_split)]
+        self.training = opened(config.training, group, columns=columns[0], resolution=side)
+        self.held_out = opened(config.held_out, group, columns=columns[1], resolution=side) if config.held_out else None
+        controls = zip(self.models, config.control, strict=bool(config.control))
+        self.controls = {model: opened(folder, group) for model, folder in controls}
+        group.together(self._check)
+
+    def _side(self) -> int:
+        """The pixels of a side of all images. Raises: UserError if they have several sizes, or are not square."""
         sizes = {images.size for images in self.models.values()}
-        size = next(iter(sizes))
-        group.end_if([f"images of the models are of several sizes: {sorted(sizes)}; they need one"] if len(sizes) > 1 else [])
-        group.end_if([f"images must be square; got {size[1]}x{size[0]}"] if size[0] != size[1] else [])
-        self.training = opened(config.training, group, columns=Columns(config.training_split, caption=""), resolution=size[0])
-        self.held_out = None
-        if config.held_out:
-            self.held_out = opened(config.held_out, group, columns=Columns(config.held_out_split, caption=""), resolution=size[0])
-        self.controls = {m: opened(folder, group) for m, folder in zip(self.models, config.control, strict=bool(config.control))}
-        group.end_if([fault for name, control in self.controls.items() for fault in self._faults(self.models[name], control)])
-        group.end_if([*self._too_few(), *self._regions(), *self._all_known()])
+        if len(sizes) > 1:
+            raise UserError(f"images of the models are of several sizes: {sorted(sizes)}; they need one")
+        [(height, width)] = sizes
+        if height != width:
+            raise UserError(f"images must be square; got {width}x{height}")
+        return height
 
-    def _too_few(self) -> list[str]:
-        """Sets without enough images for an interval."""
-        units = {
-            images.source: min(map(len, kinds(images).values())) for images in (*self.models.values(), *self.controls.values())
-        }
-        units |= {images.source: len(images) for images in (self.training, self.held_out) if images is not None}
-        return [
-            f"an interval needs at least {statistics.FEWEST} images, and {source} has {count}"
-            for source, count in units.items()
-            if count < statistics.FEWEST
-        ]
-
-    def _regions(self) -> list[str]:
-        """Filled regions are compared with regions."""
+    def _check(self) -> None:
+        """Raises: UserError if a set has too few images or the wrong ones."""
+        for model, control in self.controls.items():
+            self._check_control(self.models[model], control)
+        results = [*self.models.values(), *self.controls.values()]
+        counts = {images.source: min(map(len, kinds_of(images).values())) for images in results}
+        counts |= {images.source: len(images) for images in (self.training, self.held_out) if images is not None}
+        for source, count in counts.items():
+            if count < statistics.FEWEST:
+                raise UserError(f"an interval needs at least {statistics.FEWEST} images, and {source} has {count}")
         for images in self.models.values():
-            shown = originals(images)
-            if shown and not set(shown.values()) & set(self.training.digests):
-                return [f"{images.source} holds filled regions, and no image of --training is one of them: give "
-                        f"--training {images.source}/originals"]  # fmt: skip
-        return []
-
-    def _all_known(self) -> list[str]:
-        """Held-out images that are not."""
+            regions = originals(images)
+            if regions and not set(regions.values()) & set(self.training.digests):
+                raise UserError(
+                    f"{images.source} holds filled regions, and no image of --training is one of them: give "
+                    f"--training {images.source}/originals"
+                )
         if self.held_out is not None and self.shared() == len(self.held_out):
-            return [f"all images of --held-out {self.config.held_out} are among those of --training; take others"]
-        return []
+            raise UserError(f"all images of --held-out {self.config.held_out} are among those of --training; take others")
 
     def shared(self) -> int:
-        """How many held-out images are training images too, to the byte."""
+        """How many held-out images have the same bytes as a training image."""
         known = set(self.training.digests)
-        return sum(found in known for found in self.held_out.digests) if self.held_out is not None else 0
+        return sum(content in known for content in self.held_out.digests) if self.held_out is not None else 0
 
-    def _faults(self, attack: Images, control: Images) -> list[str]:
-        """Why a control is none of this attack."""
+    def _check_control(self, attack: Images, control: Images) -> None:
+        """Raises: UserError if `control` is not the same attack on held-out images."""
         if control.size != attack.size:
-            return [f"{control.source} has images of another size than {attack.source}; a control is the same attack"]
-        told = [images.manifest for images in (attack, control)]
-        asked = [{k: v for k, v in records.plain(one.identity).items() if k not in OF_IMAGES} if one else {} for one in told]
-        other = sorted(key for key in asked[0].keys() | asked[1].keys() if asked[0].get(key) != asked[1].get(key))
+            raise UserError(f"{control.source} has images of another size than {attack.source}; a control is the same attack")
+        manifests = [images.manifest for images in (attack, control)]
+        ours, theirs = (records.plain(manifest.identity) if manifest else {} for manifest in manifests)
+        other = sorted(key for key in ours.keys() | theirs.keys() if key not in OF_IMAGES and ours.get(key) != theirs.get(key))
         if other or not (attacked(attack) and attacked(control)):
             why = f"they differ in {', '.join(other)}" if other else "one of them is no folder of `python -m sdxl attack`"
-            return [f"{control.source} is another attack than {attack.source}: {why}"]
+            raise UserError(f"{control.source} is another attack than {attack.source}: {why}")
         known, regions = set(self.held_out.digests if self.held_out else []), originals(control)
-        # of the masking attack, the regions that were hidden are among the held-out images
-        strange = [row.key for row in attacked(control) if regions.get(getattr(row, "original", ""), row.digest) not in known]
-        return [f"{control.source} attacked {strange[0]}, which is none of the --held-out images"] if strange else []
+        for row in attacked(control):  # results of the masking attack have a region, which must be among the held-out images
+            if regions.get(getattr(row, "original", ""), row.digest) not in known:
+                raise UserError(f"{control.source} attacked {row.key}, which is none of the --held-out images")
 
-    def about(self) -> dict[str, Any]:
-        """By their content."""
-        found = {f"images of {name}": images.fingerprint for name, images in self.models.items()}
-        found |= {f"control of {name}": images.fingerprint for name, images in self.controls.items()}
-        return found | {"training": self.training.fingerprint} | (
-            {"held out": self.held_out.fingerprint} if self.held_out else {}
-        )  # fmt: skip
+    def identity(self) -> dict[str, Any]:
+        """The fingerprints of all sets."""
+        prints = {f"images of {name}": images.fingerprint for name, images in self.models.items()}
+        prints |= {f"control of {name}": images.fingerprint for name, images in self.controls.items()}
+        prints |= {"training": self.training.fingerprint}
+        return prints | ({"held out": self.held_out.fingerprint} if self.held_out else {})
 
 
 def attacked(images: Images) -> list[Attacked]:
-    """What the manifest of an attack says of its results; nothing for other images."""
+    """The entries of an attack's manifest; none for other images."""
     return [row for row in images.manifest.images if isinstance(row, Attacked)] if images.manifest else []
 
 
 def originals(images: Images) -> dict[str, str]:
-    """Of a masking attack: the files of what was hidden, as the manifest names them, by their content."""
+    """The digests of the regions that a masking attack has hidden, by their files as the manifest names them."""
     files = {row.original for row in attacked(images) if isinstance(row, Filled)}
     return {file: digest((Path(images.source) / file).read_bytes()) for file in files}
 
 
-def kinds(images: Images) -> dict[str, dict[str, list[int]]]:
-    """{kind: {key: rows}}: results of an attack by level, if it has one, and kind; the rows of one attacked image together."""
+def kinds_of(images: Images) -> Kinds:
+    """The results of an attack by level and kind; other images are each a result of its own."""
     results = attacked(images)
     if not results:
         return {GENERATED: {str(row): [row] for row in range(len(images))}}
-    found: dict[str, dict[str, list[int]]] = {}
+    kinds: Kinds = {}
     for row, result in enumerate(results):
         level = f"t = {result.t}, " if isinstance(result, Noised) else ""
-        name = level + re.sub(r"_\d+$", "s", result.kind).replace("_", " ")
-        found.setdefault(name, {}).setdefault(result.key, []).append(row)
-    return found
+        kind = level + re.sub(r"_\d+$", "s", result.kind).replace("_", " ")
+        kinds.setdefault(kind, {}).setdefault(result.key, []).append(row)
+    return kinds
+
+
+class MatchedResults(NamedTuple):
+    """Results of a model with the image nearest to each."""
+
+    neighbours: Neighbours
+    kinds: Kinds
+
+    def similarity(self, kind: str) -> Tensor:
+        """Similarities (N, samples) of the results of N images."""
+        return self.neighbours.similarity[torch.tensor(list(self.kinds[kind].values()))]
+
+    def results(self) -> Iterator[tuple[str, str, int]]:
+        """The kind, the key and the number of each result."""
+        return ((kind, key, i) for kind, rows in self.kinds.items() for key, numbers in rows.items() for i in numbers)
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Matches of each model's images and of its control's; of the baselines."""
+    """The matches of all models and of their controls, by the names of the models, and of the baselines."""
 
-    models: dict[str, Neighbours]
-    kinds: dict[str, dict[str, dict[str, list[int]]]]
+    models: dict[str, MatchedResults]
+    controls: dict[str, MatchedResults]
     baselines: dict[str, Neighbours]
-    controls: dict[str, tuple[Neighbours, dict[str, dict[str, list[int]]]]]
 
-    def similarity(self, model: str, kind: str) -> tuple[list[str], Tensor]:
-        """As `by_key`."""
-        return by_key(self.models[model], self.kinds[model][kind])
+    def named(self) -> dict[str, MatchedResults]:
+        """The matches of the models and of the controls, by their names in results."""
+        return self.models | {f"control of {model}": matched for model, matched in self.controls.items()}
+
+    def similarities(self) -> dict[tuple[str, str], list[float]]:
+        """All similarities by the name of the images and their kind, "" for baselines."""
+        baselines = {(name, ""): found.similarity.tolist() for name, found in self.baselines.items()}
+        return baselines | {
+            (name, kind): matched.similarity(kind).flatten().tolist()
+            for name, matched in self.named().items()
+            for kind in matched.kinds
+        }
 
     def results(self, seed: int) -> dict[str, Any]:
-        """All the numbers."""
-        found = {name: copying.described(x.similarity[:, None], seed=seed) for name, x in self.baselines.items()}
-        models, pairs, first = [], [], next(iter(self.models))
-        for model in self.models:
-            for kind in self.kinds[model]:
-                keys, x = self.similarity(model, kind)
+        """The fields `baselines`, `models` and `differences` of `Memorization`."""
+        baselines = {name: copying.described(found.similarity[:, None], seed=seed) for name, found in self.baselines.items()}
+        rows, pairs, (first, *_) = [], [], self.models
+        for model, matched in self.models.items():
+            for kind, numbers in matched.kinds.items():
+                x = matched.similarity(kind)
                 row = {"model": model, "kind": kind, **copying.described(x, seed=seed)}
                 if HELD_OUT in self.baselines:
                     row["beyond held out"] = copying.beyond(x, self.baselines[HELD_OUT].similarity[:, None], seed=seed)
-                models.append(row | self._beside(model, kind, x, seed))
-                if model != first and kind in self.kinds[first] and kind != GENERATED:
-                    theirs, y = self.similarity(first, kind)
-                    if theirs == keys:
-                        pairs.append({"model": first, "less": model, "kind": kind, **copying.paired(y, x, seed=seed)})
-        return {"baselines": found, "models": models, "differences": pairs}
+                if model in self.controls and kind in self.controls[model].kinds:
+                    y = self.controls[model].similarity(kind)
+                    row |= {"control": copying.described(y, seed=seed), "beyond control": copying.beyond(x, y, seed=seed)}
+                rows.append(row)
+                same_images = list(self.models[first].kinds.get(kind, {})) == list(numbers)
+                if model != first and kind != GENERATED and same_images:
+                    difference = copying.paired(self.models[first].similarity(kind), x, seed=seed)
+                    pairs.append({"model": first, "less": model, "kind": kind, **difference})
+        return {"baselines": baselines, "models": rows, "differences": pairs}
 
-    def _beside(self, model: str, kind: str, x: Tensor, seed: int) -> dict[str, Any]:
-        """The control's numbers, and what the attack has beyond it."""
-        if model not in self.controls or kind not in self.controls[model][1]:
-            return {}
-        matches, of = self.controls[model]
-        _, y = by_key(matches, of[kind])
-        return {"control": copying.described(y, seed=seed), "beyond control": copying.beyond(x, y, seed=seed)}
+    def lines(self, images: ComparedImages) -> list[dict[str, Any]]:
+        """The rows of similarities.csv: every image, and the image nearest to it."""
+        training, held_out = images.training.pictures, images.held_out.pictures if images.held_out else []
+        lines = []
 
-    def lines(self, sets: Sets) -> list[dict[str, Any]]:
-        """Every image, and the one that was found nearest to it."""
-        known, held_out = sets.training.pictures, sets.held_out.pictures if sets.held_out else []
-        asked = {OTHERS: known, HELD_OUT: held_out}
-        found = [_line(name, "", p.key, x, i, known) for name, x in self.baselines.items() for i, p in enumerate(asked[name])]
-        for model, x in self.models.items():
-            for part, of, kinds, others in ((model, x, self.kinds[model], known), *self._control_of(model, held_out)):
-                keys = ((kind, key, i) for kind, rows in kinds.items() for key, those in rows.items() for i in those)
-                found += [_line(part, kind, key, of, i, others) for kind, key, i in keys]
-        return found
+        def add(name: str, kind: str, key: str, found: Neighbours, i: int, known: list[Any]) -> None:
+            row = {"images": name, "kind": kind, "key": key, "similarity": f"{float(found.similarity[i]):.6f}"}
+            lines.append(row | {"nearest": known[int(found.row[i])].key})
 
-    def _control_of(self, model: str, held_out: list[Picture]) -> list[Any]:
-        return [(f"control of {model}", *self.controls[model], held_out)] if model in self.controls else []
+        for name, found in self.baselines.items():
+            for i, picture in enumerate({OTHERS: training, HELD_OUT: held_out}[name]):
+                add(name, "", picture.key, found, i, training)
+        for name, matched in self.named().items():
+            for kind, key, i in matched.results():
+                add(name, kind, key, matched.neighbours, i, training if name in self.models else held_out)
+        return lines
 
 
-def by_key(matches: Neighbours, rows: dict[str, list[int]]) -> tuple[list[str], Tensor]:
-    """Keys, and similarities (N, samples)."""
-    return list(rows), matches.similarity[torch.tensor(list(rows.values()))]
+def measure(images: ComparedImages, extractor: Extractor, group: Group, stopping: Callable[[], bool]) -> Matches:
+    """The nearest image of every image. Raises: UserError, Interrupted, as `features` and `nearest`."""
 
+    def features_of(some: Images) -> Tensor:
+        return features(some, extractor, group, batch=images.config.batch, stopping=stopping)
 
-def _line(images: str, kind: str, key: str, matches: Neighbours, row: int, known: list[Picture]) -> dict[str, Any]:
-    nearest = known[int(matches.row[row])].key
-    return {"images": images, "kind": kind, "key": key, "similarity": f"{float(matches.similarity[row]):.6f}", "nearest": nearest}
+    def matched(results: Images, known: Tensor) -> MatchedResults:
+        return MatchedResults(nearest(features_of(results), known, group=group).first(), kinds_of(results))
 
-
-def measure(sets: Sets, extractor: Extractor, group: Group, stopping: Callable[[], bool]) -> Matches:
-    """Raises: UserError, Interrupted, as `features` and `nearest`."""
-
-    def seen(images: Images) -> Tensor:
-        return features(images, extractor, group, batch=sets.config.batch, stopping=stopping)
-
-    known = seen(sets.training)
+    known, controls = features_of(images.training), {}
     baselines = {OTHERS: nearest(known, known, own=torch.arange(len(known)), group=group).first()}
-    controls = {}
-    if sets.held_out is not None:
-        strangers = seen(sets.held_out)
-        baselines[HELD_OUT] = nearest(strangers, known, group=group).first()
-        for name, images in sets.controls.items():
-            controls[name] = nearest(seen(images), strangers, group=group).first(), kinds(images)
-    models = {name: nearest(seen(images), known, group=group).first() for name, images in sets.models.items()}
-    return Matches(models, {name: kinds(images) for name, images in sets.models.items()}, baselines, controls)
+    if images.held_out is not None:
+        held_out = features_of(images.held_out)
+        baselines[HELD_OUT] = nearest(held_out, known, group=group).first()
+        controls = {name: matched(control, held_out) for name, control in images.controls.items()}
+    return Matches({name: matched(model, known) for name, model in images.models.items()}, controls, baselines)

@@ -11,7 +11,7 @@ from sdxl import options
 
 @dataclass(frozen=True)
 class MemorizationOptions(Options):
-    """What is compared with what."""
+    """The options of the command."""
 
     out: str = options.out("runs/memorization", "folder for the results")
     images: tuple[str, ...] = option(

@@ -1,4 +1,4 @@
-"""Held-out images, and SDXL with one LoRA after the other that restores them."""
+"""Errors of restoration: held-out images are noised to a level, and restored in one step by SDXL with each LoRA in turn."""
 
 from __future__ import annotations
 
@@ -13,31 +13,52 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ambient import paths
+from ambient.denoisers import Denoiser
+from ambient.losses import squared_norm
 from harness import records
 from harness.errors import UserError
 from harness.files import digest
-from sdxl.evaluate.restoration.errors import noise, restored, square_error
+from harness.statistics import mean
 from sdxl.evaluate.restoration.options import RestorationOptions
-from sdxl.evaluate.tables import labels
+from sdxl.evaluate.restoration.table import SPACES
+from sdxl.evaluate.results import Model, Restoration
+from sdxl.evaluate.tables import labels, recorded
 from sdxl.images.crop import fit
 from sdxl.images.folder import opened
 from sdxl.images.pictures import Columns
 from sdxl.model import lora
 from sdxl.model.base import DTYPES, PARTS, dtype_of, find_with_vae, shapes, within_memory
 from sdxl.model.lora import Lora
+from sdxl.model.sampling import noise_from
 from sdxl.model.text import TextEncoder
 from sdxl.model.unet import denoiser
 from sdxl.model.vae import latent, picture
 from sdxl.parallel import Group
 
 BASE = "base alone"
-WORDS = ("key", "caption")  # of an image, that its errors depend on
 NOT_IDENTITY = ("out", "base", "vae", "loras", "dry_run")
+
+
+def noise(keys: list[str], levels: list[float], shape: tuple[int, ...] | torch.Size, *, seed: int) -> Tensor:
+    """The noise (B, *shape) of each image at its level. It follows from (seed, key, t), so that all models restore the same."""
+    return noise_from([f"restoration at {t:g}/{key}" for key, t in zip(keys, levels, strict=True)], shape, seed=seed)(0)
+
+
+@torch.no_grad()
+def restored(denoise: Denoiser, x_0: Tensor, z: Tensor, *, path: paths.Path, t: Tensor, condition: object = None) -> Tensor:
+    """h(alpha_t X_0 + sigma_t Z, t), (B, ...). Paper: Sec. 4.2, Table 1."""
+    return denoise(path(t).apply(x_0, z), t, condition)
+
+
+def square_error(restoration: Tensor, truth: Tensor) -> Tensor:
+    """The mean square error over coordinates of each sample: (B,), float64."""
+    return squared_norm(restoration.double() - truth.double()) / truth[0].numel()
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Of an image by one model: latent and pixel, at each level; `vae`: of the pixels that went through the VAE alone."""
+    """Latent and pixel errors of a model on one image, by level; `vae`: the pixel error after encoding and decoding alone."""
 
     latent: tuple[float, ...]
     pixel: tuple[float, ...]
@@ -45,126 +66,143 @@ class Errors:
     version: int = 1
 
 
-class Model(NamedTuple):
-    """A LoRA on the base; None: the base alone."""
+class Restorer(NamedTuple):
+    """A LoRA on the base, or the base alone (`lora` is None)."""
 
-    name: str
+    model: Model
     lora: Lora | None
-    t_n: float | None
-    weight: float | None
 
 
 class RestorationPlan:
-    """What is restored by what, found and checked. Raises: UserError for what is not there, or does not go together."""
+    """Images, levels and models, resolved and checked. Raises: UserError if options or files do not go together."""
 
     def __init__(self, config: RestorationOptions, group: Group):
         self.config, self.group = config, group
-        wanted = ("unet", "scheduler", *PARTS)
-        self.base, self.vae = group.together(lambda: find_with_vae(config.base, config.vae, parts=wanted))
+        self.base, self.vae = group.together(lambda: find_with_vae(config.base, config.vae, parts=("unet", "scheduler", *PARTS)))
         self.path, self.dtype = self.base.path(), dtype_of(config.dtype, group.device)
         self.levels = sorted(map(float, config.levels), reverse=True)
-        self.models = group.together(self._check)
+        self.restorers = group.together(self._restorers)
         columns = Columns(config.split, config.image_column, "" if config.null_caption else config.caption_column)
-        caption = "" if config.null_caption else config.caption
-        options: dict[str, Any] = {"columns": columns, "resolution": config.resolution, "count": config.images}
-        self.images = opened(config.data, group, caption=caption, **options)
+        caption, resolution = "" if config.null_caption else config.caption, config.resolution
+        self.images = opened(config.data, group, columns=columns, caption=caption, resolution=resolution, count=config.images)
         group.together(lambda: group.employ(len(self.images), config.data))
 
-    def _check(self) -> list[Model]:
+    def _restorers(self) -> list[Restorer]:
         self.base.fit(shapes(self.base, self.vae, self.config.resolution), "the VAE and the text encoders")
         last = int(self.path.t_max)
-        off = [t for t in self.levels if not 1 <= t <= last]
-        if off:
-            raise UserError(f"--levels must be the schedule's times 1 .. {last}; got {off[0]:g}")
-        named = zip(labels(self.config.loras), self.config.loras, strict=True)
-        found = [(name, lora.opened(source, self.base)) for name, source in named]
-        models = [Model(name, it, it.about and it.about.t_n, it.about and it.about.weight) for name, it in found]
-        return models + ([Model(BASE, None, None, None)] if self.config.with_base else [])
+        outside = [t for t in self.levels if not 1 <= t <= last]
+        if outside:
+            raise UserError(f"--levels must be the schedule's times 1 .. {last}; got {outside[0]:g}")
+        loras = [lora.opened(source, self.base) for source in self.config.loras]
+        restorers = [
+            Restorer(Model(name, one.about and one.about.t_n, one.about and one.about.weight), one)
+            for name, one in zip(labels(self.config.loras), loras, strict=True)
+        ]
+        return restorers + ([Restorer(Model(BASE, None, None), None)] if self.config.with_base else [])
 
     def identity(self) -> dict[str, Any]:
-        """What the numbers depend on: images, captions and weights by their content."""
+        """What the numbers depend on: options, and images, captions and weights by their content."""
         own = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
-        models = self.base.identity("unet", "scheduler", *PARTS) | self.vae.identity("vae")
-        words = {f"{name}s": digest(json.dumps([getattr(p, name) for p in self.images.pictures]).encode()) for name in WORDS}
+        parts = self.base.identity("unet", "scheduler", *PARTS) | self.vae.identity("vae")
+        pictures = self.images.pictures
+        texts = {"keys": [picture.key for picture in pictures], "captions": [picture.caption for picture in pictures]}
         return own | {
             "levels": self.levels,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "images": self.images.about | words,
-            "base": models.pop("unet"),
-            **models,
+            "images": self.images.about | {name: digest(json.dumps(text).encode()) for name, text in texts.items()},
+            "base": parts.pop("unet"),
+            **parts,
             "models": [
-                {"name": m.name, "lora": m.lora.digest if m.lora else "", "t_n": m.t_n, "weight": m.weight} for m in self.models
+                {"name": model.name, "lora": lora.digest if lora else "", "t_n": model.t_n, "weight": model.weight}
+                for model, lora in self.restorers
             ],
         }  # fmt: skip
 
-    def file(self, model: int, image: int) -> Path:
-        """Where the errors of one image lie until all are known."""
-        return Path(self.config.out) / "errors" / f"{model}_{image:06d}.json"
+    def file(self, restorer: int, image: int) -> Path:
+        """Where the errors on one image are kept until all are known."""
+        return Path(self.config.out) / "errors" / f"{restorer}_{image:06d}.json"
+
+    def errors(self, restorer: int, image: int) -> Errors | None:
+        """The errors on one image; None if the file is missing or damaged."""
+        try:
+            errors = records.read(self.file(restorer, image), Errors)
+        except UserError:
+            return None
+        expected = len(self.levels), len(self.levels) * self.config.pixels, self.config.pixels and restorer == 0
+        return errors if (len(errors.latent), len(errors.pixel), errors.vae is not None) == expected else None
 
 
-class Restorer:
-    """One model, VAE and text encoders on a device: the errors of one image at all levels, which make one batch."""
+class RestorationMeter:
+    """One model with VAE and text encoders on a device. Measures its errors on an image, all levels in one batch."""
 
-    def __init__(self, job: RestorationPlan, text: TextEncoder, vae: Any, model: Model):
-        self.job, self.text, self.vae, self.model = job, text, vae, model
-        self.device = job.group.device
-        unet = lora.adapted(job.base, model.lora, job.dtype)
-        self.denoiser = denoiser(unet.to(self.device), job.path, job.base.prediction())
+    def __init__(self, plan: RestorationPlan, text: TextEncoder, vae: Any, restorer: Restorer):
+        self.plan, self.text, self.vae, self.model = plan, text, vae, restorer.model
+        self.device = plan.group.device
+        unet = lora.adapted(plan.base, restorer.lora, plan.dtype)
+        self.denoiser = denoiser(unet.to(self.device), plan.path, plan.base.prediction())
 
-    def __call__(self, index: int, *, alone: bool) -> Errors:
-        """alone: also of the image that went through the VAE and nothing else, the least error a pixel can have."""
-        config, it = self.job.config, self.job.images.pictures[index]
-        pixels, time_ids = fit(self.job.images.image(index), config.resolution, "center", 0, "")
+    def __call__(self, image: int, *, with_vae: bool) -> Errors:
+        """The errors on an image; with_vae: also that of the image after encoding and decoding, the least one of its pixels."""
+        config, one = self.plan.config, self.plan.images.pictures[image]
+        pixels, time_ids = fit(self.plan.images.image(image), config.resolution, "center", 0, "")
         with within_memory("take --dtype bfloat16, fewer --levels, or a lower --resolution"):
             x_0 = latent(self.vae, pixels[None])
-            found = self._restored(x_0, it.key, it.caption, time_ids)
-            latent_errors = tuple(square_error(found, x_0.expand_as(found)).tolist())
+            restoration = self._restored(x_0, one.key, one.caption, time_ids)
+            latent_errors = tuple(square_error(restoration, x_0.expand_as(restoration)).tolist())
             if not all(map(np.isfinite, latent_errors)):
-                raise UserError(f"what {self.model.name} makes of {it.key} is not finite: damaged weights, or a VAE in float16")
+                raise UserError(f"what {self.model.name} makes of {one.key} is not finite: damaged weights, or a VAE in float16")
             if not config.pixels:
                 return Errors(latent_errors, ())
-            vae = (self._pixel_error(x_0[0], pixels, it.key),) if alone else None
-            return Errors(latent_errors, tuple(self._pixel_error(x, pixels, it.key) for x in found), vae)
+            vae = (self._pixel_error(x_0[0], pixels, one.key),) if with_vae else None
+            return Errors(latent_errors, tuple(self._pixel_error(x, pixels, one.key) for x in restoration), vae)
 
     def _restored(self, x_0: Tensor, key: str, caption: str, time_ids: Tensor) -> Tensor:
-        job, count = self.job, len(self.job.levels)
-        z = noise([key] * count, job.levels, x_0.shape[1:], seed=job.config.seed).to(self.device)
+        """The restorations (levels, 4, h, w) of a latent (1, 4, h, w)."""
+        plan, count = self.plan, len(self.plan.levels)
+        z = noise([key] * count, plan.levels, x_0.shape[1:], seed=plan.config.seed).to(self.device)
         condition = self.text.of_image(caption) | {"time_ids": time_ids[None]}
         rows = {name: value.expand(count, *value.shape[1:]).to(self.device) for name, value in condition.items()}
-        t = torch.tensor(job.levels, dtype=torch.float64, device=self.device)
-        return restored(self.denoiser, x_0.to(self.device).expand_as(z), z, path=job.path, t=t, condition=rows).cpu()
+        t = torch.tensor(plan.levels, dtype=torch.float64, device=self.device)
+        return restored(self.denoiser, x_0.to(self.device).expand_as(z), z, path=plan.path, t=t, condition=rows).cpu()
 
     def _pixel_error(self, x_0: Tensor, pixels: Tensor, key: str) -> float:
-        """Of pixels in [-1, 1]."""
-        shown = torch.from_numpy(np.asarray(picture(self.vae, x_0, key)).copy()).permute(2, 0, 1) / 127.5 - 1
-        return float(square_error(shown[None], pixels[None]))
+        """The error of a decoded latent (4, h, w), as it would be written to a file, against pixels (3, R, R) in [-1, 1]."""
+        decoded = torch.from_numpy(np.asarray(picture(self.vae, x_0, key)).copy()).permute(2, 0, 1) / 127.5 - 1
+        return float(square_error(decoded[None], pixels[None]))
 
 
-def measure(job: RestorationPlan, stopping: Callable[[], bool]) -> None:
-    """Write the errors that are not there yet. A round is one image for each process. Raises: Interrupted if asked to stop."""
-    group, count = job.group, len(job.images)
-    group.on_main(lambda: (Path(job.config.out) / "errors").mkdir(exist_ok=True))
-    todo = group.by_main(lambda: [[i for i in range(count) if known(job, m, i) is None] for m in range(len(job.models))])
+def measure(plan: RestorationPlan, stopping: Callable[[], bool]) -> None:
+    """Measure and write the errors that are not known yet, model after model. Raises: Interrupted if asked to stop."""
+    group, models, images = plan.group, range(len(plan.restorers)), range(len(plan.images))
+    group.on_main(lambda: (Path(plan.config.out) / "errors").mkdir(exist_ok=True))
+    todo = group.by_main(lambda: [[(m, i) for i in images if plan.errors(m, i) is None] for m in models])
     if not any(todo):
         return
-    text = group.together(lambda: TextEncoder(job.base, group.device))
-    vae = group.together(lambda: job.vae.vae(DTYPES[job.config.vae_dtype]).to(group.device))
-    restorer = lru_cache(maxsize=1)(lambda number: Restorer(job, text, vae, job.models[number]))  # one UNet at a time
-    rounds = [now for m, images in enumerate(todo) for now in group.split([(m, i) for i in images])]
-    group.in_rounds(
-        rounds, lambda it: _write(job, *it, restorer(it[0])), stopping=stopping, doing="restoring", unit="restorations are done"
-    )
+    text = group.together(lambda: TextEncoder(plan.base, group.device))
+    vae = group.together(lambda: plan.vae.vae(DTYPES[plan.config.vae_dtype]).to(group.device))
+    meter = lru_cache(maxsize=1)(lambda m: RestorationMeter(plan, text, vae, plan.restorers[m]))  # one UNet in memory at a time
+    rounds = [items for of_model in todo for items in group.split(of_model)]
+
+    def write(item: tuple[int, int]) -> None:
+        number, image = item
+        records.write(plan.file(number, image), meter(number)(image, with_vae=number == 0))
+
+    group.in_rounds(rounds, write, stopping=stopping, doing="restoring", unit="restorations are done")
 
 
-def _write(job: RestorationPlan, model: int, image: int, restorer: Restorer) -> None:
-    records.write(job.file(model, image), restorer(image, alone=model == 0))
-
-
-def known(job: RestorationPlan, model: int, image: int) -> Errors | None:
-    """The errors of an image; None where they are not there, or damaged."""
-    try:
-        found = records.read(job.file(model, image), Errors)
-    except UserError:
-        return None
-    wanted = len(job.levels), len(job.levels) * job.config.pixels, job.config.pixels and model == 0
-    return found if (len(found.latent), len(found.pixel), found.vae is not None) == wanted else None
+def results_of(plan: RestorationPlan, identity: dict[str, Any]) -> Restoration:
+    """Every error by space, model, level and image. Raises: UserError if the errors of another process are not here."""
+    by_space: dict[str, dict[str, Any]] = {space: {} for space in SPACES}
+    vae: list[float] = []
+    for number, restorer in enumerate(plan.restorers):
+        errors = [plan.errors(number, i) for i in range(len(plan.images))]
+        if None in errors:
+            raise UserError(f"{plan.file(number, errors.index(None))} is not here: do all processes see {plan.config.out}?")
+        for space in SPACES if plan.config.pixels else SPACES[:1]:
+            by_space[space][restorer.model.name] = tuple(zip(*(getattr(of, space) for of in errors), strict=True))
+        vae += [value for of in errors if of for value in of.vae or ()]
+    return Restoration(
+        config=recorded(plan.config), identity=identity, levels=tuple(plan.levels), errors=by_space,
+        models=tuple(restorer.model for restorer in plan.restorers), images=tuple(p.key for p in plan.images.pictures),
+        vae_alone=mean(vae)._asdict() if vae else None,
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from sdxl import options
 
 @dataclass(frozen=True)
 class RestorationOptions(Options):
-    """What is restored by what."""
+    """The options of the command."""
 
     out: str = options.out("runs/restoration", "folder for the results")
     base: str = options.base()
