@@ -149,8 +149,13 @@ class Matches:
     baselines: dict[str, Neighbours]
 
     def named(self) -> dict[str, MatchedResults]:
-        """The matches of the models and of the controls, by their names in results."""
-        return self.models | {f"control of {model}": matched for model, matched in self.controls.items()}
+        """The matches of each model and of its control, by their names in results."""
+        named = {}
+        for model, matched in self.models.items():
+            named[model] = matched
+            if model in self.controls:
+                named[f"control of {model}"] = self.controls[model]
+        return named
 
     def similarities(self) -> dict[tuple[str, str], list[float]]:
         """All similarities by the name of the images and their kind, "" for baselines."""

@@ -53,7 +53,7 @@ def readable(results: Restoration, rows: list[dict[str, Any]]) -> str:
     """table.md."""
     spaces = [space for space in SPACES if results.errors.get(space)]
     first = rows[0]["model"]
-    heads = [f"{space} {of}" for space in spaces for of in ("MSE", "s.e.", f"minus {first}", "s.e.")]
+    heads = [f"{space} {of}" for space in spaces for of in ("MSE", "s.e.", f"minus {first}", "s.e. of that")]
     table = [["level", "model", "its t_n", *heads]]
     for row in rows:
         cells = [f"{row['level']:g}", row["model"], "" if row["t_n"] is None else f"{row['t_n']:g}"]
