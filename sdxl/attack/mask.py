@@ -50,11 +50,11 @@ class MaskAttackPlan(AttackPlan):
         """Find the regions, or read the boxes that this folder has, and keep the images that have a region."""
         seen = super().prepare()
         self.boxes = self.group.by_main(self.read_boxes) or self.detect_boxes()
-        self.counts = self.group.together(lambda: self.choose_regions(seen))
-        counts, left_out = self.counts, self.counts["dropped"]
+        counts = self.group.together(lambda: self.choose_regions(seen))
+        self.manifest_fields = {"regions": {"detector": self.config.detector, **counts}}
         boxes, images = several(counts["boxes"], "box", "boxes"), several(counts["images"], "image")
         chosen = f"{several(len(self.regions), 'image')} with a region, {counts['without a region']} left out"
-        dropped = f"; dropped boxes: {left_out}, {UNUSABLE}" if left_out else ""
+        dropped = f"; dropped boxes: {counts['dropped']}, {UNUSABLE}" if counts["dropped"] else ""
         self.group.say(f"{self.config.detector}: {boxes} in {images}; {chosen}{dropped}")
         return seen
 
@@ -130,17 +130,11 @@ class MaskAttackPlan(AttackPlan):
     def further_files(self, image: int) -> list[Path]:
         return [self.original_file(image), *super().further_files(image)]
 
-    def picture_on_sheet(self, image: int) -> Path:
-        return self.file(0, image)
-
     def guidance(self) -> float:
         """The scale of classifier-free guidance; 1, which is none, without captions."""
         if not self.config.captions:
             return 1.0
         return GUIDANCE[self.config.fill] if self.config.guidance is None else self.config.guidance
-
-    def manifest_fields(self) -> dict[str, Any]:
-        return {"regions": {"detector": self.config.detector, **self.counts}}
 
     def evaluations(self) -> int:
         steps = (len(self.times) - 1) * (1 + self.config.resample) if self.config.fill == "posterior" else self.config.steps - 1

@@ -32,6 +32,7 @@ class NoiseAttackPlan(AttackPlan):
         if outside:
             raise UserError(f"--t must name times of the schedule, 1 .. {last}; got {outside[0]}")
         self.kinds = ["one_step", *(f"sample_{j}" for j in range(config.samples))]
+        self.on_sheet = config.samples  # the last sample at the first level
 
     def file(self, t: int, kind: str, image: int) -> Path:
         """The picture of a result."""
@@ -39,9 +40,6 @@ class NoiseAttackPlan(AttackPlan):
 
     def results(self, image: int) -> list[tuple[Path, dict[str, Any]]]:
         return [(self.file(t, kind, image), {"t": t, "kind": kind}) for t in self.config.t for kind in self.kinds]
-
-    def picture_on_sheet(self, image: int) -> Path:
-        return self.file(self.config.t[0], self.kinds[-1], image)
 
     def evaluations(self) -> int:
         return sum(1 + self.config.samples * (len(sampling.stretch(self.times, start=t)) - 1) for t in self.config.t)

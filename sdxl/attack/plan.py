@@ -30,10 +30,12 @@ class AttackPlan(ABC):
     """An attack, resolved and checked before a model is loaded. Raises: UserError if options or files do not go together."""
 
     record: type[Attacked]  # the entry of a result in the manifest
+    on_sheet = 0  # which of the results of each image sheet.png shows
 
     def __init__(self, config: Any, group: Group):
         self.config: Any = config
         self.group = group
+        self.manifest_fields: dict[str, Any] = {}  # those that only this attack has
         columns = Columns(config.split, caption=config.caption_column if config.captions else "", advice="leave --captions out")
         caption = None if config.captions else ""
         self.pictures = pictures(config.data, columns, caption=caption, t_n=0, count=config.images, say=group.say)
@@ -68,10 +70,6 @@ class AttackPlan(ABC):
         """The files with the results for an image, each with the fields of `record` that are its own."""
 
     @abstractmethod
-    def picture_on_sheet(self, image: int) -> Path:
-        """The result that sheet.png shows."""
-
-    @abstractmethod
     def evaluations(self) -> int:
         """How often the UNet is evaluated for each image."""
 
@@ -85,10 +83,6 @@ class AttackPlan(ABC):
             file.parent.mkdir(parents=True, exist_ok=True)
             for unfinished in file.parent.glob(".*"):
                 unfinished.unlink()
-
-    def manifest_fields(self) -> dict[str, Any]:
-        """Fields of the manifest that only this attack has."""
-        return {}
 
     def files(self, image: int) -> list[Path]:
         """All files that are written for an image."""
@@ -173,5 +167,6 @@ def _write_manifest(plan: AttackPlan) -> None:
         for i, picture in enumerate(plan.pictures)
         for file, fields in plan.results(i)
     )
-    write_images_manifest(out, plan.config, plan.identity(), entries, None, **plan.manifest_fields())
-    save(sheet([thumbnail(plan.picture_on_sheet(i)) for i in numbers[:ON_SHEET]]), out / "sheet.png")
+    write_images_manifest(out, plan.config, plan.identity(), entries, None, **plan.manifest_fields)
+    shown = [plan.results(i)[plan.on_sheet][0] for i in numbers[:ON_SHEET]]
+    save(sheet([thumbnail(file) for file in shown]), out / "sheet.png")

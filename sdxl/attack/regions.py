@@ -133,13 +133,13 @@ def _faces() -> Detector:
         if largest <= smallest:
             return []
         faces = cascade.detect_multi_scale(small, 1.2, 1, (smallest, smallest), (largest, largest))
-        return [_whole_face(face["c"], face["r"], face["width"], face["height"], scale) for face in faces]
+        return [_with_margin(face["c"], face["r"], face["width"], face["height"], scale) for face in faces]
 
     return Detector(f"faces, scikit-image {version('scikit-image')}", find)
 
 
-def _whole_face(x: float, y: float, width: float, height: float, scale: float) -> Box:
-    """A box with its margins, in pixels of the image before it was scaled."""
+def _with_margin(x: float, y: float, width: float, height: float, scale: float) -> Box:
+    """The box of a whole face from one of the cascade, in pixels of the image before it was scaled."""
     wide, high = FACE_MARGIN * width, FACE_MARGIN * height
     return (x - wide) / scale, (y - high) / scale, (x + width + wide) / scale, (y + height + high) / scale
 

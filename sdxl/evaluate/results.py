@@ -1,4 +1,4 @@
-"""What each evaluation leaves in results.json, for `python -m sdxl figures` and for programs of others."""
+"""The content of results.json of each evaluation, for `python -m sdxl figures` and for other programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sdxl.evaluate.distances.measure import Floor
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """`config`: the options; `identity`: what the numbers depend on, by its content."""
+    """`config`: the options; `identity`: what the numbers depend on, images and weights by their content."""
 
     remedy: ClassVar[str] = "run the same `python -m sdxl evaluate` again"
     config: dict[str, Any]
@@ -20,7 +20,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Model:
-    """A LoRA by its name, and what it says of itself; None where it says nothing."""
+    """A LoRA by its name, with data level and consistency weight of its training; None where its header lacks them."""
 
     name: str
     t_n: float | None
@@ -29,7 +29,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Restoration(Results):
-    """`errors`: {space: {model: by level, then by image}}. `rows` and `pairs` follow from them."""
+    """`errors`: {space: {model: errors by level, then by image}}. `rows` and `pairs` follow from `errors`."""
 
     levels: tuple[float, ...]
     models: tuple[Model, ...]
@@ -41,8 +41,9 @@ class Restoration(Results):
 
     def __post_init__(self) -> None:
         shape = [len(self.images)] * len(self.levels)
-        for space, of in self.errors.items():
-            if of and (list(of) != [model.name for model in self.models] or any(list(map(len, x)) != shape for x in of.values())):
+        names = [model.name for model in self.models]
+        for space, by_model in self.errors.items():
+            if by_model and (list(by_model) != names or any(list(map(len, errors)) != shape for errors in by_model.values())):
                 raise ValueError(f"errors.{space} are not of its models, levels and images")
         if not self.errors.get("latent"):
             raise ValueError("errors.latent is missing")
@@ -50,7 +51,7 @@ class Restoration(Results):
 
 @dataclass(frozen=True)
 class Distance:
-    """A set of images against the reference. `t_n` and `weight`: of the LoRA behind it, where it is known."""
+    """The distances of a set of images from the reference. `t_n` and `weight`: as of `Model`, of the LoRA behind the images."""
 
     name: str
     t_n: float | None
@@ -66,7 +67,7 @@ class Distance:
 
 @dataclass(frozen=True, kw_only=True)
 class Distances(Results):
-    """`features`: numbers that the extractor gives of an image; `floors`: of the reference to itself."""
+    """`features`: how many the extractor gives for an image; `floors`: distances of the reference to itself."""
 
     features: int
     reference_images: int
@@ -76,7 +77,7 @@ class Distances(Results):
 
 @dataclass(frozen=True)
 class Mean:
-    """Over images, with its interval of 95 %."""
+    """A mean over images, and its 95 % interval."""
 
     mean: float
     interval: tuple[float, float]
@@ -84,7 +85,7 @@ class Mean:
 
 @dataclass(frozen=True, kw_only=True)
 class Similarities:
-    """To the nearest image: of how many, in how many samples each; median, mean, and shares above the thresholds."""
+    """Similarities to the nearest image. `samples`: of each image; `close`, `copies`: shares above the two thresholds."""
 
     images: int
     samples: int
@@ -96,7 +97,7 @@ class Similarities:
 
 @dataclass(frozen=True)
 class Beyond:
-    """What an attack has beyond images that are no copies; `memorised` is None where nothing can be told."""
+    """What an attack has beyond images that are no copies; `memorised` is None if any share fits."""
 
     similarity: Mean
     memorised: Mean | None
@@ -104,7 +105,7 @@ class Beyond:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared(Similarities):
-    """One kind of images of a model, beside held-out images and beside its control, where there are any."""
+    """One kind of results of a model, compared with held-out images and with its control, if they were given."""
 
     model: str
     kind: str
@@ -115,7 +116,7 @@ class Compared(Similarities):
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two models that attacked the same images, image by image."""
+    """`model` minus `less`, two models that attacked the same images, image by image."""
 
     model: str
     less: str
@@ -127,7 +128,7 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Memorization(Results):
-    """Images of models against training images."""
+    """Similarities of the images of models to training images."""
 
     baselines: dict[str, Similarities]
     models: tuple[Compared, ...]

@@ -8,10 +8,7 @@ from csv import DictWriter
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-
-from harness import records, style
+from harness import records
 from harness.files import to_plain, write_atomically
 
 
@@ -35,16 +32,3 @@ def write(out: Path, results: Any, shown: str, rows: list[dict[str, Any]], *, cs
     records.write(out / "results.json", results)
     write_atomically(out / csv, stream.getvalue().encode())
     write_atomically(out / "table.md", shown.encode())
-
-
-def png(figure: Figure) -> bytes:
-    """The PNG of a figure, without the name and version of matplotlib, so that equal figures are equal files."""
-    stream = io.BytesIO()
-    with rc_context(style.RC):
-        figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
-
-
-def save(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    write_atomically(file, png(figure))

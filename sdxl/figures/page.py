@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from harness import page
 from harness.files import write_atomically
 from harness.wording import several
 from sdxl.corrupt.options import FEWEST
-from sdxl.evaluate import tables
-from sdxl.figures import comparisons, numbers, samples
+from sdxl.figures import evaluations, samples
+from sdxl.figures.options import FiguresOptions
 from sdxl.figures.runs import FID, MEMORY, NOISY, RESTORATION, Drawn, Missing, RunDirectory, Runs
-from sdxl.images import sheets
-
-if TYPE_CHECKING:
-    from sdxl.figures.options import FiguresOptions
+from sdxl.images.sheets import png
 
 FIGURES: dict[str, Callable[[Runs, FiguresOptions], Drawn | Missing]] = {  # templates/figures.html.j2 has a text for each
-    "Fig. 1": comparisons.masked,
-    "Fig. 2": comparisons.noised,
-    "Fig. 3": partial(comparisons.attack_and_samples, fine_tuned=False),
-    "Fig. 4": numbers.distances,
-    "Table 1": numbers.restored,
+    "Fig. 1": evaluations.masked,
+    "Fig. 2": evaluations.noised,
+    "Fig. 3": partial(evaluations.attack_and_samples, fine_tuned=False),
+    "Fig. 4": evaluations.distances,
+    "Table 1": evaluations.restored,
     "Fig. 5": samples.behind_noise,
     "Fig. 6": samples.by_level,
     "Fig. 7": samples.prompts,
-    "Fig. 8": comparisons.two_models,
-    "Fig. 9": comparisons.filled,
-    "Fig. 10": partial(comparisons.attack_and_samples, fine_tuned=True),
+    "Fig. 8": evaluations.two_models,
+    "Fig. 9": evaluations.filled,
+    "Fig. 10": partial(evaluations.attack_and_samples, fine_tuned=True),
     "Fig. 11": samples.other_data,
 }
 
@@ -43,7 +39,7 @@ def write(out: Path, runs: Runs, figures: dict[str, Drawn | Missing]) -> None:
     drawn = {name: figure for name, figure in figures.items() if isinstance(figure, Drawn)}
     for figure in drawn.values():
         for name, picture in figure.pictures.items():
-            write_atomically(out / "figures" / f"{name}.png", _png(picture))
+            write_atomically(out / "figures" / f"{name}.png", picture if isinstance(picture, bytes) else png(picture))
     page.write(
         out, "sdxl", "figures.html.j2", made=figures, shown=drawn, fewest=FEWEST,
         commands={name: list(dict.fromkeys(map(runs.command, figure.used))) for name, figure in drawn.items()},
@@ -51,13 +47,6 @@ def write(out: Path, runs: Runs, figures: dict[str, Drawn | Missing]) -> None:
         small=[(run.label, run.about.images) for run in runs.of(NOISY) if run.about.images < FEWEST],
         read=[[run.label, run.kind, description(runs, run)] for run in runs.directories],
     )  # fmt: skip
-
-
-def _png(picture: Any) -> bytes:
-    """The PNG of a PIL image, of a matplotlib figure, or of a file's bytes, as they are."""
-    if isinstance(picture, bytes):
-        return picture
-    return tables.png(picture) if isinstance(picture, tables.Figure) else sheets.png(picture)
 
 
 def description(runs: Runs, run: RunDirectory) -> str:

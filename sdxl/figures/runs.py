@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import shlex
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -223,16 +221,14 @@ def _options(config: dict[str, Any], kind: str, file: Path) -> Any:
     return records.fit(config, COMMANDS[kind][1], where=f"{file}: config")
 
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-class Drawn(NamedTuple):
+@dataclass(frozen=True)
+class Drawn:
     """A figure of the paper: pictures and their captions by name, tables by their titles, and the directories behind them."""
 
     pictures: dict[str, Any]
     used: list[RunDirectory]
-    captions: Mapping[str, str] = NOTHING
-    tables: Mapping[str, list[list[str]]] = NOTHING  # the first row holds the headings
+    captions: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, list[list[str]]] = field(default_factory=dict)  # the first row holds the headings
     remarks: tuple[str, ...] = ()
 
 

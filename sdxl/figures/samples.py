@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.wording import several
 from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.figures.options import FiguresOptions
 from sdxl.figures.runs import NOISY, POSTERIOR, SAMPLES, Drawn, Missing, RunDirectory, Runs
 from sdxl.images.crop import fit
 from sdxl.images.pictures import Columns, pictures
 from sdxl.images.sheets import as_rgb, grid, image_of, thumbnail
 from sdxl.images.survey import decode
-
-if TYPE_CHECKING:
-    from sdxl.figures.options import FiguresOptions
 
 Row = tuple[str, list[Any]]  # a label, and the pictures beside it
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from harness.files import write_atomically
+from harness.style import RC
 
 LARGEST, LEAST = 256, 96  # pixels of the longer side of a thumbnail at most, and of the width of a picture in a grid at least
 GAP = 4  # pixels between two pictures
@@ -45,16 +46,19 @@ def thumbnail(source: Any, largest: int = LARGEST) -> Any:
     return image
 
 
-def png(image: Any) -> bytes:
-    """The bytes of a PNG file."""
+def png(picture: Any) -> bytes:
+    """The PNG of a PIL image or of a matplotlib figure; the latter without a version, so that equal figures are equal files."""
     stream = io.BytesIO()
-    image.save(stream, "PNG")
+    if isinstance(picture, Image.Image):
+        picture.save(stream, "PNG")
+    else:
+        picture.savefig(stream, format="png", dpi=RC["savefig.dpi"], metadata={"Software": None})
     return stream.getvalue()
 
 
-def save(image: Any, file: Path) -> None:
-    """Write a picture as PNG, whole or not at all."""
-    write_atomically(file, png(image))
+def save(picture: Any, file: Path) -> None:
+    """Write the PNG of a picture, whole or not at all."""
+    write_atomically(file, png(picture))
 
 
 def grid(

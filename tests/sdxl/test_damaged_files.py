@@ -19,7 +19,8 @@ from sdxl.evaluate.memorization import table as shown
 from sdxl.evaluate.memorization.figure import panel
 from sdxl.evaluate.memorization.measure import kinds_of
 from sdxl.evaluate.restoration import measure as restorer
-from sdxl.figures import comparisons, numbers, page
+from sdxl.evaluate.restoration.table import table_1
+from sdxl.figures import evaluations, page
 from sdxl.figures.runs import FID, MEMORY, RESTORATION, RunDirectory, Runs, read_directory
 from sdxl.images.folder import Images
 from sdxl.manifest import images_manifest
@@ -47,13 +48,13 @@ def of_memory(found: RunDirectory, runs: Runs) -> None:
     shown.table(found.about)
     shown.warning(found.about)
     keys = [(row.model, row.kind) for row in found.about.models]
-    comparisons.shares(found, keys)
+    evaluations.shares(found, keys)
     panel(found.similarities(), {key: "" for key in keys}, ())
-    comparisons.differences(found.about.differences)
+    evaluations.differences(found.about.differences)
 
 
 WORDS = {
-    RESTORATION: lambda found, runs: numbers.errors(found.about),
+    RESTORATION: lambda found, runs: table_1(found.about),
     FID: lambda found, runs: distances_table.rows(found.about),
     MEMORY: of_memory,
 }

@@ -218,7 +218,7 @@ def test_features_go_on_where_they_were_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr("sdxl.evaluate.features.features.SHARD", 2)
     images, eye = opened(str(write(tmp_path / "a", 5)), Group()), extract.find(EYE)
     seen = []
-    counted = extract.Features(eye.name, "the same", lambda x: (seen.append(len(x)), Colours()(x))[1], "cpu")
+    counted = extract.Extractor(eye.name, "the same", lambda x: (seen.append(len(x)), Colours()(x))[1], "cpu")
     with pytest.raises(Interrupted, match="2 of 5"):
         features(images, counted, Group(), stopping=lambda: True)
     found = features(images, counted, Group())

@@ -19,7 +19,7 @@ from sdxl.__main__ import main
 from sdxl.corrupt.noisy_set import NoisySet
 from sdxl.evaluate.memorization import table as shown
 from sdxl.evaluate.results import Difference, Mean, Memorization
-from sdxl.figures import comparisons
+from sdxl.figures import evaluations
 from sdxl.figures.runs import Runs, read_directory
 from sdxl.generate import options
 from sdxl.images.sheets import GAP, thumbnail
@@ -72,7 +72,7 @@ def test_its_numbers_are_those_of_the_results(runs, tmp_path):
     [first, second] = [[row["latent_mean"] for row in results["rows"] if row["level"] == 900 and row["t_n"]][i] for i in (0, 1)]
     assert f"less 1 {100 * (max(first, second) / min(first, second) - 1):.1f} %" in sections["Table 1"]
     [pair] = [row for row in memorized(runs / "memory").differences if "samples" in row.kind]
-    assert f"{pair.less} {comparisons.signed(pair.similarity.mean)} (" in sections["Fig. 8"]
+    assert f"{pair.less} {evaluations.signed(pair.similarity.mean)} (" in sections["Fig. 8"]
     [row] = memorized(runs / "memory_masked").models
     assert f"masked {shown.mean_and_interval(row.copies)} {shown.mean_and_interval(row.control.copies)}" in sections["Fig. 9"]
     assert "Not given: the data itself (--data)." in sections["Fig. 11"]
@@ -136,7 +136,7 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(runs, tmp_path):
 def test_the_word_for_two_models_follows_from_the_interval(low, high, word):
     mean = Mean((low + high) / 2, (low, high))
     row = Difference("a", "b", "t = 900, samples", similarity=mean, close=mean, copies=mean)
-    [_, told] = comparisons.differences([row])
+    [_, told] = evaluations.differences([row])
     assert word in told[2]
     assert "-0" not in told[3]  # signs are minus signs
 

@@ -125,7 +125,8 @@ def test_what_the_command_leaves_behind(finished):
         rows = list(csv.DictReader(stream))
     assert len(rows) == 4 * 3
     table = (finished / "table.md").read_text()
-    assert table.count("| 900 |") == 3
+    means = [[row["latent_mean"], row["latent_std"]] for row in results["rows"]]
+    assert all(f" {mean:.4f} ({std:.4f}) |" in table for mean, std in means)
     assert "3 held-out images" in table
     assert (finished / "restoration.png").read_bytes().startswith(b"\x89PNG")
     assert (finished / "DONE").exists()

@@ -33,6 +33,7 @@ from sdxl.evaluate.features.features import features
 from sdxl.evaluate.results import Distance, Distances
 from sdxl.images.folder import Images, opened
 from sdxl.images.pictures import Columns
+from sdxl.images.sheets import save
 from sdxl.run_command import started
 
 NOT_IDENTITY = ("out", "generated", "reference", "batch", "anyway", "dry_run")
@@ -120,4 +121,4 @@ def write(config: DistanceOptions, results: Distances) -> None:
     notes += [table.TOO_FEW] if " * |" in shown else []
     head = f"Extractor {config.extractor}, {results.features:,} features; {results.reference_images:,} reference images."
     tables.write(out, results, "\n\n".join([head, shown + "\n" + "\n".join(notes)]) + "\n", records.plain(results.rows))
-    tables.save(table.curves(config.extractor, results), out / "distances.png")
+    save(table.curves(config.extractor, results), out / "distances.png")

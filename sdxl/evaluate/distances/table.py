@@ -18,7 +18,7 @@ LOOKS: dict[str, Any] = {  # open squares around dots, so that both are seen whe
 }
 NOTE = "Distances decrease with the number of images: compare sets of equal counts only, and with the floor of that count."
 SPREAD = "KID: mean (standard deviation over random subsets)."
-TOO_FEW = "\\* There are too few images for a Frechet distance: it means little, look at KID."
+TOO_FEW = "A star marks sets with too few images for a Frechet distance: it means little, look at KID."
 
 
 def consistency(row: Distance) -> str:

@@ -1,12 +1,12 @@
-"""What sees an image: pretrained networks that turn pictures into features, for distances and similarities of images.
+"""Feature extractors: pretrained networks whose outputs are compared in distances and similarities of images.
 
     dinov2                    facebook/dinov2-giant from the hub, 1,536 numbers; dinov2:SOURCE for another, or for a folder
     clip:SOURCE               the image embedding of a CLIP, by hub id or folder
     inception:FILE            Inception-v3 as the FID convention has it, 2,048 numbers, through torchmetrics and torch-fidelity
     module:PACKAGE.MODULE:FUNCTION   what FUNCTION() returns: a torch module, uint8 (B, 3, H, W) -> (B, F); SSCD for one
-    tiny                      a small DINOv2 with random weights. Meaningless: for rehearsals and tests alone
+    tiny                      a small DINOv2 with random weights, for rehearsals and tests only: its features mean nothing
 
-DINOv2 and CLIP see the whole image, resized to the square they were trained on, as FD-DINOv2 has it (Stein et al. 2023).
+DINOv2 and CLIP get the whole image, resized to the square on which they were trained, as in FD-DINOv2 (Stein et al. 2023).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hashlib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,42 +28,36 @@ from sdxl.model.weights import fetch, fingerprint, frozen, load, load_model
 DINOV2 = "facebook/dinov2-giant"
 FILES = ["config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json"]
 INCEPTION = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
-INCEPTION_DIGEST = "6726825d"  # its SHA-256 begins so, as its name says
+INCEPTION_DIGEST = "6726825d"  # the first digits of the SHA-256 of that file
 WORDS = ("dinov2", "clip", "inception", "module", "tiny")
-RECIPE = 1  # counts changes of the code that change features
+RECIPE = 1  # to be increased when a change of this code changes features
 
 
-class Extractor(Protocol):
-    """uint8 images (B, 3, H, W) -> features (B, F), float32 on the CPU. `fingerprint` tells it from any other."""
+class Extractor:
+    """uint8 images (B, 3, H, W) -> features (B, F), float32 on the CPU.
 
-    name: str
-    fingerprint: str
+    Args: content: text that differs for extractors with other features; network: the same function, on `device`.
+    """
 
-    def __call__(self, images: Tensor) -> Tensor: ...
-
-
-class Features:
-    """An `Extractor` from a function of images on its device."""
-
-    def __init__(self, name: str, content: str, see: Callable[[Tensor], Tensor], device: torch.device | str):
-        self.name, self.see, self.device = name, see, device
+    def __init__(self, name: str, content: str, network: Callable[[Tensor], Tensor], device: torch.device | str):
+        self.name, self.network, self.device = name, network, device
         self.fingerprint = hashlib.sha256(f"{content}, recipe {RECIPE}".encode()).hexdigest()[:16]
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Raises: UserError where memory runs out, and for anything but a row of numbers for each image."""
+        """Raises: UserError if memory runs out, or if the network does not return a row of numbers for each image."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be uint8 (B, 3, H, W); got {images.dtype} {tuple(images.shape)}")
         with within_memory(f"take a smaller --batch for the extractor {self.name}"):
-            found = self.see(images.to(self.device))
-        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(images) or not found.is_floating_point():
-            got = f"{found.dtype} {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            output = self.network(images.to(self.device))
+        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(images) or not output.is_floating_point():
+            got = f"{output.dtype} {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise UserError(f"the extractor {self.name} must return numbers (B, F) for {len(images)} images; it returned {got}")
-        return found.float().cpu()
+        return output.float().cpu()
 
 
 def find(word: str, device: torch.device | str = "cpu") -> Extractor:
-    """The extractor that a word names. Raises: UserError for an unknown one, and where its weights are not to be had."""
+    """The extractor that `word` names. Raises: UserError if it is unknown, or if its weights cannot be loaded."""
     kind, _, source = word.partition(":")
     if kind not in WORDS:
         raise UserError(f"unknown extractor {word!r}{nearest(kind, WORDS)} (a folder with weights: dinov2:FOLDER, clip:FOLDER)")
@@ -85,26 +79,26 @@ def _of_transformers(kind: str, source: str, device: torch.device | str) -> Extr
     from transformers import BitImageProcessorPil, CLIPImageProcessorPil, CLIPVisionModelWithProjection, Dinov2Model
 
     folder = fetch(source, FILES, example=DINOV2)
-    wanted: dict[str, Any] = {
+    classes: dict[str, Any] = {
         "dinov2": (Dinov2Model, BitImageProcessorPil, ("classifier.",)),
         "clip": (CLIPVisionModelWithProjection, CLIPImageProcessorPil, ("text_", "logit_scale")),
-    }  # the last: weights for other uses, which the same files hold
-    network, processing, spare = wanted[kind]
-    model, processor = load_model(network, folder, spare=spare, dtype=torch.float32), load(processing, folder)
-    return Features(f"{kind}:{source}", f"{kind} {fingerprint(folder)}", _seen(model, processor, device), device)
+    }
+    model_class, processor_class, spare = classes[kind]  # spare: weights in the same files that the features do not need
+    model, processor = load_model(model_class, folder, spare=spare, dtype=torch.float32), load(processor_class, folder)
+    return Extractor(f"{kind}:{source}", f"{kind} {fingerprint(folder)}", _network(model, processor, device), device)
 
 
-def _seen(model: Any, processor: Any, device: torch.device | str) -> Callable[[Tensor], Tensor]:
-    """DINOv2's class token after the last norm, or CLIP's projected embedding, of whole images."""
-    model, side = model.to(device), dict(processor.crop_size)
+def _network(model: Any, processor: Any, device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """The function from whole images to DINOv2's class token after the last norm, or to CLIP's projected embedding."""
+    model, size = model.to(device), dict(processor.crop_size)
 
-    def see(images: Tensor) -> Tensor:
+    def network(images: Tensor) -> Tensor:
         rows = list(images.cpu().permute(0, 2, 3, 1).numpy())
-        ready = processor(rows, size=side, do_center_crop=False, input_data_format="channels_last", return_tensors="pt")
-        out = model(pixel_values=ready["pixel_values"].to(device))
-        return out.image_embeds if "image_embeds" in out else out.pooler_output
+        inputs = processor(rows, size=size, do_center_crop=False, input_data_format="channels_last", return_tensors="pt")
+        output = model(pixel_values=inputs["pixel_values"].to(device))
+        return output.image_embeds if "image_embeds" in output else output.pooler_output
 
-    return see
+    return network
 
 
 def _tiny(device: torch.device | str) -> Extractor:
@@ -115,16 +109,16 @@ def _tiny(device: torch.device | str) -> Extractor:
         settings = Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, image_size=56, initializer_range=0.2)  # type: ignore[call-arg]
         model = frozen(Dinov2Model(settings))
     side = {"height": 56, "width": 56}
-    return Features("tiny", "tiny dinov2, seed 0", _seen(model, BitImageProcessorPil(crop_size=side), device), device)
+    return Extractor("tiny", "tiny dinov2, seed 0", _network(model, BitImageProcessorPil(crop_size=side), device), device)
 
 
 def _of_module(source: str, device: torch.device | str) -> Extractor:
-    """What a user's function returns. Raises: UserError if it cannot be had, with its own words."""
+    """The torch module that a user's function returns. Raises: UserError, with the function's own message, if it fails."""
     path, _, name = source.partition(":")
     try:
         function = getattr(importlib.import_module(path), name)
         model = function()
-    except Exception as error:  # the user's own code: of any kind
+    except Exception as error:  # the user's own code may raise anything
         raise UserError(f"the extractor module:{source} cannot be made ({type(error).__name__}: {error})") from error
     if not isinstance(model, torch.nn.Module):
         raise UserError(f"module:{source} must return a torch module; it returned {type(model).__name__}")
@@ -133,7 +127,7 @@ def _of_module(source: str, device: torch.device | str) -> Extractor:
     content.update(Path(file).read_bytes() if file else b"")
     for key, value in model.state_dict().items():
         content.update(key.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return Features(f"module:{source}", content.hexdigest(), frozen(model).to(device), device)
+    return Extractor(f"module:{source}", content.hexdigest(), frozen(model).to(device), device)
 
 
 def _inception(file: str, device: torch.device | str) -> Extractor:
@@ -146,12 +140,12 @@ def _inception(file: str, device: torch.device | str) -> Extractor:
             f"{file} does not hold the weights of the FID convention; download {INCEPTION}, whole, and give that file"
         )
     try:
-        torch.load(file, weights_only=True)  # torch-fidelity loads it with code and all; this refuses a file with code
+        torch.load(file, weights_only=True)  # refuses a file with code, which torch-fidelity would run
         from torchmetrics.image.fid import NoTrainInceptionV3
 
         model: Any = NoTrainInceptionV3("inception-v3-compat", ["2048"], file)
     except ModuleNotFoundError as error:
         raise UserError("the extractor inception needs torch-fidelity; pip install torch-fidelity") from error
-    except Exception as error:  # of the reader of that file: of a dozen kinds
+    except Exception as error:  # a damaged file raises errors of a dozen kinds
         raise UserError(f"{file} cannot be read ({type(error).__name__}); download {INCEPTION} once more") from error
-    return Features("inception", f"inception {content}", frozen(model).to(device), device)
+    return Extractor("inception", f"inception {content}", frozen(model).to(device), device)

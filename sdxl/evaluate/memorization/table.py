@@ -9,7 +9,6 @@ from PIL import Image
 
 from harness import copying
 from harness.tables import markdown
-from sdxl.evaluate import tables
 from sdxl.evaluate.memorization.figure import Line, histograms, panel
 from sdxl.evaluate.memorization.measure import GENERATED, HELD_OUT, OTHERS, ComparedImages, Matches
 from sdxl.evaluate.results import Beyond, Difference, Mean, Memorization, Similarities
@@ -67,7 +66,7 @@ def mean_and_interval(value: Mean | None) -> str:
 
 def draw(matches: Matches, images: ComparedImages, out: Path, top: int) -> None:
     """Write histograms.png, and matches.png with the `top` nearest pairs: an image, and the training image nearest to it."""
-    tables.save(histograms(panels(matches)), out / "histograms.png")
+    save(histograms(panels(matches)), out / "histograms.png")
     pairs, labels = [], []
     for match in nearest_pairs(matches, top):
         pixels = images.models[match.model][match.number], images.training[match.nearest]

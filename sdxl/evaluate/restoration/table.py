@@ -16,9 +16,13 @@ from harness.tables import markdown
 from harness.wording import several
 from sdxl.evaluate import tables
 from sdxl.evaluate.results import Restoration
+from sdxl.images.sheets import save
 
 SPACES = ("latent", "pixel")
-NOTE = "Mean (standard deviation over images); s.e.: standard error. Differences are those of pairs: same image, same noise."
+NOTE = (
+    "Errors: mean square error (standard deviation over images). Differences: mean (standard error) over pairs, of the same "
+    "image and noise. The last row is that of trained models."
+)
 
 
 def rows_of(results: Restoration) -> list[dict[str, Any]]:
@@ -45,36 +49,36 @@ def write(out: Path, results: Restoration) -> None:
         for at, level in enumerate(results.levels if errors else [])
         for one, other in combinations(errors, 2)
     ]
-    tables.write(out, replace(results, rows=tuple(rows), pairs=tuple(pairs)), readable(results, rows), rows)
-    tables.save(figure(results, rows), out / "restoration.png")
-
-
-def readable(results: Restoration, rows: list[dict[str, Any]]) -> str:
-    """table.md."""
-    spaces = [space for space in SPACES if results.errors.get(space)]
-    first = rows[0]["model"]
-    heads = [f"{space} {of}" for space in spaces for of in ("MSE", "s.e.", f"minus {first}", "s.e. of that")]
-    table = [["level", "model", "its t_n", *heads]]
-    for row in rows:
-        cells = [f"{row['level']:g}", row["model"], "" if row["t_n"] is None else f"{row['t_n']:g}"]
-        for space in spaces:
-            gap = "" if row["model"] == first else f"{row[f'{space}_minus_first_mean']:+.2g}"
-            cells += [mean_and_std(row, space), _short(row[f"{space}_error"])]
-            cells += [gap, _short(row[f"{space}_minus_first_error"]) if gap else ""]
-        table.append(cells)
     alone = results.vae_alone
-    vae = f" The pixel MSE of the VAE alone, with nothing to restore, is {alone['mean']:.4f}." if alone else ""
-    return f"{markdown(table)}\n{several(len(results.images), 'held-out image')}. {NOTE}{vae}\n"
+    vae = f" The pixel error of the VAE alone, with nothing to restore, is {alone['mean']:.4f}." if alone else ""
+    shown = f"{markdown(table_1(results))}\n{several(len(results.images), 'held-out image')}. {NOTE}{vae}\n"
+    tables.write(out, replace(results, rows=tuple(rows), pairs=tuple(pairs)), shown, rows)
+    save(figure(results, rows), out / "restoration.png")
 
 
-def mean_and_std(row: dict[str, Any], space: str) -> str:
-    """The mean of an error, and its standard deviation over images if there are several."""
-    std = row[f"{space}_std"]
-    return f"{row[f'{space}_mean']:.4f}" + ("" if std is None else f" ({std:.4f})")
+def table_1(results: Restoration) -> list[list[str]]:
+    """The table for readers, headings first: a column for each level; a row for each model, difference and kind of error."""
+    rows, models = rows_of(results), [model for model in results.models if model.t_n is not None] or results.models
+    table = [["error", "trained at", *(f"t = {level:g}" for level in results.levels)]]
+    for space in (space for space in SPACES if results.errors.get(space)):
+        for model in results.models:
+            of_model = [row for row in rows if row["model"] == model.name]
+            level = "" if model.t_n is None else f"t_n = {model.t_n:g}"
+            cells = [f"{row[f'{space}_mean']:.4f}{_bracketed(row[f'{space}_std'], '.4f')}" for row in of_model]
+            table.append([f"{space}, {model.name}", level, *cells])
+            if model is not results.models[0]:
+                gaps = [(row[f"{space}_minus_first_mean"], row[f"{space}_minus_first_error"]) for row in of_model]
+                name = f"{space}, {model.name} minus {results.models[0].name}"
+                table.append([name, "", *(f"{gap:+.2g}{_bracketed(error, '.1g')}" for gap, error in gaps)])
+    if len(models) > 1:
+        means = [[mean(results.errors["latent"][model.name][at]).mean for model in models] for at in range(len(results.levels))]
+        spreads = [f"{100 * (max(of_level) / min(of_level) - 1):.1f} %" for of_level in means]
+        table.append(["largest over smallest latent error, less 1", "", *spreads])
+    return table
 
 
-def _short(number: float | None) -> str:
-    return "" if number is None else f"{number:.2g}"
+def _bracketed(number: float | None, form: str) -> str:
+    return "" if number is None else f" ({number:{form}})"
 
 
 def figure(results: Restoration, rows: list[dict[str, Any]]) -> Any:

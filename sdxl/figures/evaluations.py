@@ -1,20 +1,20 @@
-"""Figs. 1, 2, 3, 8, 9, 10: what the attacks show, and how similar results are to training images."""
+"""Table 1 and Figs. 1 to 4 and 8 to 10: what attacks and evaluations have found."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from harness.copying import COPY
+from harness.wording import several
+from sdxl.evaluate.distances import table as distances_table
 from sdxl.evaluate.memorization.figure import Line, histograms, panel
 from sdxl.evaluate.memorization.measure import GENERATED, HELD_OUT
 from sdxl.evaluate.memorization.table import has_controls, mean_and_interval, warning
+from sdxl.evaluate.restoration.table import table_1
 from sdxl.evaluate.results import Difference
-from sdxl.figures.runs import MASK, MEMORY, NOISE, Drawn, Missing, RunDirectory, Runs
+from sdxl.figures.options import FiguresOptions
+from sdxl.figures.runs import FID, MASK, MEMORY, NOISE, RESTORATION, Drawn, Missing, RunDirectory, Runs
 from sdxl.images.sheets import sheet, thumbnail
-
-if TYPE_CHECKING:
-    from sdxl.figures.options import FiguresOptions
 
 UNKNOWN = "unknown"  # the model behind a folder that is not among the directories
 ACROSS, WIDEST, GAP = 820, 1600, 12  # pixels of strips: those of a row together, a whole picture at most, between two
@@ -123,6 +123,23 @@ def filled(runs: Runs, config: FiguresOptions) -> Drawn | Missing:
             figure.add(memory, memory.label, {key: ", ".join(key) for key in keys}, list(attacks.values()))
             figure.tables[f"`{memory.label}`"] = shares(memory, keys)
     return figure.drawn("filled", "similarities of what a masking attack has filled in")
+
+
+def restored(runs: Runs, config: FiguresOptions) -> Drawn | Missing:
+    """Table 1."""
+    used = runs.of(RESTORATION)
+    pictures = {f"restoration_{i}": (run.folder / "restoration.png").read_bytes() for i, run in enumerate(used)}
+    tables = {f"`{run.label}`, {several(len(run.about.images), 'held-out image')}": table_1(run.about) for run in used}
+    return Drawn(pictures, used, tables=tables) if used else Missing("errors of restoration")
+
+
+def distances(runs: Runs, config: FiguresOptions) -> Drawn | Missing:
+    """Fig. 4."""
+    used = runs.of(FID)
+    pictures = {f"distances_{i}": (run.folder / "distances.png").read_bytes() for i, run in enumerate(used)}
+    tables = {f"`{run.label}`, in the features of {run.config.extractor}": distances_table.rows(run.about) for run in used}
+    remarks = dict.fromkeys(distances_table.TOO_FEW for run in used if any(row.too_few_for_frechet for row in run.about.rows))
+    return Drawn(pictures, used, tables=tables, remarks=tuple(remarks)) if used else Missing("distances between images and data")
 
 
 def is_compared(kind: str) -> bool:
