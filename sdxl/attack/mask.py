@@ -10,7 +10,6 @@ from typing import Any
 from harness import records
 from harness.errors import UserError
 from harness.files import digest
-from harness.wording import several
 from sdxl.attack.options import MaskAttackOptions
 from sdxl.attack.plan import AttackPlan
 from sdxl.attack.regions import Box, Region, detector, regions_of
@@ -52,10 +51,8 @@ class MaskAttackPlan(AttackPlan):
         self.boxes = self.group.by_main(self.read_boxes) or self.detect_boxes()
         counts = self.group.together(lambda: self.choose_regions(seen))
         self.manifest_fields = {"regions": {"detector": self.config.detector, **counts}}
-        boxes, images = several(counts["boxes"], "box", "boxes"), several(counts["images"], "image")
-        chosen = f"{several(len(self.regions), 'image')} with a region, {counts['without a region']} left out"
-        dropped = f"; dropped boxes: {counts['dropped']}, {UNUSABLE}" if counts["dropped"] else ""
-        self.group.say(f"{self.config.detector}: {boxes} in {images}; {chosen}{dropped}")
+        listed = ", ".join(f"{what}: {count}" for what, count in counts.items())
+        self.group.say(f"{self.config.detector}: {listed} ({UNUSABLE})")
         return seen
 
     def detect_boxes(self) -> dict[str, list[Box]]:

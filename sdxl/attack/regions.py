@@ -22,7 +22,7 @@ from harness.errors import UserError
 from harness.files import digest
 from harness.options import nearest
 from sdxl.images.crop import scaled
-from sdxl.images.rows import finite, loads, readable, rows
+from sdxl.images.rows import Row, loads, readable, rows
 from sdxl.model.base import within_memory
 from sdxl.model.weights import fetch, fingerprint, load, load_model
 
@@ -173,8 +173,11 @@ def _listed(file: Path, keys: list[str], cut: bool) -> Detector:
     """The boxes in a file. Raises: UserError if it cannot be read, a row is no box, or a key is that of no image."""
     text = readable(file, lambda file: file.read_text(encoding="utf-8-sig"))
     boxes: dict[str, list[Box]] = {}
-    for key, box in _boxes(file):
-        boxes.setdefault(key, []).append(box)
+    for row in _rows(file, text):
+        x0, y0, x1, y1 = (row.number(side) for side in SIDES)
+        if not (x0 < x1 and y0 < y1):
+            raise UserError(f"{row.place}: a box needs x0 < x1 and y0 < y1, in pixels; got {x0:g}, {y0:g}, {x1:g}, {y1:g}")
+        boxes.setdefault(row.text("key"), []).append((x0, y0, x1, y1))
     others = [key for key in boxes if key not in set(keys)]
     if others and (not cut or len(others) == len(boxes)):
         raise UserError(
@@ -183,28 +186,18 @@ def _listed(file: Path, keys: list[str], cut: bool) -> Detector:
     return Detector(f"boxes {digest(text.encode())}", lambda image, key: boxes.get(key, []))
 
 
-def _boxes(file: Path) -> list[tuple[str, Box]]:
-    """The key and the box of each row of a file. Raises: UserError, which names the file, the row and the field."""
+def _rows(file: Path, text: str) -> list[Row]:
+    """A row for each box in a file: its key and its sides. Raises: UserError if the file has another form."""
     ending = file.suffix.lower()
     if ending in (".csv", ".jsonl"):
-        return [(row.text("key"), _box(row.place, [row.number(side) for side in SIDES])) for row in rows(file)]
+        return rows(file)
     if ending != ".json":
         raise UserError(f"{file} cannot be read: boxes are read from .csv, .jsonl or .json")
-    boxes_by_key = readable(file, lambda file: loads(file.read_text(encoding="utf-8-sig")))
-    if not isinstance(boxes_by_key, dict) or not all(isinstance(boxes, list) for boxes in boxes_by_key.values()):
+    boxes = readable(file, lambda _: loads(text))
+    if not isinstance(boxes, dict) or not all(isinstance(of_key, list) for of_key in boxes.values()):
         raise UserError(f"{file} cannot be read: JSON must be {{key: [[x0, y0, x1, y1], ...]}}")
-    listed = []
-    for key, boxes in boxes_by_key.items():
-        for number, box in enumerate(boxes, 1):
-            place = f"{file}, key {key}, box {number}"
-            if not isinstance(box, list) or len(box) != len(SIDES):
-                raise UserError(f"{place} must be [x0, y0, x1, y1]; got {box!r}")
-            listed.append((key, _box(place, [finite(x, f"{place}: {side}") for side, x in zip(SIDES, box, strict=True)])))
-    return listed
-
-
-def _box(place: str, sides: list[float]) -> Box:
-    x0, y0, x1, y1 = sides
-    if not (x0 < x1 and y0 < y1):
-        raise UserError(f"{place}: a box needs x0 < x1 and y0 < y1, in pixels; got {x0:g}, {y0:g}, {x1:g}, {y1:g}")
-    return x0, y0, x1, y1
+    listed = [(f"{file}, key {key}, box {i}", key, box) for key, of_key in boxes.items() for i, box in enumerate(of_key, 1)]
+    for place, _, box in listed:
+        if not isinstance(box, list) or len(box) != len(SIDES):
+            raise UserError(f"{place} must be [x0, y0, x1, y1]; got {box!r}")
+    return [Row(place, {"key": key, **dict(zip(SIDES, box, strict=True))}) for place, key, box in listed]

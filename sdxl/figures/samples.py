@@ -74,24 +74,10 @@ def other_data(runs: Runs, config: FiguresOptions) -> Drawn | Missing:
         rows.append((f"noisy data as latents, {_levels(set(data.levels().tolist()))}", latents))
         rows += [_row(run, _model(runs, run), config) for run in tuned]
         drawn[f"other_data_{number}"] = _grid(rows)
-        missing_rows = _missing_rows(runs, config, base, tuned)
-        captions[f"other_data_{number}"] = f"`{noisy.label}`, {several(noisy.about.images, 'image')}.{missing_rows}"
+        captions[f"other_data_{number}"] = f"`{noisy.label}`, {several(noisy.about.images, 'image')}."
         used += [noisy, *base[:1], *tuned]
-    return Drawn(drawn, used, captions) if drawn else Missing(
-        "a noisy set together with images of a LoRA that was trained on it"
-    )  # fmt: skip
-
-
-def _missing_rows(runs: Runs, config: FiguresOptions, base: list[RunDirectory], tuned: list[RunDirectory]) -> str:
-    """A sentence on the rows of the paper's figure that are not here."""
-    consistency = {about.weight > 0 for run in tuned if (about := runs.trained(run))}
-    given = {
-        "the data itself (--data)": bool(config.data), "samples of the base": bool(base),
-        "samples after training without consistency": False in consistency,
-        "samples after training with it": True in consistency,
-    }  # fmt: skip
-    missing = [row for row, there in given.items() if not there]
-    return f" Not given: {', '.join(missing)}." if missing else ""
+    lacks = "a noisy set together with images of a LoRA that was trained on it"
+    return Drawn(drawn, used, captions) if drawn else Missing(lacks)
 
 
 def _data(config: FiguresOptions, noisy: RunDirectory, data: NoisySet) -> list[Row]:

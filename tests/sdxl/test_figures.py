@@ -75,7 +75,7 @@ def test_its_numbers_are_those_of_the_results(runs, tmp_path):
     assert f"{pair.less} {evaluations.signed(pair.similarity.mean)} (" in sections["Fig. 8"]
     [row] = memorized(runs / "memory_masked").models
     assert f"masked {shown.mean_and_interval(row.copies)} {shown.mean_and_interval(row.control.copies)}" in sections["Fig. 9"]
-    assert "Not given: the data itself (--data)." in sections["Fig. 11"]
+    assert "noisy, 6 images." in sections["Fig. 11"]
     assert "6 images of photographs, tn = 500" in sections["What was read"]
 
 

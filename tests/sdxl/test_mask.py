@@ -240,7 +240,7 @@ def test_an_object_detector_of_transformers(tmp_path):
         ("a.jsonl", "[1, 2]\n", "a.jsonl, line 1 holds no fields"),
         ("a.json", '{"one": [[1, 2, 3]]}', "a.json, key one, box 1 must be [x0, y0, x1, y1]"),
         ("a.json", '{"one": [1, 2, 3, 4]}', "a.json, key one, box 1 must be [x0, y0, x1, y1]"),
-        ("a.json", '{"one": [[1, 2, 3, 1e999]]}', "a.json, key one, box 1: y1 must be a number; got inf"),
+        ("a.json", '{"one": [[1, 2, 3, 1e999]]}', "a.json, key one, box 1: the field y1 must be a number; got inf"),
         ("a.json", '{"one": [[1, 2, 3, 4]], "one": []}', "a.json cannot be read: 'one' is given twice"),
         ("a.json", "[]", "JSON must be {key:"),
         ("a.json", "{", "cannot be read"),
@@ -406,7 +406,7 @@ def test_faces_of_the_photographs(tiny_base, tmp_path, capsys):
     """A face, and the cascade's mistake, which is too small at 64 pixels; a dry run writes nothing."""
     main(words(tiny_base.folder, tmp_path / "out", "--images", 3, "--dry-run", detector="faces"))
     said = capsys.readouterr().out
-    assert "faces: 2 boxes in 3 images; 1 image with a region, 2 left out; dropped boxes: 1, cut off" in said
+    assert "faces: images: 3, without a region: 2, boxes: 2, dropped: 1 (" in said
     assert "1 images, 1 results, 2 evaluations of the UNet for each image" in said
     assert not (tmp_path / "out").exists()
 

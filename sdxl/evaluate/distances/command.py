@@ -55,22 +55,18 @@ def main(argv: list[str]) -> None:
             return group.say(*(f"{key}: {value}" for key, value in identity.items()), f"features: {width}")
         with group.results(config.out, identity) as stopping:
             real, *fake = [features(s, extractor, group, batch=config.batch, stopping=stopping) for s in (reference, *sets)]
-            group.on_main(lambda: write(config, results_of(config, identity, real, fake, sets)))
+            group.on_main(lambda: write(config, results_of(config, identity, real, fake)))
         group.say((Path(config.out) / "table.md").read_text() + f"-> {config.out}")
 
 
 def identity_of(config: DistanceOptions, reference: Images, sets: list[Images], extractor: Extractor) -> dict[str, Any]:
-    """What the numbers depend on: options, and images and weights by their content."""
+    """What the numbers depend on: options, images and weights by their content, and the training of the LoRA behind each set."""
     own = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
-    contents = {"extractor_fingerprint": extractor.fingerprint, "reference": reference.about}
-    return own | contents | {"generated": [name | s.about for name, s in zip(names(sets), sets, strict=True)]}
-
-
-def names(sets: list[Images]) -> list[dict[str, Any]]:
-    """For each set a label, and t_n and consistency weight of the LoRA that made it, None where they are unknown."""
-    headers = [images.manifest.lora if images.manifest else None for images in sets]
-    labelled = zip(tables.labels([images.source for images in sets]), headers, strict=True)
-    return [{"name": name, "t_n": lora and lora.t_n, "weight": lora and lora.weight} for name, lora in labelled]
+    generated = []
+    for name, images in zip(tables.labels([images.source for images in sets]), sets, strict=True):
+        lora = images.manifest.lora if images.manifest else None
+        generated.append({"name": name, "t_n": lora and lora.t_n, "weight": lora and lora.weight} | images.about)
+    return own | {"extractor_fingerprint": extractor.fingerprint, "reference": reference.about, "generated": generated}
 
 
 def check(config: DistanceOptions, reference: Images, sets: list[Images], width: int) -> None:
@@ -94,16 +90,15 @@ def check(config: DistanceOptions, reference: Images, sets: list[Images], width:
             )
 
 
-def results_of(
-    config: DistanceOptions, identity: dict[str, Any], real: Tensor, fake: list[Tensor], sets: list[Images]
-) -> Distances:
+def results_of(config: DistanceOptions, identity: dict[str, Any], real: Tensor, fake: list[Tensor]) -> Distances:
     """The distances of features `fake`, one tensor (N, F) for each set, from features `real` (M, F)."""
     rows: list[Distance] = []
     subsets: Any = {"subsets": config.kid_subsets, "size": config.kid_size, "seed": config.seed}
-    for name, made in zip(names(sets), fake, strict=True):
+    for about, made in zip(identity["generated"], fake, strict=True):
+        model = {key: about[key] for key in ("name", "t_n", "weight")}
         k, few = kid(real, made, **subsets), min(len(real), len(made)) < needed(real.shape[1])
         rows.append(Distance(
-            **name, images=len(made), frechet=frechet(real, made), too_few_for_frechet=few, kid=k.mean, kid_std=k.std,
+            **model, images=len(made), frechet=frechet(real, made), too_few_for_frechet=few, kid=k.mean, kid_std=k.std,
             kid_subsets=k.subsets, kid_size=k.size,
         ))  # fmt: skip
     floors = [floor(real, count, **subsets) for count in sorted({len(made) for made in fake})]
