@@ -7,7 +7,7 @@
 
 Writes images/t500_one_step_000000.png, images/t500_sample_0_000000.png and so on; strips/ of the first images: the image, its
 latent as RGB, the noisy latent, one step, samples; sheet.png, manifest.json, DONE. Noise follows from the seed and the image's
-key: models attacked with one seed can be compared image by image. The same command goes on where it was stopped. For a control
+key: models attacked with one seed can be compared image by image. The same command resumes where it was stopped. For a control
 attack as many images that the model has not seen. Paper: Sec. 4.1, 4.4, Figs. 2, 3, 8.
 """
 
