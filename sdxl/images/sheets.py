@@ -52,7 +52,10 @@ def png(picture: Any) -> bytes:
     if isinstance(picture, Image.Image):
         picture.save(stream, "PNG")
     else:
-        picture.savefig(stream, format="png", dpi=RC["savefig.dpi"], metadata={"Software": None})
+        from matplotlib import rc_context
+
+        with rc_context(RC):  # ticks follow from the size of letters when the figure is saved
+            picture.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
 
 

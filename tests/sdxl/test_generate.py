@@ -186,9 +186,9 @@ def test_what_is_left_tells_what_it_was_made_from(tiny_base, lora_file, tmp_path
     assert manifest["identity"]["vae"] == tiny_base.fingerprint("vae")
     assert manifest["config"]["stop"] == 300
     with Image.open(out / "sheet.png") as sheet:
-        assert sheet.size == (2 * 68 + 4, 2 * 68 + 4)
-        assert np.array_equal(np.asarray(sheet)[4:68, 4:68], image(out, 0))
-        assert np.array_equal(np.asarray(sheet)[72:136, 4:68], image(out, 2))
+        assert sheet.size == (2 * 128 + 4, 2 * 128 + 4)  # twice the size of the images
+        assert np.array_equal(np.asarray(sheet)[0:128:2, 0:128:2], image(out, 0))
+        assert np.array_equal(np.asarray(sheet)[132::2, 0:128:2], image(out, 2))
 
 
 def test_captions_of_a_file_go_round(tiny_base, tmp_path):
