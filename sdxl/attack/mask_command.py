@@ -11,7 +11,7 @@ the image); detr:SOURCE, an object detector of transformers; center:SHARE. The l
 without one are left out, and counted. The model sees gray in its place, and nothing that was there.
 INPAINTING: diffusers/stable-diffusion-xl-1.0-inpainting-0.1, or a folder; a UNet that was not made for inpainting does as well.
 Writes images/fill_0_000000.png, the filled region as a square of its own; originals/, what was there; strips/ of the first
-images: the image, what the model saw, what it made of it; sheet.png, manifest.json, DONE. Noise follows from the seed and the
+images: the image, what the model saw, the filled image; sheet.png, manifest.json, DONE. Noise follows from the seed and the
 image's key. The same command resumes where it was stopped. For a control, attack images that the model has not seen.
 Paper: Sec. 4.1, Figs. 1, 9, with captions: without them its authors found nothing.
 """

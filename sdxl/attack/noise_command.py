@@ -1,4 +1,4 @@
-"""The noise attack: images are noised, the model restores them, and `evaluate memorization` tells how near it came.
+"""The noise attack: images are noised, the model restores them, and `evaluate memorization` compares the results with them.
 
     python -m sdxl attack noise --data photos --lora run --out attacked                    at t = 500 and 900, no caption
     python -m sdxl attack noise --data photos --lora run --t 900 --samples 4 --out attacked

@@ -1,11 +1,11 @@
-"""The paper's figures and its table, in miniature or in full, from what other commands have left: one report page.
+"""The paper's figures and its table on one report page, from the directories of other commands.
 
     python -m sdxl figures --runs noisy run images attacked memory table1 fid --out figures
     python -m sdxl figures --runs runs/paper/* --data photos --out figures      with the data itself in Fig. 11
 
-`--runs`: any mix of noisy sets, and of directories of train, generate, attack and evaluate; what each one is, is read from what
-lies in it. Writes report.html, one file with its pictures inside, and figures/*.png. A figure for which something is missing is
-left out, and the page says which command would make it. Nothing is computed but pictures: run it again at any time.
+`--runs`: any mix of noisy sets and of directories of train, generate, attack and evaluate, which the command recognises by their
+files. Writes report.html, one file with its pictures inside, and figures/*.png. A figure that lacks a directory is left out, and
+the page shows the commands that would make it. Only pictures are computed: run the command again at any time.
 """
 
 from __future__ import annotations

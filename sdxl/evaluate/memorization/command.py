@@ -1,4 +1,4 @@
-"""Does a model give back its training images? Similarity to the nearest one, beside what it is for images that are no copies.
+"""Does a model give back its training images? How similar its images are to the nearest one, beside images that are no copies.
 
     python -m sdxl evaluate memorization --images attacked --training photos --held-out others --out memory
     python -m sdxl evaluate memorization --images clean noisy --training photos ...    paired, image by image: Fig. 8
@@ -7,10 +7,10 @@
 
 `--images` are folders of `attack noise`, of `generate`, or of any images of one size; training images are resized and cropped to
 that size. Similarity is the cosine of features, as the paper's thresholds .9 and .95 have it for DINOv2; with another extractor
-look at the baselines before you trust a threshold. `--control`: the same attack on the held-out images, for each of `--images`;
-it is compared with the images it attacked, and what an attack finds beyond its control was learned from the training images.
-Writes results.json, table.md, similarities.csv (every image, and the training image that was found), histograms.png, matches.png
-(the images that lie nearest, each beside that training image). Paper: Sec. 4.1, 4.4, Figs. 3, 8, 9, 10.
+look at the baselines before you trust a threshold. `--control`: the same attack on the held-out images, for each of `--images`.
+A control is compared with the images that it attacked; what an attack has beyond its control was learned from training images.
+Writes results.json, table.md, similarities.csv (every image, and the training image nearest to it), histograms.png, matches.png
+(the images with the largest similarity, each beside its training image). Paper: Sec. 4.1, 4.4, Figs. 3, 8, 9, 10.
 """
 
 from __future__ import annotations
