@@ -88,7 +88,7 @@ def restoration(base: Base, unet: Any, config: Config, t: int, seed: int) -> flo
     """Mean squared error of h(x_t, t) on the held-out photographs, DRAWS draws of the noise each."""
     path, text, vae, errors = base.path(), TextEncoder(base, torch.device("cpu")), base.vae(), []
     h = denoiser(unet, path, base.prediction())
-    for number, photograph in enumerate(photographs.held_out()):
+    for number, photograph in enumerate(photographs.HELD_OUT):
         with Image.open(io.BytesIO(photograph.payload())) as image:
             pixels, time_ids = fit(image.convert("RGB"), config.resolution, "center", seed, photograph.key)
         x_0 = latent(vae, pixels[None]).expand(DRAWS, -1, -1, -1)

@@ -190,6 +190,11 @@ def write_images_manifest(
     records.write(folder / MANIFEST, ImagesManifest(asdict(config), known, images, said, **more))
 
 
+def source_name(source: str) -> str:
+    """The name of a source without its place on this machine: the last part of a folder's path, else the source itself."""
+    return Path(source).name if Path(source).is_dir() else source
+
+
 def read_manifest(folder: Path) -> Manifest | ImagesManifest:
     """The manifest of a noisy set or of images. Raises: UserError for one that is damaged."""
     kinds: Any = Manifest | ImagesManifest

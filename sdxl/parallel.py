@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -117,7 +117,7 @@ class Group:
                 done += step
                 bar.update(step)
                 if any(self.gather(stopping())) and done < total:
-                    raise Interrupted(f"{done} of {total} {unit}") if self.main else SystemExit(130)
+                    self.interrupt(f"{done} of {total} {unit}")
 
     @contextmanager
     def run(self, out: str, identity: Any, *, keep: int = 2) -> Iterator[tuple[Run | None, Callable[[], bool]]]:
@@ -152,6 +152,10 @@ class Group:
             if self.main:
                 raise UserError(reasons[0])
             raise SystemExit(2)
+
+    def interrupt(self, message: str) -> NoReturn:
+        """Raises: Interrupted with the message in the first process, SystemExit in the others. All must call this."""
+        raise Interrupted(message) if self.main else SystemExit(130)
 
     def gather(self, value: Any) -> list[Any]:
         """What each process has, by rank."""

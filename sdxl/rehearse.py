@@ -22,10 +22,10 @@ from harness.config import parse
 from harness.files import write_atomically
 from harness.options import Options
 from sdxl import options
-from sdxl.images.photographs import held_out, photographs
+from sdxl.images.photographs import HELD_OUT, TRAINING
 from sdxl.run_command import quiet
 
-ATTACKED = len(held_out())  # photographs: as many of those to train on as there are for the control
+ATTACKED = len(HELD_OUT)  # photographs: as many of those to train on as there are for the control
 PROMPTS = ("a cat", "the moon", "a wall of bricks", "a flower")
 COMMANDS = r"""
 tiny {out}/tiny
@@ -115,7 +115,7 @@ def prepare(out: Path) -> None:
     """What commands read that no command writes: prompts, and the photographs that are attacked."""
     (out / "attacked").mkdir(parents=True, exist_ok=True)
     write_atomically(out / "prompts.txt", "\n".join(PROMPTS).encode())
-    for one in photographs()[:ATTACKED]:
+    for one in TRAINING[:ATTACKED]:
         write_atomically(out / "attacked" / f"{one.key}.ppm", one.payload())
 
 

@@ -13,7 +13,6 @@ from harness.files import digest
 from sdxl.attack.options import MaskAttackOptions
 from sdxl.attack.plan import AttackPlan
 from sdxl.attack.regions import Box, Region, detector, regions_of
-from sdxl.images import survey
 from sdxl.manifest import Filled
 from sdxl.parallel import Group
 
@@ -40,20 +39,19 @@ class MaskAttackPlan(AttackPlan):
 
     def __init__(self, config: MaskAttackOptions, group: Group):
         super().__init__(config, group)
-        keys = [picture.key for picture in self.pictures]
+        keys = [picture.key for picture in self.listed]
         self.detector = detector(config.detector, keys, cut=config.images is not None, device=group.device)
         self.fingerprints |= {"detector": self.detector.fingerprint, "scheduler's settings": self.base.fingerprint("scheduler")}
         self.side = min(LARGEST, self.resolution)
 
-    def prepare(self) -> list[survey.Seen]:
+    def prepare(self) -> None:
         """Find the regions, or read the boxes that this folder has, and keep the images that have a region."""
-        seen = super().prepare()
+        super().prepare()
         self.boxes = self.group.by_main(self.read_boxes) or self.detect_boxes()
-        counts = self.group.together(lambda: self.choose_regions(seen))
+        counts = self.group.together(self.choose_regions)
         self.manifest_fields = {"regions": {"detector": self.config.detector, **counts}}
         listed = ", ".join(f"{what}: {count}" for what, count in counts.items())
         self.group.say(f"{self.config.detector}: {listed} ({UNUSABLE})")
-        return seen
 
     def detect_boxes(self) -> dict[str, list[Box]]:
         """The boxes in each image by its key; each process looks at its share of the images."""
@@ -61,7 +59,7 @@ class MaskAttackPlan(AttackPlan):
 
         def look(image: int) -> None:
             picture = self.pictures[image]
-            mine[picture.key] = self.detector.find(survey.decode(picture.read()), picture.key)
+            mine[picture.key] = self.detector.find(picture.open(), picture.key)
 
         numbers = range(len(self.pictures))
         self.group.in_rounds(self.group.split(numbers), look, stopping=lambda: False, doing="looking for regions")
@@ -74,7 +72,8 @@ class MaskAttackPlan(AttackPlan):
             known = records.read(self.boxes_file(), DetectedBoxes)
         except UserError:
             return None
-        return known.boxes if known.of == self.origin_of_boxes() and known.boxes.keys() == self.digests.keys() else None
+        keys = {picture.key for picture in self.pictures}
+        return known.boxes if known.of == self.origin_of_boxes() and known.boxes.keys() == keys else None
 
     def origin_of_boxes(self) -> tuple[str, str]:
         """The fingerprints of the images and of the detector."""
@@ -84,16 +83,15 @@ class MaskAttackPlan(AttackPlan):
         """Where the boxes are kept, so that the same command does not ask the detector again."""
         return Path(self.config.out) / "regions.json"
 
-    def make_folders(self) -> None:
-        super().make_folders()
+    def begin(self) -> None:
         records.write(self.boxes_file(), DetectedBoxes(self.origin_of_boxes(), self.boxes))
 
-    def choose_regions(self, seen: list[survey.Seen]) -> dict[str, int]:
+    def choose_regions(self) -> dict[str, int]:
         """Take the largest region of each image. Returns counts of images and boxes. Raises: UserError if no image has one."""
         images, with_region, usable = len(self.pictures), [], 0
         self.regions = []
-        for picture, one in zip(self.pictures, seen, strict=True):
-            height, width = one.size
+        for picture in self.pictures:
+            height, width = picture.reading.size
             regions = regions_of(self.boxes[picture.key], (width, height), self.resolution, self.vae.pixels())
             usable += len(regions)
             if regions:

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from harness.files import digest
 from harness.wording import several
-from sdxl.images import crop, survey
+from sdxl.images import crop
 from sdxl.images.pictures import Columns, pictures
 from sdxl.images.sheets import save, sheet, thumbnail
-from sdxl.images.written import refuse_missing, whole
+from sdxl.images.survey import SurveyedPicture, refuse_unreadable, survey
+from sdxl.images.written import write_missing
 from sdxl.manifest import Attacked, write_images_manifest
 from sdxl.model import base, lora, sampling
-from sdxl.model.base import dtype_of, find_with_vae, within_memory
+from sdxl.model.base import dtype_of, find_with_vae
 from sdxl.model.text import TextEncoder
 from sdxl.parallel import Group
 
@@ -30,6 +31,7 @@ class AttackPlan(ABC):
     """An attack, resolved and checked before a model is loaded. Raises: UserError if options or files do not go together."""
 
     record: type[Attacked]  # the entry of a result in the manifest
+    pictures: list[SurveyedPicture]  # the images to attack, which `prepare` sets
     on_sheet = 0  # which of the results of each image sheet.png shows
 
     def __init__(self, config: Any, group: Group):
@@ -38,8 +40,8 @@ class AttackPlan(ABC):
         self.manifest_fields: dict[str, Any] = {}  # those that only this attack has
         columns = Columns(config.split, caption=config.caption_column if config.captions else "", advice="leave --captions out")
         caption = None if config.captions else ""
-        self.pictures = pictures(config.data, columns, caption=caption, t_n=0, count=config.images, say=group.say)
-        group.employ(len(self.pictures), config.data)
+        self.listed = pictures(config.data, columns, caption=caption, t_n=0, count=config.images, say=group.say)
+        group.employ(len(self.listed), config.data)
         self.base, self.vae = find_with_vae(config.base, config.vae, parts=("unet", "scheduler", *base.PARTS))
         self.lora = lora.opened(config.lora, self.base) if config.lora else None
         self.fingerprints = self.base.identity("unet", "scheduler", *base.PARTS) | self.vae.identity("vae")
@@ -50,19 +52,15 @@ class AttackPlan(ABC):
         sizes = base.shapes(self.base, self.vae, self.resolution)
         self.base.fit(sizes, "the VAE and the text encoders", inpainting=getattr(config, "fill", "") == "inpainting")
 
-    def prepare(self) -> list[survey.Seen]:
+    def prepare(self) -> None:
         """Read every image, each process its share. Raises: UserError for images that cannot be read."""
-        seen = survey.survey(self.pictures, self.group, 8)
-        self.group.together(lambda: self._check(seen))
-        return seen
-
-    def _check(self, seen: list[survey.Seen]) -> None:
-        survey.usable(self.pictures, seen, smallest=1, skip=False)
-        small = sum(min(s.size) < self.resolution for s in seen)
+        self.pictures = survey(self.listed, self.group, 8)
+        self.group.together(lambda: refuse_unreadable(self.pictures, self.config.data))
+        small = sum(min(p.reading.size) < self.resolution for p in self.pictures)
         if small:
-            self.group.say(f"warning: {small} of {len(seen)} images are smaller than {self.resolution} pixels, and enlarged")
-        self.digests = {p.key: s.digest for p, s in zip(self.pictures, seen, strict=True)}
-        rows = [f"{p.key}\t{p.caption}\t{s.digest}" for p, s in zip(self.pictures, seen, strict=True)]
+            counted = f"{small} of {len(self.pictures)} images are smaller than {self.resolution} pixels"
+            self.group.say(f"warning: {counted}, and enlarged")
+        rows = [f"{p.key}\t{p.caption}\t{p.reading.digest}" for p in self.pictures]
         self.fingerprints["images"] = digest("\n".join(rows).encode())
 
     @abstractmethod
@@ -77,12 +75,8 @@ class AttackPlan(ABC):
         """The pictures of an image that the manifest does not list."""
         return [self.strip_file(image)] if image < STRIPS else []
 
-    def make_folders(self) -> None:
-        """Make the folders for the results, and remove files that a killed process has left unfinished."""
-        for file in self.files(0):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            for unfinished in file.parent.glob(".*"):
-                unfinished.unlink()
+    def begin(self) -> None:  # noqa: B027 - most attacks need nothing
+        """Write what a later run of the same command needs before there are results."""
 
     def files(self, image: int) -> list[Path]:
         """All files that are written for an image."""
@@ -115,10 +109,9 @@ class Attacker(ABC):
     def __init__(self, plan: AttackPlan):
         self.plan: Any = plan
         self.device = plan.group.device
-        with within_memory(MEMORY_ADVICE):
-            self.unet = lora.adapted(plan.base, plan.lora, plan.dtype).to(self.device)
-            self.vae = plan.vae.vae().to(self.device)
-            self.text = TextEncoder(plan.base, self.device)
+        self.unet = lora.adapted(plan.base, plan.lora, plan.dtype).to(self.device)
+        self.vae = plan.vae.vae().to(self.device)
+        self.text = TextEncoder(plan.base, self.device)
 
     @abstractmethod
     def __call__(self, image: int) -> None:
@@ -127,7 +120,7 @@ class Attacker(ABC):
     def read(self, image: int) -> tuple[Tensor, dict[str, Tensor]]:
         """The pixels (3, R, R) of an image in [-1, 1], and the condition of a batch of one."""
         picture = self.plan.pictures[image]
-        square, time_ids = crop.fit(survey.decode(picture.read()), self.plan.resolution, "center", 0, picture.key)
+        square, time_ids = crop.fit(picture.open(), self.plan.resolution, "center", 0, picture.key)
         text = self.text.of_image(picture.caption if self.plan.config.captions else "")
         return square, {name: value.to(self.device) for name, value in (text | {"time_ids": time_ids[None]}).items()}
 
@@ -139,31 +132,18 @@ def run_attack(plan: AttackPlan, attacker_class: Any) -> None:
     if plan.config.dry_run:
         return group.say(*plan.lines())
     with group.results(out, plan.identity()) as stopping:
-        todo = group.by_main(lambda: _unfinished(plan))
-        if todo:
-            attacker = group.together(lambda: attacker_class(plan))
-
-            def attack(image: int) -> None:
-                with within_memory(MEMORY_ADVICE):
-                    attacker(image)
-
-            group.in_rounds(group.split(todo), attack, stopping=stopping, doing="attacking")
+        group.on_main(plan.begin)
+        options: Any = {"stopping": stopping, "doing": "attacking", "advice": MEMORY_ADVICE}
+        attacked = write_missing(group, range(len(plan.pictures)), plan.files, lambda: attacker_class(plan), **options)
         group.on_main(lambda: _write_manifest(plan))
-        group.say(f"{several(len(plan.pictures), 'image')} attacked, {len(todo)} now -> {out}")
-
-
-def _unfinished(plan: AttackPlan) -> list[int]:
-    """The numbers of the images that have a file missing or incomplete."""
-    plan.make_folders()
-    return [i for i in range(len(plan.pictures)) if not all(map(whole, plan.files(i)))]
+        group.say(f"{several(len(plan.pictures), 'image')} attacked, {attacked} now -> {out}")
 
 
 def _write_manifest(plan: AttackPlan) -> None:
-    """Write manifest.json and sheet.png. Raises: UserError if a file is missing."""
+    """Write manifest.json and sheet.png."""
     numbers, out = range(len(plan.pictures)), Path(plan.config.out)
-    refuse_missing([file for i in numbers for file in plan.files(i)], plan.config.out)
     entries = tuple(
-        plan.record(file.relative_to(out).as_posix(), i, picture.caption, picture.key, plan.digests[picture.key], **fields)
+        plan.record(file.relative_to(out).as_posix(), i, picture.caption, picture.key, picture.reading.digest, **fields)
         for i, picture in enumerate(plan.pictures)
         for file, fields in plan.results(i)
     )

@@ -1,4 +1,4 @@
-"""One image to its row of a noisy set."""
+"""Turn one image into its row of a noisy set."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from sdxl.model.vae import latent
 
 
 class Corruptor:
-    """A picture to its row of a noisy set: the one place where noise is added, once, to what is never written."""
+    """Makes the row of a noisy set from an image. Only here is noise added, once; the clean latent is never written."""
 
     def __init__(self, config: CorruptOptions, base: Base, vae: Base, device: torch.device):
         self.config, self.path = config, base.path()
         self.vae, self.text = vae.vae(DTYPES[config.vae_dtype]).to(device), TextEncoder(base, device)
 
     def __call__(self, picture: Picture, image: Any) -> dict[str, Tensor]:
-        """`noisy_set.ROWS`, of one sample. Raises: UserError for a latent that is not finite."""
+        """`noisy_set.ROWS` of one image, each (1, ...). Raises: UserError for a latent that is not finite."""
         seed, key = self.config.seed, picture.key
         pixels, time_ids = fit(image, self.config.resolution, self.config.crop, seed, key)
         with within_memory("take --vae-dtype bfloat16, or a lower --resolution"):
@@ -42,7 +42,7 @@ class Corruptor:
         }
 
     def null(self) -> dict[str, Tensor]:
-        """The condition without a caption, as it is stored."""
+        """The condition without a caption, in the precision of the set."""
         return {name: self._stored(value) for name, value in self.text.null().items()}
 
     def _stored(self, value: Tensor) -> Tensor:

@@ -1,17 +1,19 @@
-"""A set of noisy latents on disk: what `corrupt` writes, once, and all that `train` ever sees of the data.
+"""A set of noisy latents on disk: `corrupt` writes it once, and `train` sees nothing else of the data.
 
-    config.yaml              what it was made from: sources by their hash, VAE, schedule, transform, seed
+    config.yaml              the identity of the set: images and models by their digests, schedule, transform, seed
     shard_00000.safetensors  x_n (N, 4, h, w), t_n (N,), prompt_embeds (N, 77, C), pooled (N, P), time_ids (N, 6)
     ...                      and in the header: keys and captions of the N images
     null.safetensors         the embedding of no caption: prompt_embeds (1, 77, C), pooled (1, P)
-    manifest.json            written last: shards with their digests and sizes, and a digest of it all
+    manifest.json            written last: the shards with their digests and sizes, and a digest of the whole set
 
-Shards are mapped into memory, so that a row costs no more than its bytes.
+Shards are mapped into memory, so that reading a row takes no more memory than the row.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -25,6 +27,7 @@ from torch import Tensor
 from harness import records
 from harness.errors import UserError
 from harness.files import digest, write_atomically
+from harness.wording import few
 from sdxl.manifest import MANIFEST, MEND, NULL, Header, Manifest, Shard, read_header, set_manifest
 
 ROWS = ("x_n", "t_n", "prompt_embeds", "pooled", "time_ids")
@@ -32,22 +35,23 @@ CONDITION = ("prompt_embeds", "pooled", "time_ids")
 
 
 def shard_name(number: int) -> str:
+    """The name of the file of a shard."""
     return f"shard_{number:05d}.safetensors"
 
 
 def write_shard(file: Path, rows: dict[str, Tensor], header: Header) -> None:
-    """Whole or not at all."""
+    """Write the rows (N, ...) of the images of one shard, whole or not at all."""
     about = {"about": records.to_json(header)}  # one entry: safetensors shuffles several
     write_atomically(file, save({name: value.contiguous() for name, value in rows.items()}, metadata=about))
 
 
 def write_null(directory: Path, condition: dict[str, Tensor]) -> None:
-    """The embedding of no caption, of one sample."""
+    """Write the embedding of no caption, each (1, ...)."""
     write_atomically(directory / NULL, save({name: value.contiguous() for name, value in condition.items()}))
 
 
 def identity_of(file: Path) -> str | None:
-    """What a shard says it was made from; None for a damaged one."""
+    """The digest of what a shard was made from, according to its header; None for a damaged one."""
     try:
         with safe_open(file, "pt") as opened:
             return read_header(file, opened).identity
@@ -55,8 +59,14 @@ def identity_of(file: Path) -> str | None:
         return None
 
 
+def describe_levels(levels: Iterable[float]) -> str:
+    """A message: how many images there are at each of the first levels."""
+    counts = Counter(levels)
+    return few([f"{counts[t]:,} at t_n = {t:g}" for t in sorted(counts)], 6)
+
+
 def write_manifest(directory: Path, about: Manifest) -> None:
-    """Seal the set with the manifest, to which its files are added."""
+    """Write the manifest, to which the files of the set are added: this seals the set."""
     files = sorted(directory.glob("shard_*.safetensors"))
     shards = tuple(Shard(file.name, digest(file.read_bytes()), _count(file)) for file in files)
     whole = replace(about, shards=shards, null=digest((directory / NULL).read_bytes()))
@@ -69,9 +79,9 @@ def _count(file: Path) -> int:
 
 
 class NoisySet:
-    """The images of a set by number, in the order in which they were written.
+    """The images of a noisy set by number, in the order in which they were written.
 
-    Raises: UserError if the folder holds no finished set, or one of another format.
+    Raises: UserError if the folder holds no finished set, or a set of another format.
     """
 
     def __init__(self, directory: str | Path):
@@ -100,7 +110,7 @@ class NoisySet:
         return opened
 
     def verify(self, *, rank: int = 0, size: int = 1) -> None:
-        """Read every file, or one in `size`. Raises: UserError if it has changed since it was written."""
+        """Read the files of this rank's share. Raises: UserError if one of them has changed since it was written."""
         for name, expected in list(self.manifest.digests.items())[rank::size]:
             if digest((self.directory / name).read_bytes()) != expected:
                 raise UserError(f"{self.directory / name} is damaged; {MEND}")
@@ -108,45 +118,46 @@ class NoisySet:
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
 
-    def _where(self, index: int) -> tuple[Any, int]:
+    def _place(self, index: int) -> tuple[int, int]:
+        """The number of the shard that holds an image, and the row in it."""
         number = bisect_right(self.ends, index)
-        return self.shards[number], index - (self.ends[number - 1] if number else 0)
+        return number, index - (self.ends[number - 1] if number else 0)
 
     def rows(self, indices: list[int]) -> dict[str, Tensor]:
-        """ROWS of the images, each (B, ...): x_n in float32, t_n in float64."""
-        found = [self._where(index) for index in indices]
-        rows = {name: torch.cat([shard.get_slice(name)[row : row + 1] for shard, row in found]) for name in ROWS}
+        """The ROWS of these images, each (B, ...): x_n in float32, t_n in float64."""
+        places = [self._place(index) for index in indices]
+        rows = {name: torch.cat([self.shards[shard].get_slice(name)[row : row + 1] for shard, row in places]) for name in ROWS}
         return rows | {"x_n": rows["x_n"].float(), "t_n": rows["t_n"].double()}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of each of ROWS, of one image."""
+        """The shape of each of ROWS, without the dimension of the images."""
         return {name: tuple(self.shards[0].get_slice(name).get_shape()[1:]) for name in ROWS}
 
     def levels(self) -> Tensor:
         """t_n of every image, (N,)."""
         return torch.cat([shard.get_tensor("t_n") for shard in self.shards]).double()
 
-    def header(self, index: int) -> tuple[Header, int]:
-        """Of the shard of an image, and the image's row. Raises: UserError for a damaged one."""
-        number = bisect_right(self.ends, index)
+    def _header(self, number: int) -> Header:
+        """The header of a shard. Raises: UserError for a damaged one."""
         if number not in self.headers:
-            file = self.manifest.shards[number]
-            found = read_header(self.directory / file.file, self.shards[number])
-            if not len(found.keys) == len(found.captions) == file.images:
-                raise UserError(f"the header of {self.directory / file.file} is not of {file.images} images; {MEND}")
-            self.headers[number] = found
-        return self.headers[number], self._where(index)[1]
+            shard = self.manifest.shards[number]
+            header = read_header(self.directory / shard.file, self.shards[number])
+            if not len(header.keys) == len(header.captions) == shard.images:
+                raise UserError(f"the header of {self.directory / shard.file} is not of {shard.images} images; {MEND}")
+            self.headers[number] = header
+        return self.headers[number]
 
     def key(self, index: int) -> str:
-        """The name of an image."""
-        header, row = self.header(index)
-        return header.keys[row]
+        """The key of an image. Raises: UserError for a damaged header."""
+        number, row = self._place(index)
+        return self._header(number).keys[row]
 
     def caption(self, index: int) -> str:
-        header, row = self.header(index)
-        return header.captions[row]
+        """The caption of an image. Raises: UserError for a damaged header."""
+        number, row = self._place(index)
+        return self._header(number).captions[row]
 
     def null(self) -> dict[str, Tensor]:
-        """The embedding of no caption, of one sample."""
+        """The embedding of no caption, each (1, ...)."""
         opened = self._open(NULL)
         return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict

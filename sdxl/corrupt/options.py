@@ -10,12 +10,12 @@ from sdxl.images.crop import CROPS
 from sdxl.model.base import DTYPES
 
 T_N = 500
-FEWEST = 100  # images; the paper reports that it did not work on fewer
+FEWEST = 100  # images; the paper reports that its method did not work on fewer
 
 
 @dataclass(frozen=True)
 class CorruptOptions(Options):
-    """What is made of what."""
+    """Options of `python -m sdxl corrupt`."""
 
     out: str = options.out("runs/noisy", "folder for the noisy set")
     data: str = option(
@@ -69,5 +69,5 @@ class CorruptOptions(Options):
             raise ValueError("--t-n is one level for all, --level-column one for each image; give one of them")
 
     def level(self) -> int:
-        """Of all images, unless a column has theirs."""
+        """The level of all images, unless a column has the level of each."""
         return T_N if self.t_n is None else self.t_n

@@ -1,7 +1,7 @@
-"""Real photographs that scikit-image and scikit-learn ship: enough to rehearse on, without a network; far too few to learn from.
+"""Real photographs that scikit-image and scikit-learn ship: enough to rehearse without a network, far too few to learn from.
 
-24 square pictures from 16 photographs and micrographs: eight are one photograph each, the other sixteen are two crops, which do
-not overlap, of eight. Six more, of three other photographs, are held out. The smallest are 172 pixels across.
+24 square pictures come from 16 photographs and micrographs. Eight of these give one picture each; the other eight give two crops
+each, which do not overlap. Six more pictures, from three other photographs, are held out. The smallest is 172 pixels across.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from harness.errors import UserError
 
 @dataclass(frozen=True)
 class Photograph:
-    """A square of a photograph: its corner and side in pixels."""
+    """A square of a photograph; its corner and its side are in pixels."""
 
     key: str
-    of: str  # the photograph's name in scikit-image or scikit-learn; two squares of one photograph share it
+    of: str  # the name of the photograph in scikit-image or scikit-learn; two squares may share it
     left: int
     top: int
     side: int
     caption: str
 
     def payload(self) -> bytes:
-        """The pixels as an image file without compression, so that its bytes are the same everywhere."""
+        """The bytes of an image file without compression: they are the same on every machine."""
         from PIL import Image
 
         box = (self.left, self.top, self.left + self.side, self.top + self.side)
@@ -34,7 +34,7 @@ class Photograph:
         return stream.getvalue()
 
 
-TRAINING = (
+TRAINING = (  # by key
     Photograph("astronaut_face", "astronaut", 130, 0, 200, "the smiling face of an astronaut in an orange suit"),
     Photograph("astronaut_helmet", "astronaut", 262, 262, 250, "a black and white space helmet"),
     Photograph("brick", "brick", 0, 0, 512, "a wall of bricks"),
@@ -60,7 +60,7 @@ TRAINING = (
     Photograph("tissue_lower", "immunohistochemistry", 256, 256, 256, "stained tissue, brown glands in a pale field"),
     Photograph("tissue_upper", "immunohistochemistry", 0, 0, 256, "stained tissue, a large brown gland"),
 )
-HELD_OUT = (
+HELD_OUT = (  # by key; none of these photographs is among those to train on
     Photograph("cameraman", "camera", 110, 60, 200, "a man looks through a film camera"),
     Photograph("coffee_cup", "coffee", 150, 0, 260, "a cup of coffee on a red saucer"),
     Photograph("coffee_table", "coffee", 420, 180, 180, "a wooden table beside a red saucer"),
@@ -70,18 +70,8 @@ HELD_OUT = (
 )
 
 
-def photographs() -> tuple[Photograph, ...]:
-    """To train on, by key."""
-    return TRAINING
-
-
-def held_out() -> tuple[Photograph, ...]:
-    """To try out a restoration on, by key: of other photographs than those to train on."""
-    return HELD_OUT
-
-
 def _pixels(name: str) -> Any:
-    """uint8, (H, W) or (H, W, 3)."""
+    """The photograph of this name: uint8, (H, W) or (H, W, 3)."""
     try:
         if name.endswith(".jpg"):
             from sklearn.datasets import load_sample_image

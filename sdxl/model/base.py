@@ -114,8 +114,8 @@ class Base:
         """The schedule's levels. Paper: Sec. 4.2 (sigma = 0.325, 0.850, 0.981 at t = 100, 500, 800)."""
         return schedule.path(self.part("scheduler") / "scheduler_config.json", self.schedule())
 
-    def noisiest(self) -> int:
-        """The last of the schedule's times at which an image leaves a trace: 999, or 998 where 999 is pure noise."""
+    def last_noisy_time(self) -> int:
+        """The last time of the schedule that is not pure noise: 999, or 998 where 999 is."""
         return int((self.path().alphas_cumprod > 0).sum()) - 1
 
     def prediction(self) -> str:

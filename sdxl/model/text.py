@@ -1,7 +1,8 @@
-"""Captions to the UNet's condition."""
+"""Encoding captions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -12,17 +13,20 @@ from sdxl.model.base import Base
 
 
 class TextEncoder:
-    """Captions to the UNet's condition, as SDXL's pipelines make it."""
+    """Makes the UNet's condition from captions, as SDXL's pipelines do."""
 
     def __init__(self, base: Base, device: torch.device, dtype: torch.dtype = torch.float32):
         self.base = base
         self.tokenizers, models = base.encoders(dtype)
         self.models = [model.to(device) for model in models]
-        self.remembered = lru_cache(maxsize=64)(self._encode)  # many sets have one caption
+        self.cached = lru_cache(maxsize=64)(self._encode)  # many sets have one caption for all images
 
     def __call__(self, caption: str) -> dict[str, Tensor]:
-        """`prompt_embeds` (1, 77, C): both penultimate layers, and `pooled` (1, P) of the second; float32 on the CPU."""
-        return self.remembered(caption)
+        """The condition of one caption, in float32 on the CPU.
+
+        Returns: `prompt_embeds` (1, 77, C), the penultimate layers of both encoders, and `pooled` (1, P) of the second.
+        """
+        return self.cached(caption)
 
     @torch.no_grad()
     def _encode(self, caption: str) -> dict[str, Tensor]:
@@ -42,10 +46,12 @@ class TextEncoder:
         return {name: torch.zeros_like(value) for name, value in empty.items()} if self.base.zeros_for_no_caption() else empty
 
     def of_image(self, caption: str) -> dict[str, Tensor]:
-        """The condition of an image: one without a caption ("") has none, as when captions are dropped in training."""
+        """The condition of an image with this caption; for "" the one without a caption, as when training drops captions."""
         return self(caption) if caption else self.null()
 
-    def cut(self, captions: list[str]) -> list[str]:
-        """Those that are longer than the encoders can read."""
-        words, most = self.tokenizers[0], self.tokenizers[0].model_max_length
-        return [caption for caption in captions if len(words(caption).input_ids) > most]
+    def warn_of_cut(self, captions: Iterable[str]) -> list[str]:
+        """The lines of a warning about captions that are longer than the encoders read; none if there are no such captions."""
+        tokenizer = self.tokenizers[0]
+        cut = [caption for caption in sorted(set(captions)) if len(tokenizer(caption).input_ids) > tokenizer.model_max_length]
+        longer = f"warning: {len(cut)} captions are longer than the text encoders read, and are cut"
+        return [f"{longer} (first: {cut[0][:60]}...)"] if cut else []

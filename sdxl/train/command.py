@@ -68,7 +68,7 @@ def checked(config: TrainOptions, base: Base, vae: Base, group: Group) -> NoisyS
             raise UserError(
                 f"{config.data} has its captions from another {name} than that of {config.base}; corrupt again with it"
             )
-    if int(data.levels().max()) > base.noisiest():
+    if int(data.levels().max()) > base.last_noisy_time():
         raise UserError(
             f"{config.data} has images at t_n = {int(data.levels().max())}, which are pure noise; corrupt again below"
         )

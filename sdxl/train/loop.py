@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ambient.randomness import generator
 from harness import records
-from harness.errors import Interrupted, UserError
+from harness.errors import UserError
 from harness.runs import Run
 from sdxl.corrupt.noisy_set import CONDITION, NoisySet
 from sdxl.model import lora
@@ -90,16 +90,10 @@ class Loop:
                     self.save(done)
                 self.validate(done)
                 if stop and done < config.steps:
-                    self.leave(done)
+                    group.interrupt(f"saved at step {done:,}")
         if self.run is not None:
             self.run.finish()
         group.say(f"{done:,} steps done; the LoRA is {config.out}/{lora.FILE}")
-
-    def leave(self, done: int) -> None:
-        """Raises: Interrupted in the process that speaks, SystemExit in the others."""
-        if self.group.main:
-            raise Interrupted(f"saved at step {done:,}")
-        raise SystemExit(130)
 
     def validate(self, done: int) -> None:
         """Images to look at, where they are due."""

@@ -81,7 +81,9 @@ def plan_of(case: str, base: Base, photos: Path, out: Path) -> levels.NoiseAttac
     }
     plan = levels.NoiseAttackPlan(NoiseAttackOptions(**(options | {"seed": SEED} | CASES[case])), Group())
     plan.base = base
-    plan.make_folders()
+    plan.prepare()
+    for file in plan.files(0):
+        file.parent.mkdir(parents=True, exist_ok=True)
     return plan
 
 

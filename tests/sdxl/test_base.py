@@ -264,7 +264,7 @@ def test_schedules_that_are_not_understood_are_refused(copied, change, said):
 def test_schedulers_of_one_schedule_give_the_same_levels(tiny_base, copied, name):
     change_settings(copied.folder / "scheduler/scheduler_config.json", _class_name=name)
     assert copied.schedule_digest() == tiny_base.schedule_digest()
-    assert copied.noisiest() == 999
+    assert copied.last_noisy_time() == 999
 
 
 def test_the_last_time_of_a_schedule_that_ends_in_pure_noise_holds_no_image(copied):
@@ -272,7 +272,7 @@ def test_the_last_time_of_a_schedule_that_ends_in_pure_noise_holds_no_image(copi
         copied.folder / "scheduler/scheduler_config.json", rescale_betas_zero_snr=True, prediction_type="v_prediction"
     )
     assert float(copied.path()(999).alpha) == 0
-    assert copied.noisiest() == 998
+    assert copied.last_noisy_time() == 998
 
 
 CHANGES = {

@@ -95,7 +95,7 @@ def test_manifests(runs, name):
 @pytest.mark.parametrize("name", ["attack_plain", "masked", "posterior"])
 def test_manifests_as_evaluations_read_them(runs, name):
     def read():
-        kinds_of(Images(str(runs / name), [], [], (0, 0), None, images_manifest(runs / name)))
+        kinds_of(Images(str(runs / name), [], (0, 0), None, images_manifest(runs / name)))
 
     check(runs / name / "manifest.json", read, IN_A_MANIFEST)
 
@@ -182,7 +182,8 @@ def test_what_can_be_made_again_is_made_again(runs):
         _made_again(file, lambda plan=plan, number=number: restorer.RestorationPlan.errors(plan, number, 0))
     file = runs / "masked/regions.json"
     found = json.loads(file.read_text())
-    plan = SimpleNamespace(boxes_file=lambda: file, origin_of_boxes=lambda: tuple(found["of"]), digests=found["boxes"])
+    pictures = [SimpleNamespace(key=key) for key in found["boxes"]]
+    plan = SimpleNamespace(boxes_file=lambda: file, origin_of_boxes=lambda: tuple(found["of"]), pictures=pictures)
     _made_again(file, lambda: MaskAttackPlan.read_boxes(plan))
 
 

@@ -24,7 +24,7 @@ from harness.errors import Interrupted, UserError
 from sdxl import parallel
 from sdxl.__main__ import main
 from sdxl.corrupt.noisy_set import NoisySet
-from sdxl.generate import generator as painter
+from sdxl.generate import generator as maker
 from sdxl.generate.options import GenerateOptions
 from sdxl.generate.plan import GenerationPlan
 from sdxl.model import lora, sampling, vae
@@ -237,7 +237,7 @@ def test_the_same_command_goes_on(tiny_base, tmp_path, capsys, monkeypatch):
     assert same_files(whole, parts)
     assert (parts / "images/000000.png").stat().st_mtime_ns == before  # of the same batch, and whole
 
-    monkeypatch.setattr(painter, "ImageGenerator", None)  # whoever has all images loads no model
+    monkeypatch.setattr(maker, "ImageGenerator", None)  # whoever has all images loads no model
     made(tiny_base, parts, *words)
     assert capsys.readouterr().out == f"3 images, 0 of them made now -> {parts}\n"
     assert "+seed: 1" in refusal("generate", "--base", tiny_base.folder, "--out", parts, "--steps", 2, *words, "--seed", 1)
@@ -260,7 +260,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tiny_base, tmp_path, capsy
 def test_the_vae_is_kept_in_float32_where_it_asks_for_it(copied):
     for asks, dtype in ((False, torch.bfloat16), (True, torch.float32)):
         change_settings(copied.folder / "vae/config.json", force_upcast=asks)
-        found = painter.ImageGenerator(job(copied, dtype="bfloat16", steps=2), torch.device("cpu"))
+        found = maker.ImageGenerator(job(copied, dtype="bfloat16", steps=2), torch.device("cpu"))
         assert found.vae.dtype == dtype
     pictures = found([0])
     assert pictures[0].size == (64, 64)
@@ -310,7 +310,7 @@ def test_posterior_samples_need_no_text_encoders(copied, mixed, tmp_path):
     without = made(copied, tmp_path / "without", *words, "--null-caption")
     assert all(np.abs(image(a, 0) - image(b, 0)).max() > 1 for a, b in ((guided, plain), (plain, without), (guided, without)))
     rows = NoisySet(mixed).rows([0])
-    found = painter.ImageGenerator(job(copied, posterior=str(mixed)), torch.device("cpu"))._condition([0], rows)
+    found = maker.ImageGenerator(job(copied, posterior=str(mixed)), torch.device("cpu"))._condition([0], rows)
     assert all(torch.equal(found[name], rows[name]) for name in found)
 
 

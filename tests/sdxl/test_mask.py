@@ -32,7 +32,7 @@ from sdxl.attack.mask import MaskAttackPlan
 from sdxl.attack.options import KERNELS as OFFERED
 from sdxl.attack.regions import detector, regions_of
 from sdxl.images.crop import fit
-from sdxl.images.photographs import photographs
+from sdxl.images.photographs import TRAINING
 from sdxl.images.sheets import GAP
 from sdxl.images.survey import decode
 from sdxl.model import sampling
@@ -182,7 +182,7 @@ def test_boxes_that_are_grown_cut_or_dropped(box, hole):
 
 def test_the_face_is_found_and_a_wall_has_none():
     found = detector("faces", [], cut=False)
-    pictures = {one.key: decode(one.payload()) for one in photographs()}
+    pictures = {one.key: decode(one.payload()) for one in TRAINING}
     [(x0, y0, x1, y1)] = found.find(pictures["astronaut_face"], "")
     assert x0 < 65 < 125 < x1  # eyes, mouth and chin of that photograph, by eye
     assert y0 < 100 < 165 < y1
@@ -300,7 +300,7 @@ def test_what_is_written(masked):
     assert manifest["regions"] == {"detector": "center:.5", "images": 6, "without a region": 0, "boxes": 6, "dropped": 0}
     rows = manifest["images"]
     assert [row["kind"] for row in rows] == ["fill_0", "fill_1"] * 6
-    one = photographs()[2]
+    one = TRAINING[2]
     assert {row["key"] for row in rows[4:6]} == {one.key}
     assert rows[4]["box"] == [16, 16, 48, 48]
     square = Image.fromarray(((fit(decode(one.payload()), 64, "center", 0, "")[0] + 1) * 127.5).byte().permute(1, 2, 0).numpy())
@@ -322,7 +322,7 @@ def test_what_is_written(masked):
 @pytest.mark.parametrize("how", ["posterior", "four channels", "nine channels"])
 def test_what_is_hidden_is_never_seen(how, tiny_base, inpainting, tmp_path):
     """Two folders of images that differ in the hidden region alone are filled alike."""
-    source = fit(decode(photographs()[0].payload()), 64, "center", 0, "")[0]
+    source = fit(decode(TRAINING[0].payload()), 64, "center", 0, "")[0]
     for name, value in (("one", None), ("other", 0.7)):
         pixels = source.clone()
         pixels[:, 16:48, 16:48] = pixels[:, 16:48, 16:48] if value is None else value

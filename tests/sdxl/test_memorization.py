@@ -14,7 +14,7 @@ from harness.config import to_argv
 from sdxl.__main__ import main
 from sdxl.evaluate.memorization import options
 from sdxl.images.crop import fit
-from sdxl.images.photographs import Photograph, held_out, photographs
+from sdxl.images.photographs import HELD_OUT, TRAINING, Photograph
 from sdxl.images.sheets import to_bytes
 from sdxl.images.survey import decode
 from tests.sdxl.launch import in_two, refusal
@@ -77,7 +77,7 @@ def test_training_images_themselves_are_found_and_shown(tmp_path, attacked):
     """A model that gives back what it was trained on: similarity 1, and each image's match is itself."""
     copies = tmp_path / "copies"
     copies.mkdir()
-    chosen = photographs()[:IMAGES]
+    chosen = TRAINING[:IMAGES]
     for one in chosen:
         pixels = to_bytes(fit(decode(one.payload()), 64, "center", 0, "")[0])
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(copies / f"{one.key}.png")
@@ -118,7 +118,7 @@ def test_a_control_that_finds_as_much_leaves_nothing_and_one_that_finds_nothing_
     """The attack's results are swapped for known ones: copies of the training images; of the held-out images, or noise."""
     attacked = shutil.copytree(attack_on_others(tiny_base, tmp_path / "control"), tmp_path / "clueless")
     main(words(tiny_base, tmp_path / "attack"))
-    for folder, chosen in (("attack", photographs()), ("control", held_out())):
+    for folder, chosen in (("attack", TRAINING), ("control", HELD_OUT)):
         give_back(tmp_path / folder, {one.key: one for one in chosen})
     data = compared(tmp_path / "attack", out=tmp_path / "copied")
     main([*data, "--control", str(tmp_path / "control")])

@@ -24,7 +24,7 @@ from sdxl import parallel
 from sdxl.__main__ import main
 from sdxl.evaluate.restoration import measure as restorer
 from sdxl.evaluate.restoration.measure import noise, restored, square_error
-from sdxl.images.photographs import held_out
+from sdxl.images.photographs import HELD_OUT
 from sdxl.model import lora
 from tests.sdxl.conftest import about
 from tests.sdxl.launch import in_two, refusal
@@ -138,7 +138,7 @@ def test_the_errors_are_those_of_a_stock_pipelines_models(finished, tiny_base, l
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     from PIL import Image
 
-    it = held_out()[1]
+    it = HELD_OUT[1]
     pipe = StableDiffusionXLPipeline.from_pretrained(tiny_base.folder)
     pipe.load_lora_weights(str(loras[1]))
     square = Image.open(io.BytesIO(it.payload())).convert("RGB").resize((64, 64), Image.Resampling.LANCZOS)

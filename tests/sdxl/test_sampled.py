@@ -17,7 +17,7 @@ from torch import Tensor
 from ambient import samplers
 from ambient.randomness import generator
 from sdxl.corrupt.noisy_set import NoisySet
-from sdxl.generate import generator as painter
+from sdxl.generate import generator as maker
 from sdxl.generate.options import GenerateOptions
 from sdxl.generate.plan import GenerationPlan
 from sdxl.model import lora, sampling
@@ -46,8 +46,8 @@ CASES = {
 @pytest.fixture(autouse=True)
 def double(monkeypatch):
     in_double(monkeypatch)
-    monkeypatch.setattr(painter, "sampling", doubled(planted(sampling)))
-    monkeypatch.setattr(painter, "picture", lambda vae, latent, name: latent)
+    monkeypatch.setattr(maker, "sampling", doubled(planted(sampling)))
+    monkeypatch.setattr(maker, "picture", lambda vae, latent, name: latent)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def expected(base, given) -> Callable[[str], list[Tensor]]:
 
 def latents_of(job: GenerationPlan) -> list[Tensor]:
     """What the VAE is given, image by image."""
-    made = painter.ImageGenerator(job, torch.device("cpu"))
+    made = maker.ImageGenerator(job, torch.device("cpu"))
     found = {i: latent for batch in job.batches for i, latent in zip(batch, made(batch), strict=True)}
     return [found[i] for i in range(5)]
 
@@ -154,16 +154,16 @@ FAULTS = {  # of a module, in a case
         "base + scale * h(x_t, t, condition)",
     ),
     "guidance is one less": (bases, "captions with guidance", "base + scale * (", "base + (scale - 1) * ("),
-    "posterior samples start from noise": (painter, "posterior samples", 'noise(0) if rows is None else rows["x_n"]', "noise(0)"),
+    "posterior samples start from noise": (maker, "posterior samples", 'noise(0) if rows is None else rows["x_n"]', "noise(0)"),
     "all of a batch start at one image": (
-        painter,
+        maker,
         "posterior samples",
         "job.noisy.rows([job.row(i) for i in images])",
         "job.noisy.rows([job.row(images[0]) for i in images])",
     ),
-    "no caption is zeros": (painter, "posterior samples", "value.float().to(device) for", "0 * value.float().to(device) for"),
-    "a set keeps its captions": (painter, "posterior samples, no caption", "if self.job.config.null_caption:", "if False:"),
-    "all of a batch have one caption": (painter, "captions with guidance", "self.job.caption(i)", "self.job.caption(images[0])"),
+    "no caption is zeros": (maker, "posterior samples", "value.float().to(device) for", "0 * value.float().to(device) for"),
+    "a set keeps its captions": (maker, "posterior samples, no caption", "if self.job.config.null_caption:", "if False:"),
+    "all of a batch have one caption": (maker, "captions with guidance", "self.job.caption(i)", "self.job.caption(images[0])"),
 }
 
 
@@ -172,14 +172,14 @@ def test_faults_of_sampling_are_refused(base, given, expected, monkeypatch, faul
     module, case, old, new = FAULTS[fault]
     changed, job = planted(module, (old, new)), job_of(case, base, given)
     if module is sampling:
-        monkeypatch.setattr(painter, "sampling", doubled(changed))
+        monkeypatch.setattr(maker, "sampling", doubled(changed))
     elif module is samplers:
-        monkeypatch.setattr(painter.sampling, "samplers", changed)
+        monkeypatch.setattr(maker.sampling, "samplers", changed)
     elif module is bases:
-        monkeypatch.setattr(painter, "guided", changed.guided)
+        monkeypatch.setattr(maker, "guided", changed.guided)
     else:
-        monkeypatch.setattr(changed, "picture", painter.picture)
-        monkeypatch.setattr(changed, "sampling", painter.sampling)
-        monkeypatch.setattr(painter, "ImageGenerator", changed.ImageGenerator)
+        monkeypatch.setattr(changed, "picture", maker.picture)
+        monkeypatch.setattr(changed, "sampling", maker.sampling)
+        monkeypatch.setattr(maker, "ImageGenerator", changed.ImageGenerator)
     with pytest.raises(AssertionError):
         compare(latents_of(job), expected(case))

@@ -7,6 +7,7 @@ import itertools
 import json
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import pytest
 from PIL import Image
 
 from harness.errors import UserError
-from sdxl.images.photographs import _pixels, held_out, photographs
+from sdxl.corrupt.command import without_faults
+from sdxl.corrupt.options import CorruptOptions
+from sdxl.images.photographs import HELD_OUT, TRAINING, _pixels
 from sdxl.images.pictures import Columns, Picture, pictures
-from sdxl.images.survey import Seen, ahead, decode, look, survey, usable
+from sdxl.images.survey import Reading, SurveyedPicture, ahead, decode, look, survey
 from sdxl.parallel import Group
 
 
@@ -270,20 +273,24 @@ def test_images_come_upright_and_in_rgb():
 
 
 def test_faults_are_counted_and_named_and_left_out_only_if_asked():
-    some = [Picture(name, "", 1, bytes) for name in "abcde"]
-    seen = [Seen("x", (70, 80)), *[Seen("", (0, 0), "is no image")] * 4]
-    with pytest.raises(UserError, match=r"4 of 5 images cannot be read \(b is no image, c is no image, d is no image, \.\.\.\)"):
-        usable(some, seen, smallest=64, skip=False)
-    assert usable(some, seen, smallest=64, skip=True) == [0]
+    readings = [Reading("x", (70, 80)), *[Reading(fault="is no image")] * 4]
+    pictures = [SurveyedPicture(name, "", 1, bytes, reading) for name, reading in zip("abcde", readings, strict=True)]
+    refusing = CorruptOptions(data="photos", resolution=64)
+    skipping = replace(refusing, skip_unreadable=True)
+    with pytest.raises(UserError, match=r"4 of 5 images .*be read \(b is no image, c is no image, d is no image, \.\.\.\)"):
+        without_faults(pictures, refusing)
+    assert without_faults(pictures, skipping) == pictures[:1]
     with pytest.raises(UserError, match="none is left"):
-        usable(some, seen[1:] + seen[1:2], smallest=64, skip=True)
+        without_faults(pictures[1:], skipping)
     with pytest.raises(UserError, match=r"1 of 1 images are smaller than 128 pixels \(a 80x70\).*--resolution 64"):
-        usable(some, seen, smallest=128, skip=True)
+        without_faults(pictures, replace(skipping, resolution=128))
+    assert without_faults(pictures, replace(skipping, resolution=128, upscale=True)) == pictures[:1]
 
 
 def test_the_survey_keeps_the_order():
-    found = survey([Picture(str(i), "", 1, lambda i=i: encoded(image(i))) for i in range(7)], Group(), threads=3)
-    assert [seen.digest for seen in found] == [look(Picture("", "", 1, lambda i=i: encoded(image(i)))).digest for i in range(7)]
+    pictures = [Picture(str(i), "", 1, lambda i=i: encoded(image(i))) for i in range(7)]
+    surveyed = survey(pictures, Group(), threads=3)
+    assert [picture.reading.digest for picture in surveyed] == [look(picture).digest for picture in pictures]
 
 
 def test_no_more_is_begun_ahead_than_asked_for():
@@ -298,22 +305,22 @@ def test_photographs_are_24_and_those_held_out_are_others():
     found = read("photographs")
     assert len(found) == 24
     assert len({p.caption for p in found}) == 24
-    assert [p.key for p in found] == sorted(p.key for p in photographs())
-    assert {p.of for p in photographs()} & {p.of for p in held_out()} == set()
-    assert [p.key for p in read("photographs", split="held_out")] == [p.key for p in held_out()]
+    assert [p.key for p in found] == sorted(p.key for p in TRAINING)
+    assert {p.of for p in TRAINING} & {p.of for p in HELD_OUT} == set()
+    assert [p.key for p in read("photographs", split="held_out")] == [p.key for p in HELD_OUT]
     assert "did you mean held_out" in refusal("photographs", split="heldout")
 
 
 def test_photographs_are_what_is_said_of_them():
     """Squares of their photograph, whole, none twice, those of one photograph apart; large enough to rehearse on."""
-    everything = (*photographs(), *held_out())
+    everything = (*TRAINING, *HELD_OUT)
     whole = {name: _pixels(name) for name in {p.of for p in everything}}
     for p in everything:
         square = whole[p.of][p.top : p.top + p.side, p.left : p.left + p.side]
         assert square.shape[:2] == (p.side, p.side)
         assert np.array_equal(np.asarray(decode(p.payload()))[..., 1], square[..., 1] if square.ndim == 3 else square)
     assert min(p.side for p in everything) == 172
-    assert sorted(Counter(p.of for p in photographs()).values()) == [1] * 8 + [2] * 8
+    assert sorted(Counter(p.of for p in TRAINING).values()) == [1] * 8 + [2] * 8
     for first, second in itertools.combinations(everything, 2):
         if first.of == second.of:
             apart = [abs(getattr(first, at) - getattr(second, at)) for at in ("left", "top")]

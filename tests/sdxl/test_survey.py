@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdxl.corrupt.command import repeated
 from sdxl.images.pictures import Picture
-from sdxl.images.survey import Seen, decode, look, repeated, survey
+from sdxl.images.survey import SurveyedPicture, decode, look, survey
 from sdxl.parallel import Group
 
 HIDDEN, SHOWN = (200, 30, 60), (10, 120, 240)
@@ -36,9 +37,9 @@ def half_erased(mode: str) -> bytes:
     return encoded(found, "WEBP" if mode == "WEBP" else "PNG")
 
 
-def seen(*payloads: bytes) -> tuple[list[Picture], list[Seen]]:
+def surveyed(*payloads: bytes) -> list[SurveyedPicture]:
     some = [Picture(f"{i}.png", "", 1, lambda payload=payload: payload) for i, payload in enumerate(payloads)]
-    return some, survey(some, Group(), threads=2)
+    return survey(some, Group(), threads=2)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
@@ -47,8 +48,8 @@ def test_transparent_pixels_are_white_and_the_rest_as_it_is(mode, capsys):
     assert (found[:, :8] == 255).all()
     shown = np.array(Image.new("RGB", (1, 1), SHOWN).convert("L").getpixel((0, 0)) if mode == "LA" else SHOWN)
     assert np.abs(found[:, 8:] - shown).max() <= 1  # a palette of two colours is a rounding off
-    [one] = seen(half_erased(mode))[1]
-    assert one.transparent
+    [picture] = surveyed(half_erased(mode))
+    assert picture.reading.transparent
     assert "0.png" in capsys.readouterr().out
 
 
@@ -62,7 +63,7 @@ def test_opaque_images_with_an_alpha_channel_are_to_the_bit_what_they_are_withou
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     layered = np.dstack([pixels, np.full((16, 16), 255, np.uint8)])
     assert np.array_equal(np.asarray(decode(encoded(Image.fromarray(layered)))), pixels)
-    assert not seen(encoded(Image.fromarray(layered)))[1][0].transparent
+    assert not surveyed(encoded(Image.fromarray(layered)))[0].reading.transparent
     assert capsys.readouterr().out == ""
 
 
@@ -80,9 +81,9 @@ def test_of_several_frames_or_pages_the_first_is_taken_and_that_is_said(kind, ca
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("black", "red", "blue")]
     payload = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
     assert (np.asarray(decode(payload)) == 0).all()
-    assert seen(payload, encoded(frames[0], kind))[1] == [
+    assert [picture.reading for picture in surveyed(payload, encoded(frames[0], kind))] == [
         look(Picture("", "", 1, lambda: payload)),
-        seen(encoded(frames[0], kind))[1][0],
+        surveyed(encoded(frames[0], kind))[0].reading,
     ]
     said = capsys.readouterr().out
     assert "1 image with several frames or pages (0.png)" in said
@@ -91,13 +92,12 @@ def test_of_several_frames_or_pages_the_first_is_taken_and_that_is_said(kind, ca
 def test_previews_that_a_camera_keeps_beside_a_photograph_are_no_pages():
     photograph = Image.new("RGB", (32, 32), SHOWN)
     payload = encoded(photograph, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))])
-    assert not seen(payload)[1][0].several
+    assert not surveyed(payload)[0].reading.several
 
 
 def test_the_same_bytes_under_several_names_are_found():
     images = [encoded(Image.new("RGB", (8, 8), colour)) for colour in ("red", "blue", "red", "green", "red")]
-    some, found = seen(*images)
-    assert "1 image" in repeated(some, found, [0, 1, 2, 3, 4])
-    assert "0.png = 2.png = 4.png" in repeated(some, found, [0, 1, 2, 3, 4])
-    assert "0.png = 2.png" in repeated(some, found, [0, 1, 2, 3])
-    assert repeated(some, found, [0, 1, 3]) == ""
+    pictures = surveyed(*images)
+    assert repeated(pictures) == ["0.png = 2.png = 4.png"]
+    assert repeated(pictures[:4]) == ["0.png = 2.png"]
+    assert repeated(pictures[:2]) == []

@@ -144,7 +144,7 @@ class RestorationMeter:
     def __call__(self, image: int, *, with_vae: bool) -> Errors:
         """The errors on an image; with_vae: also that of the image after encoding and decoding, the least one of its pixels."""
         config, one = self.plan.config, self.plan.images.pictures[image]
-        pixels, time_ids = fit(self.plan.images.image(image), config.resolution, "center", 0, "")
+        pixels, time_ids = fit(one.open(), config.resolution, "center", 0, "")
         with within_memory("take --dtype bfloat16, fewer --levels, or a lower --resolution"):
             x_0 = latent(self.vae, pixels[None])
             restoration = self._restored(x_0, one.key, one.caption, time_ids)
