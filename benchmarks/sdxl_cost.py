@@ -24,6 +24,7 @@ from ambient import losses
 from ambient.denoisers import Denoiser, NetworkDenoiser
 from ambient.kernels import ancestral
 from ambient.paths import Discrete
+from harness import records
 from harness.runs import environment
 from sdxl.model import tiny
 from sdxl.model.base import find
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--utilisation", type=float, default=0.4, help="of that peak, assumed (default: 0.4)")
     parser.add_argument("--out", type=Path, default=Path("runs/sdxl_cost.json"))
     options = parser.parse_args()
-    settings = find(options.base, parts=("unet",)).settings("unet") if options.base else REAL
+    settings = records.plain(find(options.base, parts=("unet",)).settings("unet")) if options.base else REAL
     size, flops_per_second = options.size or settings["sample_size"], options.peak * 1e12
     frozen, trained = Imagined(settings).sizes()
     print(f"{frozen:,} parameters, {trained:,} of a LoRA of rank 4; latents of {size} x {size}\n")
@@ -140,7 +141,7 @@ def micro(settings: dict[str, Any], size: int, checkpointing: bool, pairs: int, 
         + (", checkpointing" if checkpointing else ""),
         "TFLOP": counted.flops / 1e12,
         "activations, GB": counted.bytes / 1e9,
-        "GPU memory, GB (estimated)": cost.memory(model, counted).total / 1e9,
+        "GPU memory, GB (estimated)": cost.memory(model, counted)[cost.TOTAL] / 1e9,
     }
     if not torch.cuda.is_available():
         return row

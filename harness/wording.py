@@ -12,3 +12,8 @@ def few(names: list[str], most: int = 3) -> str:
 def several(count: int, one: str, many: str = "") -> str:
     """A count with its noun: 1 shard, 2 shards; 1 box, 2 boxes (`many` is the irregular plural)."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def one_line(error: Exception, most: int = 200) -> str:
+    """The message of an exception on one line, cut off after so many characters."""
+    return " ".join(str(error).split())[:most]

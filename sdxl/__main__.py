@@ -1,4 +1,4 @@
-"""`python -m sdxl COMMAND [options]`: the table of all commands, in the order of the data's way."""
+"""`python -m sdxl COMMAND [options]`: the table of all commands, in the order in which one runs them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EXAMPLES = ("rehearse", "corrupt --data photos --t-n 500 --out noisy", "attack n
 
 
 def main(argv: list[str]) -> None:
-    """Hand the options to the command named first."""
+    """Run the command that the first arguments name."""
     try:
         dispatch("python -m sdxl", COMMANDS, argv, EXAMPLES)
     except ModuleNotFoundError as error:

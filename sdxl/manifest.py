@@ -1,4 +1,4 @@
-"""What folders tell of themselves, in manifest.json: noisy sets, whose shards have headers too, and images of models."""
+"""The records in manifest.json, of noisy sets and of generated images, and in the headers of the shards of a set."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sdxl.model import lora
 
 MANIFEST, NULL = "manifest.json", "null.safetensors"
 MEND = "copy it again from where it came, or run the same `python -m sdxl corrupt` again, which makes it anew"
-NOTES = ("source", "base", "vae_name", "left_out")  # for the reader: names of folders, which may change, and what was left out
+NOTES = ("source", "base", "vae_name", "left_out")  # fields for the reader, which the digest of a set does not cover
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a shard says of itself: what it was made from, and of its images. The manifest has the version of it all."""
+    """The header of a shard: a digest of what it was made from, and keys and captions of its images."""
 
     identity: str
     keys: tuple[str, ...]
@@ -28,7 +28,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of a set, as the manifest has it."""
+    """The entry of a shard in the manifest."""
 
     file: str
     digest: str
@@ -37,7 +37,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a set depends on, models by their content. The seed is told by a digest: with it the noise could be subtracted."""
+    """What a set depends on. Only a digest of the seed is here, since with the seed the noise could be subtracted."""
 
     code: str
     data: dict[str, int | str]
@@ -55,7 +55,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of the noisy latents at one level: how many images, mean and standard deviation of a number."""
+    """The noisy latents at one level: the number of images, and mean and standard deviation over all coordinates."""
 
     images: int
     mean: float
@@ -64,7 +64,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is known of a set. `size`: pixels of a side; `null`: digest of the embedding of no caption; last NOTES."""
+    """The manifest of a noisy set. `size`: side in pixels; `null`: digest of null.safetensors; `digest`: that of `content`."""
 
     remedy: ClassVar[str] = MEND
     vae: str
@@ -85,33 +85,33 @@ class Manifest:
 
     @property
     def content(self) -> str:
-        """The digest of all but NOTES."""
-        found = {key: value for key, value in records.plain(self).items() if key not in (*NOTES, "digest", "format")}
-        shards, null = found.pop("shards"), found.pop("null")
-        return digest(json.dumps([found, shards, null], sort_keys=True).encode())
+        """The digest of all fields but NOTES."""
+        fields = {key: value for key, value in records.plain(self).items() if key not in (*NOTES, "digest", "format")}
+        shards, null = fields.pop("shards"), fields.pop("null")
+        return digest(json.dumps([fields, shards, null], sort_keys=True).encode())
 
     @property
     def digests(self) -> dict[str, str]:
-        """Of each file."""
+        """The digest of each file of the set."""
         return {shard.file: shard.digest for shard in self.shards} | {NULL: self.null}
 
 
 def read_header(file: Path, opened: Any) -> Header:
-    """Raises: UserError for a damaged one."""
+    """The header of a shard that is open. Raises: UserError if it is damaged."""
     return records.from_json((opened.metadata() or {}).get("about", "{}"), Header, where=f"the header of {file}")
 
 
 def set_manifest(folder: Path) -> Manifest:
-    """Of a noisy set. Raises: UserError for one that is damaged, of another version, or not as it was written."""
-    found = records.read(folder / MANIFEST, Manifest)
-    if found.digest != found.content:
+    """The manifest of a noisy set. Raises: UserError if it is damaged, of another version, or has changed."""
+    manifest = records.read(folder / MANIFEST, Manifest)
+    if manifest.digest != manifest.content:
         raise UserError(f"{folder / MANIFEST} has changed since it was written: its digest is of other content; {MEND}")
-    return found
+    return manifest
 
 
 @dataclass(frozen=True)
 class Made:
-    """An image of `generate`. `prompt`: None where it had no caption at all."""
+    """An image of `generate`. `prompt`: None for the condition without a caption."""
 
     file: str
     index: int
@@ -120,7 +120,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Restored(Made):
-    """One of `generate --posterior`: what may be behind a row of a noisy set."""
+    """A posterior sample of `generate --posterior`, for a row of a noisy set."""
 
     row: int
     key: str
@@ -129,7 +129,7 @@ class Restored(Made):
 
 @dataclass(frozen=True)
 class Attacked(Made):
-    """A result of an attack on the image of this key and content; `kind`: which of the results."""
+    """A result of an attack. `key` and `digest`: those of the attacked image; `kind`: which of its results this is."""
 
     key: str
     digest: str
@@ -138,14 +138,14 @@ class Attacked(Made):
 
 @dataclass(frozen=True)
 class Noised(Attacked):
-    """Of the noise attack, at this level."""
+    """A result of the noise attack at level `t`."""
 
     t: int
 
 
 @dataclass(frozen=True)
 class Filled(Attacked):
-    """Of the masking attack: the filled region, its place, and the file of what was there."""
+    """A result of the masking attack: a filled region, its box, and the file with the original region."""
 
     box: tuple[int, int, int, int]
     original: str
@@ -153,9 +153,9 @@ class Filled(Attacked):
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesIdentity:
-    """What images depend on. `rest` is compared as a whole.
+    """What images depend on. `posterior`: the digest of the noisy set; `rest`: all else, compared as a whole.
 
-    `lora`: by its content for `generate`, which attacks have in `lora_content`; `posterior`: the digest of the noisy set.
+    `lora`: the digest of the LoRA for `generate`, its path for attacks, which have the digest in `lora_content`.
     """
 
     resolution: int
@@ -167,7 +167,7 @@ class ImagesIdentity:
 
 @dataclass(frozen=True)
 class ImagesManifest:
-    """What `generate` or an attack tells of its images. `config`: the options it was given."""
+    """The manifest of the images of `generate` or an attack. `config`: the options of the command."""
 
     remedy: ClassVar[str] = "run the command that made it again"
     config: dict[str, Any]
@@ -185,9 +185,9 @@ class ImagesManifest:
 def write_images_manifest(
     folder: Path, config: Any, identity: dict[str, Any], images: tuple[Any, ...], file: Path | None, **more: Any
 ) -> None:
-    """`identity`: as the run is known by; `file`: of the LoRA, if there is one."""
-    said, known = lora.about(file) if file else None, records.fit(identity, ImagesIdentity, where="identity")
-    records.write(folder / MANIFEST, ImagesManifest(asdict(config), known, images, said, **more))
+    """Write the manifest of images. Args: identity: that of the run; file: that of the LoRA, if there is one."""
+    record, known = lora.about(file) if file else None, records.fit(identity, ImagesIdentity, where="identity")
+    records.write(folder / MANIFEST, ImagesManifest(asdict(config), known, images, record, **more))
 
 
 def source_name(source: str) -> str:
@@ -196,14 +196,14 @@ def source_name(source: str) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest | ImagesManifest:
-    """The manifest of a noisy set or of images. Raises: UserError for one that is damaged."""
+    """The manifest of a noisy set or of images. Raises: UserError if it is damaged."""
     kinds: Any = Manifest | ImagesManifest
     return records.read(folder / MANIFEST, kinds)
 
 
 def images_manifest(folder: Path) -> ImagesManifest:
-    """Raises: UserError for one that is damaged, or of a noisy set."""
-    found = read_manifest(folder)
-    if isinstance(found, Manifest):
+    """The manifest of images. Raises: UserError if it is damaged, or that of a noisy set."""
+    manifest = read_manifest(folder)
+    if isinstance(manifest, Manifest):
         raise UserError(f"{folder / MANIFEST} is that of a noisy set, of which no image can be shown")
-    return found
+    return manifest

@@ -1,4 +1,4 @@
-"""The processes of a run: one, or as many as torchrun or accelerate launch have started."""
+"""The processes of a command: one, or as many as `torchrun` or `accelerate launch` started."""
 
 from __future__ import annotations
 
@@ -21,48 +21,35 @@ INTACT = "; what was written before is intact: mend it and run the same command"
 
 
 class Group:
-    """Who we are among the processes, and how they agree."""
+    """This process among the others, and how they work together.
+
+    `rank`: its number from 0; `size`: the number of processes; `main`: whether it is the first, which prints and writes the run
+    directory; `device`: where it computes.
+    """
 
     def __init__(self) -> None:
         from accelerate import PartialState
 
         if torch.distributed.is_available():
-            # before there is a group: as defaults its functions keep the one they find, whose threads then abort as Python ends
+            # imported before a group exists: its functions would keep that group, and its threads abort when Python ends
             importlib.import_module("torch.distributed.nn")
         _refuse_settings()
-        patience = timedelta(days=7)  # one may wait for hours for another that reads or fetches; a dead one ends all at once
+        patience = timedelta(days=7)  # a process may wait hours for one that reads or fetches; if one dies, all end at once
         self.state = PartialState(cpu=not torch.cuda.is_available(), timeout=patience)
-
-    @property
-    def rank(self) -> int:
-        """Our number, from 0."""
-        return self.state.process_index
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-        return self.state.num_processes
-
-    @property
-    def main(self) -> bool:
-        """Whether we are the one that speaks and keeps the run directory."""
-        return self.rank == 0
-
-    @property
-    def device(self) -> torch.device:
-        """Where our tensors live."""
-        return self.state.device or torch.device("cpu")
+        self.rank, self.size = self.state.process_index, self.state.num_processes
+        self.main = self.rank == 0
+        self.device = self.state.device or torch.device("cpu")
 
     def say(self, *lines: str) -> None:
-        """Print lines in the first process: in one piece, which print under python -u does not, so that others do not mix in."""
+        """Print lines in the first process, in one write: with print, under python -u, lines of other processes come between."""
         if self.main:
             sys.stdout.write("\n".join([*lines, ""]))
             sys.stdout.flush()
 
     def together(self, work: Callable[[], T]) -> T:
-        """Our result of `work`, which every process does; where one fails, all end, and the first tells why.
+        """The result of `work` in this process. All processes call it; if `work` fails in one of them, all end.
 
-        Raises: UserError in the first process, SystemExit in the others.
+        Raises: UserError in the first process, which names the cause, and SystemExit in the others.
         """
         result, why = None, None
         try:
@@ -71,28 +58,28 @@ class Group:
             why = str(error)
         except OSError as error:
             why = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}{INTACT}"
-        self.end_if([found for found in self.gather(why) if found])
+        self.end_if([reason for reason in self.gather(why) if reason])
         return result  # type: ignore[return-value]
 
     def by_main(self, work: Callable[[], T]) -> T:
-        """The result that the first process has of `work`, for all. Raises: as `together`."""
+        """The result of `work`, done by the first process and sent to all. Raises: as `together`."""
         result: list[Any] = [self.on_main(work)]
         if self.size > 1:
             torch.distributed.broadcast_object_list(result, src=0)
         return result[0]
 
     def on_main(self, work: Callable[[], T]) -> T | None:
-        """The result of `work` in the first process, None in the others. Raises: as `together`."""
+        """The result of `work`, done by the first process; None in the others. Raises: as `together`."""
         return self.together(lambda: work() if self.main else None)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over processes."""
+        """The sum of the tensors of all processes, written to `values`."""
         if self.size > 1:
             torch.distributed.all_reduce(values)
         return values
 
     def split(self, items: Sequence[T]) -> list[Sequence[T]]:
-        """Rounds of items, at most one for each process."""
+        """The items in rounds, in each at most one item for each process."""
         return [items[first : first + self.size] for first in range(0, len(items), self.size)]
 
     def in_rounds(
@@ -105,9 +92,10 @@ class Group:
         unit: str = "images are done",
         weigh: Callable[[T], int] = lambda _: 1,
     ) -> None:
-        """work(item), each process its item of a round, so that no failure waits long; a bar over what items `weigh`.
+        """Call work(item) for all items. Each process takes its item of a round; a failure ends all after the round.
 
-        Raises: Interrupted, in the first process, if one of them was asked to stop before the end; as `together`.
+        Args: doing: the label of the progress bar; unit: what "3 of 8 ..." counts in the message of an interruption; weigh: the
+        number of images of an item. Raises: Interrupted, in the first process, if one was asked to stop; as `together`.
         """
         total, done = sum(weigh(item) for now in rounds for item in now), 0
         with tqdm(total=total, desc=doing, unit="image", disable=None if self.main else True) as bar:
@@ -121,7 +109,7 @@ class Group:
 
     @contextmanager
     def run(self, out: str, identity: Any, *, keep: int = 2) -> Iterator[tuple[Run | None, Callable[[], bool]]]:
-        """The run directory, open in the first process alone (None in the others), and whether this process was asked to stop.
+        """The run directory, open in the first process and None in the others, and a function: was this process asked to stop?
 
         Raises: as `Run`, in all processes.
         """
@@ -135,7 +123,7 @@ class Group:
 
     @contextmanager
     def results(self, out: str, identity: dict[str, Any]) -> Iterator[Callable[[], bool]]:
-        """As `run`, for a command without checkpoints: DONE is written at the end."""
+        """As `run`, for a command without checkpoints; writes DONE at the end."""
         with self.run(out, identity) as (run, stopping):
             yield stopping
             if run is not None:
@@ -147,7 +135,7 @@ class Group:
             raise UserError(f"{of}: images to work on: {count}, processes: {self.size}; start no more processes than images")
 
     def end_if(self, reasons: list[str]) -> None:
-        """End all processes if there is a reason. All must call it with the same ones."""
+        """End all processes with the first reason, if there is one. All must call this with the same reasons."""
         if reasons:
             if self.main:
                 raise UserError(reasons[0])
@@ -158,15 +146,15 @@ class Group:
         raise Interrupted(message) if self.main else SystemExit(130)
 
     def gather(self, value: Any) -> list[Any]:
-        """What each process has, by rank."""
+        """The values of all processes, by rank."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value)
+        return values
 
     def close(self) -> None:
-        """Leave the others: when all are at the end, else one that still talks to another aborts. A failed one waits for none."""
+        """Leave the group. Processes wait for each other, since one that still sends would abort; a failed one does not wait."""
         if self.size > 1 and torch.distributed.is_initialized():
             if sys.exc_info()[0] is None:
                 self.state.wait_for_everyone()
@@ -174,15 +162,15 @@ class Group:
 
 
 def _refuse_settings() -> None:
-    """Raises: UserError, in the first process, where accelerate is set to run what is not run here; SystemExit in the others."""
-    asked = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
-    found = [f"{name} ({key})" for key, name in asked.items() if os.environ.get(key, "false").lower() in ("true", "1")]
+    """Raises: UserError, in the first process, if accelerate's settings ask for what this code does not use; SystemExit."""
+    unused = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+    asked = [f"{name} ({key})" for key, name in unused.items() if os.environ.get(key, "false").lower() in ("true", "1")]
     if os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower() == "fp8":
-        found.append("the precision fp8 (ACCELERATE_MIXED_PRECISION)")
-    if found and int(os.environ.get("RANK", 0)) > 0:
+        asked.append("the precision fp8 (ACCELERATE_MIXED_PRECISION)")
+    if asked and int(os.environ.get("RANK", 0)) > 0:
         raise SystemExit(2)
-    if found:
+    if asked:
         raise UserError(
-            f"accelerate's settings ask for {' and '.join(found)}, which is not used here; start the processes with torchrun, or "
+            f"accelerate's settings ask for {' and '.join(asked)}, which is not used here; start the processes with torchrun, or "
             "set accelerate anew with `accelerate config`"
         )

@@ -27,12 +27,12 @@ def started(options_class: type, argv: list[str], command: str, description: str
 
 
 def quiet() -> None:
-    """No bars, no advice from libraries: what a user must know, we say."""
+    """Turn off the progress bars and the advice of libraries; our own messages say what a user must know."""
     import diffusers
     import transformers
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    diffusers.utils.logging.set_verbosity(logging.CRITICAL)  # its errors are raised too
+    diffusers.utils.logging.set_verbosity(logging.CRITICAL)  # its errors are also raised
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

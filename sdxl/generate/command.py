@@ -1,13 +1,13 @@
-"""Images from SDXL and a LoRA: samples, the paper's early stop, or posterior samples given noisy latents.
+"""Generate images with SDXL and a LoRA: samples, the paper's early stop, or posterior samples given noisy latents.
 
     python -m sdxl generate --lora run --prompt "a cat" --images 16 --out images
     python -m sdxl generate --lora run --prompts captions.txt --images 10000 --out images
     python -m sdxl generate --lora run --prompt "a cat" --stop 500 --out stopped     down to t_n = 500, then denoised once
-    python -m sdxl generate --lora run --posterior noisy --images 16 --out restored  what may be behind a set's noisy images
+    python -m sdxl generate --lora run --posterior noisy --images 16 --out restored  clean images for the noisy ones of a set
     torchrun --nproc-per-node 8 -m sdxl generate ...                                 the same images, sooner
 
-Writes images/000000.png and so on, sheet.png, manifest.json, DONE. An image follows from the seed and its number. The same
-command goes on where it was stopped.
+Writes images/000000.png and so on, sheet.png, manifest.json and DONE. An image follows from the seed and its number. The same
+command continues where it was stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPTIONS = GenerateOptions
 
 
 def main(argv: list[str]) -> None:
-    """Make the images that `argv` describes."""
+    """Generate the images that `argv` describes."""
     with started(OPTIONS, argv, "generate", __doc__) as (config, group):
         job = group.together(lambda: GenerationPlan(config, group))
         if config.dry_run:

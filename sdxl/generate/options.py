@@ -10,7 +10,7 @@ from sdxl import options
 
 @dataclass(frozen=True)
 class GenerateOptions(Options):
-    """What images, and how."""
+    """Options of `python -m sdxl generate`."""
 
     out: str = options.out("runs/images", "folder for the images")
     base: str = options.base()
@@ -27,11 +27,7 @@ class GenerateOptions(Options):
         False, "use no caption, as for captions dropped in training; guidance has no effect then", group="images"
     )
     guidance: float = option(
-        5.0,
-        "scale of classifier-free guidance; 1 turns it off, at half the cost",
-        group="sampling",
-        metavar="SCALE",
-        at_least=0,
+        5.0, "scale of classifier-free guidance; 1 turns it off, at half the cost", group="sampling", metavar="SCALE", at_least=0
     )
     steps: int = options.steps()
     kernel: str = options.kernel("ddim")

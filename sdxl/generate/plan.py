@@ -1,4 +1,4 @@
-"""What `generate` is asked for, found and checked before anything large is loaded."""
+"""The plan of `generate`: everything that it needs is found and checked before a model is loaded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ NOT_IDENTITY = ("out", "batch", "dry_run")
 
 
 class GenerationPlan:
-    """Images by number: from which level, with which caption, in which batch.
+    """The images by number, each with its level, caption and batch.
 
-    Raises: UserError for what is not there, or does not go together.
+    Raises: UserError for a model, a noisy set or captions that do not exist, or do not fit each other.
     """
 
     def __init__(self, config: GenerateOptions, group: Group):
@@ -48,13 +48,11 @@ class GenerationPlan:
         self._check_stop()
         self.batches = self._batches()
         if len(self.batches) < group.size:
-            made = f"{config.images} images" + (f" in batches of {config.batch}" if config.batch > 1 else "")
-            raise UserError(
-                f"{made} keep {len(self.batches)} of {group.size} processes busy; start fewer, or ask for more images"
-                + (" or smaller batches" if config.batch > 1 else "")
-            )
+            counts = f"--images {config.images} in batches of --batch {config.batch}"
+            raise UserError(f"{counts} keep {len(self.batches)} of {group.size} processes busy; start fewer processes")
 
     def _check_set(self, noisy: NoisySet) -> None:
+        """Raises: UserError for a noisy set that was made with another schedule or another VAE."""
         where = self.config.posterior
         if noisy.manifest.schedule != self.base.schedule_digest():
             raise UserError(f"{where} was made with another noise schedule than that of {self.config.base}")
@@ -63,6 +61,7 @@ class GenerationPlan:
             raise UserError(f"{where} was made with another VAE than that of {source}; give --vae the one it was made with")
 
     def _resolution(self) -> int:
+        """The side of the images in pixels. Raises: UserError for one that does not fit the VAE or the noisy set."""
         pixels, wanted = self.vae.pixels(), self.config.resolution
         if self.noisy is not None:
             made = self.noisy.manifest.size
@@ -76,6 +75,7 @@ class GenerationPlan:
         return wanted
 
     def _check_stop(self) -> None:
+        """Raises: UserError for a --stop that is not below the level where every image starts."""
         stop, last = self.config.stop, int(self.path.t_max)
         if stop is None:
             return
@@ -88,7 +88,9 @@ class GenerationPlan:
             raise UserError(f"--stop {stop} is not below {self.times[0]:g}, where {self.config.steps} steps begin")
 
     def _batches(self) -> list[list[int]]:
-        """Images made together, of one level each: the same for any number of processes, since bits may depend on them."""
+        """The numbers of the images of each batch, all of one level. The last bits of an image may depend on its batch, which is
+        therefore the same for any number of processes.
+        """
         at: dict[float | None, list[int]] = {}
         for i in range(self.config.images):
             at.setdefault(self.start(i), []).append(i)
@@ -96,74 +98,76 @@ class GenerationPlan:
         return [together[k : k + size] for together in at.values() for k in range(0, len(together), size)]
 
     def row(self, image: int) -> int:
-        """Which row of the noisy set an image starts from."""
+        """The row of the noisy set from which an image starts."""
         return image % len(self.levels)
 
     def start(self, image: int) -> float | None:
-        """The level it starts from; None: pure noise."""
+        """The level from which an image starts; None: from pure noise."""
         return self.levels[self.row(image)] if self.noisy else None
 
     def caption(self, image: int) -> str | None:
-        """None: no caption at all."""
+        """The caption of an image; None for the condition without a caption."""
         if self.config.null_caption:
             return None
         return self.noisy.caption(self.row(image)) if self.noisy else self.captions[image % len(self.captions)]
 
     def _key(self, image: int) -> str:
+        """The key of the row of the noisy set from which an image starts."""
         assert self.noisy is not None
         return self.noisy.key(self.row(image))
 
     def stretch(self, image: int) -> list[float]:
-        """The times it is sampled at."""
+        """The times at which an image is sampled."""
         return sampling.stretch(self.times, start=self.start(image), stop=float(self.config.stop or 0))
 
     def file(self, image: int) -> Path:
-        """Where it goes, in the folder of the images."""
+        """The file of an image."""
         return Path(self.config.out) / "images" / f"{image:06d}.png"
 
     def scale(self) -> float:
-        """Of guidance: none where there is no caption to guide by."""
+        """The scale of guidance; 1, which is no guidance, without captions."""
         return 1.0 if self.config.null_caption else self.config.guidance
 
     def identity(self) -> dict[str, Any]:
-        """What the images depend on: base, VAE, LoRA, captions and noisy set by their content."""
-        own = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
-        found = self.prints | {"times": " ".join(f"{t:g}" for t in self.times)}
-        content = {"posterior": self.noisy.digest} if self.noisy else {}
-        content |= {"prompts": digest("\n".join(self.captions).encode())} if self.config.prompts else {}
-        return own | {"resolution": self.resolution, "dtype": str(self.dtype).removeprefix("torch.")} | found | content
+        """What the images depend on: options, and digests of the base, the VAE, the LoRA, the captions and the noisy set."""
+        identity = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
+        identity |= {"resolution": self.resolution, "dtype": str(self.dtype).removeprefix("torch."), **self.prints}
+        identity["times"] = " ".join(f"{t:g}" for t in self.times)
+        if self.noisy is not None:
+            identity["posterior"] = self.noisy.digest
+        if self.config.prompts:
+            identity["prompts"] = digest("\n".join(self.captions).encode())
+        return identity
 
     def about(self, image: int) -> Made:
-        """What the manifest says of an image."""
+        """The entry of an image in the manifest."""
         file, caption, start = f"images/{self.file(image).name}", self.caption(image), self.start(image)
         if start is None:
             return Made(file, image, caption)
         return Restored(file, image, caption, self.row(image), self._key(image), start)
 
     def plan(self) -> list[str]:
-        """What --dry-run prints."""
-        times, config = self.stretch(0), self.config
+        """The lines that --dry-run prints."""
+        times, config, identity = self.stretch(0), self.config, self.identity()
         evaluations = (len(times) - 1 + (times[-1] > 0)) * (1 if self.scale() == 1 else 2)
-        identity = {key: value for key, value in self.identity().items() if key not in ("prompts", "posterior", "times")}
-        content = {key: value for key, value in identity.items() if key in self.prints or key not in asdict(config)}
         resolved = {key: identity[key] for key in ("resolution", "dtype")}
         return [
             *(f"{key}: {value}" for key, value in (asdict(config) | resolved).items()),
-            *(f"found {key}: {value}" for key, value in content.items()),
+            *(f"found {key}: {value}" for key, value in self.prints.items()),
             f"times of image 0: {', '.join(f'{t:g}' for t in times)}" + (", then denoised once" if times[-1] else ""),
             f"evaluations of the UNet: {evaluations} for image 0",
             f"processes: {self.group.size} on {self.group.device.type}; {config.images} images in {len(self.batches)} batches",
         ]
 
 
-def captions(one: str, file: str | None) -> list[str]:
-    """`one`, or the lines of a file that are not empty. Raises: UserError if there is none, or the file cannot be read."""
+def captions(prompt: str, file: str | None) -> list[str]:
+    """`prompt`, or the lines of a file that are not empty. Raises: UserError if the file is empty or cannot be read."""
     if file is None:
-        return [one]
+        return [prompt]
     try:
-        found = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'it is no text in UTF-8'}") from error
-    if not any(found):
+    if not any(lines):
         raise UserError(f"{file} is empty; it must hold a caption on each line")
-    return [line for line in found if line]
+    return [line for line in lines if line]

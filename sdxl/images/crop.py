@@ -14,9 +14,10 @@ CROPS = ("center", "random")
 
 
 def fit(image: Any, resolution: int, crop: str, seed: int, key: str) -> tuple[Tensor, Tensor]:
-    """Pixels (3, R, R) in [-1, 1], the shorter side resized to R and the rest cut off; time_ids (6,): size before, corner, size.
+    """A square of an image, whose shorter side is resized to R = `resolution`.
 
-    A random crop is drawn once: it follows from seed and key.
+    Args: crop: center, or random: the place of the square then follows from the seed and the key of the image.
+    Returns: pixels (3, R, R) in [-1, 1], and time_ids (6,): size before (height, width), corner (top, left), size after.
     """
     from PIL import Image
 
@@ -30,6 +31,6 @@ def fit(image: Any, resolution: int, crop: str, seed: int, key: str) -> tuple[Te
 
 
 def scaled(size: tuple[int, int], resolution: int) -> tuple[int, int]:
-    """Width and height once the shorter side is `resolution`."""
+    """Width and height after the shorter side is resized to `resolution`."""
     scale = resolution / min(size)
     return max(resolution, round(size[0] * scale)), max(resolution, round(size[1] * scale))

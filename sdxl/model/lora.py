@@ -1,4 +1,4 @@
-"""Low-rank adapters of the UNet's attention: added, read, saved as diffusers loads them."""
+"""Low-rank adapters (LoRA) of the UNet's attention: adding, reading, and saving them in the format of diffusers."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from torch import Tensor, nn
 from harness import records
 from harness.errors import UserError
 from harness.files import digest, write_atomically
+from harness.wording import one_line
 from sdxl.model.base import Base
 from sdxl.model.lora_formats import to_peft
 
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
-OURS, THEIRS = "exact_ambient", "lora_adapter_metadata"  # in the header
+OURS, THEIRS = "exact_ambient", "lora_adapter_metadata"  # keys of the header: our record, and peft's settings
 
 
 @dataclass(frozen=True)
 class About:
-    """What a LoRA of `python -m sdxl train` says of itself. Base and data are told by their content.
+    """The record in the header of a LoRA that `python -m sdxl train` wrote.
 
-    `prediction` and `schedule`: of the base; `weight`: of the consistency loss that it has learned from; `weights`: a digest of
-    its own.
+    `base` and `data`: digests of the UNet and of the noisy set; `prediction` and `schedule`: those of the base; `weight`: that of
+    the consistency loss, 0 before the loss begins; `weights`: a digest of the LoRA's own.
     """
 
     remedy: ClassVar[str] = "copy the LoRA again, or export it again with the same `python -m sdxl train`"
@@ -45,7 +46,7 @@ class About:
 
 
 def add(unet: Any, *, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
-    """Adapters that change nothing yet, their weights in float32; the parameters to train. W + (alpha / rank) B A, B = 0."""
+    """Add adapters W + (alpha / rank) B A with B = 0 to the UNet; returns A and B, the parameters to train, in float32."""
     from peft import LoraConfig
 
     if rank < 1:
@@ -54,14 +55,14 @@ def add(unet: Any, *, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet.add_adapter(settings)
-    found = [parameter for parameter in unet.parameters() if parameter.requires_grad]
-    for parameter in found:
+    trained = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+    for parameter in trained:
         parameter.data = parameter.data.float()
-    return found
+    return trained
 
 
 def weights(unet: Any) -> dict[str, Tensor]:
-    """The adapters' weights, by peft's names."""
+    """The weights of the adapters by peft's names, on the CPU."""
     return {name: value.detach().cpu() for name, value in _adapters(unet).items()}
 
 
@@ -72,17 +73,16 @@ def _adapters(unet: Any) -> dict[str, Tensor]:
 
 
 def restore(unet: Any, state: dict[str, Tensor]) -> None:
-    """Put `weights` back, bit by bit. Raises: UserError if they are of another shape."""
+    """Set the weights of the adapters to what `weights` returned. Raises: UserError for other layers or another rank."""
     from peft.utils import set_peft_model_state_dict
 
-    found = _adapters(unet)
-    if {name: value.shape for name, value in found.items()} != {name: value.shape for name, value in state.items()}:
+    if {name: value.shape for name, value in _adapters(unet).items()} != {name: value.shape for name, value in state.items()}:
         raise UserError("the saved LoRA has other layers or another rank than this one")
     set_peft_model_state_dict(unet, state)
 
 
 def save(folder: Path, unet: Any, state: dict[str, Tensor], about: About) -> None:
-    """FILE in `folder`, for `pipeline.load_lora_weights`: rank and alpha in its header, and `about` for us."""
+    """Write FILE to a folder, for `pipeline.load_lora_weights`; its header has rank and alpha, and `about`."""
     from safetensors.torch import save as to_bytes
 
     settings = unet.peft_config["default"].to_dict()
@@ -90,31 +90,30 @@ def save(folder: Path, unet: Any, state: dict[str, Tensor], about: About) -> Non
     named = {f"unet.{name}": value.contiguous() for name, value in state.items()}
     ours = records.to_json(replace(about, weights=_digest(named)))
     header = {"format": "pt", THEIRS: json.dumps(settings, indent=2, sort_keys=True, default=str), OURS: ours}
-    payload = to_bytes(named, metadata=header)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / FILE, payload)
+    write_atomically(folder / FILE, to_bytes(named, metadata=header))
 
 
 def _digest(named: dict[str, Tensor]) -> str:
-    """Of float32 weights, whatever their order in a file."""
+    """A digest of float32 weights, which does not depend on their order in a file."""
     parts = (f"{name} {tuple(value.shape)} ".encode() + value.numpy().tobytes() for name, value in sorted(named.items()))
     return digest(b"".join(parts))
 
 
 def find(source: str) -> Path:
-    """The file of a run, of a folder, or itself. Raises: UserError if there is none."""
-    path = Path(source)
-    found = path / FILE if path.is_dir() else path
-    if not found.is_file():
-        raise UserError(f"{found} does not exist; give a run directory of `python -m sdxl train`, or a .safetensors file")
-    return found
+    """The file of a LoRA: `source` itself, or FILE in a folder. Raises: UserError if it does not exist."""
+    file = Path(source) / FILE if Path(source).is_dir() else Path(source)
+    if not file.is_file():
+        raise UserError(f"{file} does not exist; give a run directory of `python -m sdxl train`, or a .safetensors file")
+    return file
 
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA that was found whole, and that fits a base. `digest`: of its file; `state`: its weights, by peft's names.
+    """A LoRA that is whole and fits a base.
 
-    `rank` and `alpha` are None where they are not the same in all layers; `adapter`: peft's settings, where the file has them.
+    `digest`: that of its file; `state`: its weights by peft's names; `adapter`: peft's settings, if the file has them; `rank` and
+    `alpha`: None if they are not the same in all layers.
     """
 
     file: Path
@@ -127,79 +126,75 @@ class Lora:
 
 
 def opened(source: str, base: Base) -> Lora:
-    """The LoRA of a run directory or a file, in any format that diffusers loads: the one way by which commands come to it.
+    """The LoRA of a run directory or a file, in any format that diffusers loads. All commands use this function.
 
-    Raises: UserError for one that is damaged, was trained on another base, or does not fit this one, and for what is none.
+    Raises: UserError for a file that is damaged or no LoRA, and for a LoRA of another base or that does not fit this one.
     """
     file = find(source)
-    named, said = read(file), about(file)
-    _refuse_another_base(file, said, base)
+    named, record = read(file), about(file)
+    _refuse_another_base(file, record, base)
     try:
         state, adapter = to_peft(named, base.settings("unet").layers_per_block), json.loads(header(file).get(THEIRS, "null"))
     except ValueError as error:
         raise UserError(f"{file} is no LoRA that can be used: {error}") from error
-    found = Lora(file, said, digest(file.read_bytes()), state, adapter)
-    unet = base.imagined_unet()
-    attach(unet, replace(found, state={name: value.to("meta") for name, value in state.items()}))
+    lora = Lora(file, record, digest(file.read_bytes()), state, adapter)
+    unet = base.meta_unet()
+    attach(unet, replace(lora, state={name: value.to("meta") for name, value in state.items()}))
     layers = [module for module in unet.modules() if "default" in getattr(module, "scaling", {})]
     scales = {(layer.r["default"], layer.scaling["default"]) for layer in layers}
     if len(scales) > 1:
-        return found
+        return lora
     [(rank, scale)] = scales
-    return replace(found, rank=rank, alpha=scale * rank)
+    return replace(lora, rank=rank, alpha=scale * rank)
 
 
-def _refuse_another_base(file: Path, said: About | None, base: Base) -> None:
-    """Raises: UserError where the LoRA tells of another base. What is older or from elsewhere does not tell, and is taken."""
-    here, told = base.identity("unet", "scheduler"), {"unet": "base", "prediction": "prediction", "schedule": "schedule"}
-    for name, field in told.items():
-        there = getattr(said, field, None)
-        if there not in (None, here[name]):
-            raise UserError(f"{file} was trained on another base than {base.folder}: its {name} is {there}, here {here[name]}")
+def _refuse_another_base(file: Path, record: About | None, base: Base) -> None:
+    """Raises: UserError where the record of the LoRA names another base. Older LoRAs, and those of others, name none."""
+    of_base = base.identity("unet", "scheduler")
+    for part, name in {"unet": "base", "prediction": "prediction", "schedule": "schedule"}.items():
+        of_lora = getattr(record, name, None)
+        if of_lora not in (None, of_base[part]):
+            raise UserError(f"{file} was trained on another base than {base.folder}: {part} is {of_lora}, here {of_base[part]}")
 
 
-def attach(unet: Any, found: Lora) -> None:
-    """Give the UNet a LoRA, as diffusers does. Raises: UserError for one that does not fit."""
-    state = {f"unet.{name}": value for name, value in found.state.items()}
+def attach(unet: Any, lora: Lora) -> None:
+    """Add a LoRA to the UNet, as diffusers does. Raises: UserError for a LoRA that does not fit."""
+    state = {f"unet.{name}": value for name, value in lora.state.items()}
     try:
-        unet.load_lora_adapter(dict(state), metadata=found.adapter, prefix="unet", adapter_name="default")
+        unet.load_lora_adapter(dict(state), metadata=lora.adapter, prefix="unet", adapter_name="default")
         taken = {f"unet.{name}" for name in _adapters(unet)}
-    except Exception as error:  # of diffusers, peft, torch: dozens of kinds
-        raise UserError(f"{found.file} does not fit this UNet ({type(error).__name__}: {_line(error)})") from error
-    left, lost = set(state) - taken, taken - set(state)  # diffusers passes over both
-    if left:
-        raise UserError(f"{found.file} does not fit this UNet: {len(left)} of its {len(state)} weights are of no layer here")
-    if lost:
-        raise UserError(f"{found.file} is not whole: weights missing: {len(lost)}, as {min(lost)}")
+    except Exception as error:  # diffusers, peft and torch raise dozens of kinds
+        raise UserError(f"{lora.file} does not fit this UNet ({type(error).__name__}: {one_line(error)})") from error
+    unused, missing = set(state) - taken, taken - set(state)  # diffusers ignores both
+    if unused:
+        raise UserError(f"{lora.file} does not fit this UNet: {len(unused)} of its {len(state)} weights are of no layer here")
+    if missing:
+        raise UserError(f"{lora.file} is not whole: weights missing: {len(missing)}, as {min(missing)}")
 
 
-def adapted(base: Base, found: Lora | None, dtype: torch.dtype) -> Any:
+def adapted(base: Base, lora: Lora | None, dtype: torch.dtype) -> Any:
     """The UNet of a base, frozen, with a LoRA if there is one."""
     unet = base.unet(dtype)
-    if found is not None:
-        attach(unet, found)
+    if lora is not None:
+        attach(unet, lora)
     return unet
 
 
-def refuse_start(found: Lora, base: Base, *, rank: int, alpha: float) -> None:
+def refuse_start(lora: Lora, base: Base, *, rank: int, alpha: float) -> None:
     """Raises: UserError unless training with this rank and alpha can start from the LoRA."""
-    if found.rank is None or found.alpha is None:
-        raise UserError(f"{found.file} has layers of several ranks or alphas; training starts from one of one rank and alpha")
-    if (found.rank, found.alpha) != (rank, alpha):
-        it = f"--rank {found.rank} --alpha {found.alpha:g}"
-        raise UserError(f"{found.file} is of rank {found.rank} and alpha {found.alpha:g}; take {it}")
-    unet = base.imagined_unet()
+    if lora.rank is None or lora.alpha is None:
+        raise UserError(f"{lora.file} has layers of several ranks or alphas; training starts from one of one rank and alpha")
+    if (lora.rank, lora.alpha) != (rank, alpha):
+        options = f"--rank {lora.rank} --alpha {lora.alpha:g}"
+        raise UserError(f"{lora.file} is of rank {lora.rank} and alpha {lora.alpha:g}; take {options}")
+    unet = base.meta_unet()
     add(unet, rank=rank, alpha=alpha, seed=0)
-    if set(_adapters(unet)) != set(found.state):
-        raise UserError(f"{found.file} has other layers than are trained here: {', '.join(TARGETS)} of every attention")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    if set(_adapters(unet)) != set(lora.state):
+        raise UserError(f"{lora.file} has other layers than are trained here: {', '.join(TARGETS)} of every attention")
 
 
 def header(file: Path) -> dict[str, str]:
-    """What a safetensors file says beside its weights. Raises: UserError for a file that is none."""
+    """The header of a safetensors file. Raises: UserError for any other file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -210,17 +205,16 @@ def header(file: Path) -> dict[str, str]:
 
 
 def about(file: Path) -> About | None:
-    """What it says of itself; None for a LoRA from elsewhere. Raises: UserError for a file that is no safetensors."""
-    found = header(file).get(OURS)
-    return None if found is None else records.from_json(found, About, where=f"the header of {file}")
+    """The record in the header of a LoRA; None for one of other programs. Raises: UserError for a file that is no safetensors."""
+    text = header(file).get(OURS)
+    return None if text is None else records.from_json(text, About, where=f"the header of {file}")
 
 
 def read(file: Path) -> dict[str, Tensor]:
-    """All weights in a file, by its own names. Raises: UserError for a file that is none, or whose weights have changed."""
+    """The weights in a file by its own names. Raises: UserError for a file that is no safetensors, or whose weights changed."""
     from safetensors.torch import load_file
 
-    said = about(file)
-    named = load_file(file)
-    if said is not None and said.weights is not None and said.weights != _digest(named):
+    record, named = about(file), load_file(file)
+    if record is not None and record.weights not in (None, _digest(named)):
         raise UserError(f"{file} is damaged: its weights are not those that were saved; copy it again")
     return named

@@ -1,6 +1,6 @@
-"""From a denoiser to latents: down to clean ones, stopped at t_n, or from noisy ones.
+"""Sampling latents with a denoiser: from pure noise or from noisy latents, down to clean ones or stopped at t_n.
 
-What an image draws follows from (seed, its number) alone, so that it is the same whoever makes it, and beside whatever others.
+The noise of an image follows from (seed, its number) alone, so an image is the same on any process and in any batch.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ambient.paths import Path
 from ambient.randomness import generator
 from harness.errors import UserError
 
-STEPS = ("ddim", "ancestral", "euler-maruyama")  # kernels that cost no more than one evaluation
+STEPS = ("ddim", "ancestral", "euler-maruyama")  # the kernels that need one evaluation a step
 
 
 def grid(schedule: dict[str, Any], steps: int) -> list[float]:
-    """The times of diffusers' DDIM for so many steps, falling, and then 0.
+    """The falling times of diffusers' DDIM with this number of steps, and then 0.
 
-    A stock pipeline goes to 0 as well if its DDIM has set_alpha_to_one, diffusers' default; SDXL's own settings turn it off, and
-    then it ends at index 0 of the schedule, where noise of sigma = 0.029 is left.
-    Raises: UserError for no step, or for more than the schedule has times.
+    A stock pipeline also goes to 0 if its DDIM has set_alpha_to_one, which is diffusers' default. SDXL's own settings turn it
+    off: the pipeline then ends at index 0 of the schedule, where noise of sigma = 0.029 is left.
+    Raises: UserError for fewer than one step, or more steps than the schedule has times.
     """
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
@@ -39,18 +39,18 @@ def grid(schedule: dict[str, Any], steps: int) -> list[float]:
 
 
 def stretch(times: list[float], *, start: float | None = None, stop: float = 0.0) -> list[float]:
-    """From exactly `start`, by default the first of the times, by those between to exactly `stop`."""
+    """`start` (by default the first of the times), the times between, and `stop`."""
     first = times[0] if start is None else start
     return [first, *(t for t in times if stop < t < first), stop]
 
 
 def noise_of(images: list[int], shape: tuple[int, ...] | torch.Size, *, seed: int) -> Callable[[int], Tensor]:
-    """As `noise_from`, of images by number: draw 0 is the noise to start from, draw i + 1 that of step i."""
+    """As `noise_from`, for images by number: draw 0 is the noise to start from, draw i + 1 that of step i."""
     return noise_from([f"image {i}" for i in images], shape, seed=seed)
 
 
 def noise_from(streams: list[str], shape: tuple[int, ...] | torch.Size, *, seed: int) -> Callable[[int], Tensor]:
-    """Standard normal noise (B, *shape) by draw, each sample's own: it follows from (seed, its stream, draw) alone."""
+    """A function of the draw: standard normal noise (B, *shape), which follows from (seed, stream of the sample, draw) alone."""
     return lambda draw: torch.stack([torch.randn(shape, generator=generator(seed, stream, draw)) for stream in streams])
 
 
@@ -67,7 +67,7 @@ def latents(
 ) -> Tensor:
     """Samples of X_0 if the times end at 0; if they end at t_n, E[X_0 | X_tn] of samples there: the paper's early stop.
 
-    Paper: Sec. 2.3. Args: x_t (B, 4, h, w), at times[0]; noise: as `noise_of`.
+    Args: x_t: (B, 4, h, w), latents at times[0]; noise: as `noise_of`. Paper: Sec. 2.3.
     """
     drawn: dict[str, Any] = {"noise": lambda step: noise(step + 1).to(x_t.device), "condition": condition}
     return samplers.sample_x_0(denoiser, x_t, times, path=path, kernel=KERNELS[kernel], **drawn)

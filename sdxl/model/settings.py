@@ -1,4 +1,4 @@
-"""What is read of the JSON files of a model that diffusers and transformers have saved; all else in them is theirs."""
+"""The fields that are read from the JSON files of a model, as diffusers and transformers save it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness import records
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A JSON file of a model. `rest`: what is not read here."""
+    """A JSON file of a model. `rest`: its other fields, which only the libraries read."""
 
     remedy: ClassVar[str] = "fetch the model again"
     rest: dict[str, Any]
@@ -19,7 +19,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class UNet(Settings):
-    """unet/config.json. `sample_size`: the edge of the latents that it was trained on. The others: what it takes and gives."""
+    """unet/config.json. `sample_size`: the side of the latents on which it was trained."""
 
     in_channels: int = 4
     out_channels: int = 4
@@ -73,5 +73,5 @@ PARTS = {"unet": UNet, "vae": VAE, "text_encoder": Text, "text_encoder_2": Text}
 
 
 def read(file: Path) -> dict[str, Any]:
-    """All of a JSON file. Raises: UserError if it cannot be read."""
+    """All fields of a JSON file. Raises: UserError if it cannot be read."""
     return records.read(file, Settings).rest

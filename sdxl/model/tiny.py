@@ -1,9 +1,9 @@
-"""A tiny SDXL with random weights: the real classes and folders, small enough for a laptop, made without a network.
+"""Write a tiny SDXL with random weights: the real classes and folders, small enough for a laptop, made without a network.
 
     python -m sdxl tiny runs/tiny
     python -m sdxl tiny runs/tiny-v --prediction v_prediction
 
-It generates noise; tests and rehearsals run on it what runs on the real one.
+It generates noise. Tests and rehearsals use it in place of the real SDXL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TEXT = 32  # width of each text encoder
 
 @dataclass(frozen=True)
 class TinyOptions(Options):
-    """What is written."""
+    """Options of `python -m sdxl tiny`."""
 
     out: str = option(
         "", "new or empty folder to write the model to", group="output", metavar="DIR", path=True, positional=True, required=True
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
 
 
 def write(directory: Path, *, seed: int = 0, prediction: str = "epsilon") -> None:
-    """A folder as `StableDiffusionXLPipeline.save_pretrained` leaves it."""
+    """Write the folder that `StableDiffusionXLPipeline.save_pretrained` makes of a tiny SDXL."""
     from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
     from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -68,11 +68,10 @@ def write(directory: Path, *, seed: int = 0, prediction: str = "epsilon") -> Non
         unet, vae = _unet(), _vae()
     scheduler = EulerDiscreteScheduler(**SCHEDULE, prediction_type=prediction)
     tokenizer = _tokenizer()
-    pipeline = StableDiffusionXLPipeline(vae, first, second, tokenizer, tokenizer, unet, scheduler)  # type: ignore[arg-type]
-    pipeline.save_pretrained(directory)
+    StableDiffusionXLPipeline(vae, first, second, tokenizer, tokenizer, unet, scheduler).save_pretrained(directory)  # type: ignore[arg-type]
 
 
-SCHEDULE: dict[str, Any] = {  # SDXL's own
+SCHEDULE: dict[str, Any] = {  # that of the real SDXL
     "num_train_timesteps": SDXL_STEPS,
     "beta_start": SDXL_BETAS[0],
     "beta_end": SDXL_BETAS[1],
@@ -136,7 +135,7 @@ def _text(*, project: bool) -> Any:
 
 
 def _tokenizer() -> Any:
-    """CLIP's, with bytes for a vocabulary and no merges."""
+    """CLIP's tokenizer with a vocabulary of the 256 bytes, and no merges."""
     from transformers import CLIPTokenizer
 
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]

@@ -13,7 +13,7 @@ from ambient.paths import Discrete
 class UNetNetwork(nn.Module):
     """SDXL's UNet as the network of a `NetworkDenoiser`: (x_t, t, condition) -> its prediction, in float32.
 
-    condition: dict of `prompt_embeds` (B, 77, C), `pooled` (B, P) and `time_ids` (B, 6): sizes before, corner of the crop, size.
+    condition: `prompt_embeds` (B, 77, C), `pooled` (B, P) and `time_ids` (B, 6): original size, corner of the crop, final size.
     """
 
     def __init__(self, unet: nn.Module):
@@ -36,7 +36,7 @@ def denoiser(unet: nn.Module, path: Discrete, prediction: str) -> NetworkDenoise
 def guided(h: Any, null: dict[str, Tensor], scale: float) -> Any:
     """Classifier-free guidance: h(null) + scale (h(condition) - h(null)), the same for h, eps and v.
 
-    `null`: the condition without a caption, of one sample. With a scale of 1 nothing is added. The two run one after the other,
+    null: the condition without a caption, of one sample. A scale of 1 is h itself. The two evaluations run one after the other,
     so that guidance takes no more memory. Source: Ho and Salimans 2022, Eq. (6).
     """
     if scale == 1:

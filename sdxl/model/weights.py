@@ -1,4 +1,4 @@
-"""Models in folders or on the hub: opened whole or not at all, and told from one another by what they hold."""
+"""Models in folders or on the hub: each is loaded whole or refused, and is known by a fingerprint of its content."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from harness.errors import UserError
+from harness.wording import few, one_line
 from sdxl.model import settings
 
-BLOCKS, BLOCK = 64, 1 << 16  # of a file of weights that go into its fingerprint, and their bytes
-LOADED = re.compile(r"(diffusion_pytorch_model|model)(-\d+-of-\d+)?\.safetensors")  # the files of weights that are read
-COUNTER = "num_batches_tracked"  # of a batch norm: only training reads it
-POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched
+BLOCKS, BLOCK = 64, 1 << 16  # a fingerprint covers this number of blocks of each file of weights, of so many bytes
+LOADED = re.compile(r"(diffusion_pytorch_model|model)(-\d+-of-\d+)?\.safetensors")  # names of files of weights that are read
+COUNTER = "num_batches_tracked"  # in a batch norm: only training uses it
+POINTER = b"version https://git-lfs"  # the first bytes of a file that git-lfs has not fetched
 
 
 def fetch(source: str, files: list[str], *, example: str, revision: str | None = None) -> Path:
-    """A folder, or the named files of a hub repository. Raises: UserError if neither can be had."""
+    """The folder of a model: `source` itself, or where the named files of a hub repository are stored. Raises: UserError."""
     if Path(source).is_dir():
         return Path(source)
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
@@ -35,7 +36,7 @@ def fetch(source: str, files: list[str], *, example: str, revision: str | None =
         return Path(
             snapshot_download(source, revision=revision, allow_patterns=files, ignore_patterns=["*.fp16.*", "*openvino*"])
         )
-    except Exception as error:  # of the hub, of the network, of the disk: dozens of kinds
+    except Exception as error:  # the hub, the network and the disk raise dozens of kinds
         raise UserError(
             f"cannot fetch {source} from the hub ({type(error).__name__}); where there is a network run "
             f"`hf download {source}`, and give the folder here"
@@ -43,49 +44,49 @@ def fetch(source: str, files: list[str], *, example: str, revision: str | None =
 
 
 def load_model(kind: Any, folder: Path, *, spare: tuple[str, ...] = (), **options: Any) -> Any:
-    """`kind.from_pretrained` from disk, frozen. `spare`: how the names of weights begin that the model may do without.
+    """A frozen model of this class, loaded from a folder.
 
-    Raises: UserError unless the files hold each weight of the model and nothing else: libraries draw what is missing at random.
+    Args: spare: the first letters of the names of weights in the files that the model does not need.
+    Raises: UserError unless the files hold exactly the weights of the model; the libraries draw missing weights at random.
     """
     weights(folder)
     options |= {"local_files_only": True, "use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
-    with _told(folder):
+    with _one_error(folder):
         model, report = kind.from_pretrained(folder, **options)
     wrong = {
         "missing": report["missing_keys"],
         "unexpected": [name for name in report["unexpected_keys"] if not name.startswith(spare)],
         "of another shape": [name for name, *_ in report["mismatched_keys"]],
     }
-    found = {word: sorted(name for name in names if not name.endswith(COUNTER)) for word, names in wrong.items()}
-    said = [f"{len(names)} {word} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})" for word, names in found.items() if names]
-    if said:
-        raise UserError(f"the weights in {folder} are not those of its config.json: {'; '.join(said)}; fetch the model again")
+    wrong = {word: sorted(name for name in names if not name.endswith(COUNTER)) for word, names in wrong.items()}
+    faults = "; ".join(f"{len(names)} {word} ({few(names)})" for word, names in wrong.items() if names)
+    if faults:
+        raise UserError(f"the weights in {folder} are not those of its config.json: {faults}; fetch the model again")
     return frozen(model)
 
 
 def load(kind: Any, folder: Path) -> Any:
-    """`kind.from_pretrained` from disk, of what has no weights. Raises: UserError if it cannot be loaded."""
-    with _told(folder):
+    """A part of a model without weights, loaded from a folder. Raises: UserError if it cannot be loaded."""
+    with _one_error(folder):
         return kind.from_pretrained(folder, local_files_only=True)
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Raises: UserError for whatever a library says of a folder that it cannot load."""
+def _one_error(folder: Path) -> Iterator[None]:
+    """Raises: UserError for any error of a library that loads from this folder."""
     try:
         yield
-    except (ImportError, torch.OutOfMemoryError):  # no fault of the folder
+    except (ImportError, torch.OutOfMemoryError):  # not a fault of the folder
         raise
-    except Exception as error:  # of diffusers, transformers, safetensors, json: dozens of kinds
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"cannot load {folder}: {why[:300]}") from error
+    except Exception as error:  # diffusers, transformers, safetensors and json raise dozens of kinds
+        raise UserError(f"cannot load {folder}: {one_line(error, 300) or type(error).__name__}") from error
 
 
 def weights(folder: Path) -> list[Path]:
-    """The files of weights in a model's folder. Raises: UserError if there is none, or if one is not whole."""
+    """The files of weights in a folder. Raises: UserError if there is none, or if one is damaged."""
     files = sorted(folder.glob("*.safetensors"))
-    found = [file for file in files if LOADED.fullmatch(file.name)]
-    if not found:
+    loaded = [file for file in files if LOADED.fullmatch(file.name)]
+    if not loaded:
         half = [file.name for file in files if ".fp16." in file.name]
         if half:
             plain = half[0].replace(".fp16", "")
@@ -93,7 +94,7 @@ def weights(folder: Path) -> list[Path]:
         others = [file.name for file in sorted(folder.glob("*.bin"))] or [file.name for file in files] or ["nothing"]
         raise UserError(f"{folder} has no weights: expected model.safetensors or diffusion_pytorch_model.safetensors, "
                         f"found {others[0]}; save the model again with safe_serialization=True")  # fmt: skip
-    for file in found:
+    for file in loaded:
         try:
             with safe_open(file, "pt"):
                 pass
@@ -102,38 +103,38 @@ def weights(folder: Path) -> list[Path]:
                 pointer = stream.read(len(POINTER)) == POINTER
             why = "is only a pointer of git-lfs: run `git lfs pull`, or" if pointer else f"is damaged ({error}):"
             raise UserError(f"{file} {why} fetch the model again") from error
-    return found
+    return loaded
 
 
 def fingerprint(folder: Path) -> str:
-    """Sixteen digits that tell a model from another: its settings, and of each file of weights the size and 64 blocks.
+    """A digest (16 hex digits) of a model: of its settings, and of the size and 64 blocks of each file of weights.
 
-    Only of files that are loaded: a hub repository also holds weights in other types and for other programs.
-    Raises: UserError for a model without weights, and for files that are not whole.
+    Only files that are loaded count: a hub repository also holds weights in other types and for other programs.
+    Raises: UserError for a model without weights, and for damaged files.
     """
     model = weights(folder) if (folder / "config.json").exists() else []
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         if file.suffix == ".json" and not file.name.endswith(".index.json"):
             plain = {key: value for key, value in settings.read(file).items() if not key.startswith("_")}
-            found.update(json.dumps(plain, sort_keys=True).encode())
-        elif file.name in ("merges.txt", "vocab.txt"):  # of a tokenizer
-            found.update(file.read_bytes())
+            content.update(json.dumps(plain, sort_keys=True).encode())
+        elif file.name in ("merges.txt", "vocab.txt"):  # the words of a tokenizer
+            content.update(file.read_bytes())
         elif file in model:
             size = file.stat().st_size
-            found.update(str(size).encode())
+            content.update(str(size).encode())
             with open(file, "rb") as stream:
                 for i in range(BLOCKS):
                     stream.seek(i * max(0, size - BLOCK) // (BLOCKS - 1))
-                    found.update(stream.read(BLOCK))
-    return found.hexdigest()[:16]
+                    content.update(stream.read(BLOCK))
+    return content.hexdigest()[:16]
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """In evaluation mode, its weights at addresses of our own.
+    """The model in evaluation mode, without gradients, with all weights at addresses that are multiples of 64.
 
-    Weights mapped from a file lie at any address, and those sent to a device, even the same one, at a multiple of 64. Products
-    differ in their last bits between the two, and accelerate's device is one thing in one process and another in several.
+    Weights that are mapped from a file lie at any address. Once they are sent to a device, even to the same one, they lie at a
+    multiple of 64. Matrix products differ in their last bits between the two cases.
     """
     for weight in (*model.parameters(), *model.buffers()):
         if weight.data_ptr() % 64:

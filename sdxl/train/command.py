@@ -1,11 +1,11 @@
-"""Fine-tune SDXL by LoRA on noisy latents alone.
+"""Fine-tune SDXL with a LoRA on noisy latents alone.
 
     python -m sdxl train --data noisy --base stabilityai/stable-diffusion-xl-base-1.0 --out run
     python -m sdxl train --config sdxl/configs/ffhq_500.yaml --data noisy --out run --dry-run
     torchrun --nproc-per-node 8 -m sdxl train --config sdxl/configs/ffhq_500.yaml --data noisy --out run
 
-The same command resumes, with the same bits on the same machine. The LoRA is in the run directory as any diffusers pipeline
-loads it: pipeline.load_lora_weights("run").
+The same command continues a stopped run; on the same machine the result has the same bits. Any diffusers pipeline loads the LoRA
+from the run directory: pipeline.load_lora_weights("run").
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 from harness.errors import UserError
 from harness.files import digest
-from sdxl.corrupt.noisy_set import NoisySet
+from sdxl.corrupt.noisy_set import NoisySet, describe_levels
 from sdxl.model import lora
 from sdxl.model.base import PARTS as TEXT
 from sdxl.model.base import Base, dtype_of, find, within_memory
@@ -29,7 +29,7 @@ from sdxl.train.options import TrainOptions
 OPTIONS = TrainOptions
 VALIDATION = ("validate_every", "validation_images", "validation_steps")
 NOT_IDENTITY = ("out", "data", "base", "vae", "dry_run", "time_limit", "keep", "log_every", "save_every", "tracker", *VALIDATION)
-ADVICE = (  # where memory runs out
+ADVICE = (  # if memory runs out
     "take --micro-batch 1 and --checkpointing, or a set of a lower resolution; the same command continues from the newest "
     "checkpoint"
 )
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
 
 
 def checked(config: TrainOptions, base: Base, vae: Base, group: Group) -> NoisySet:
-    """The noisy set. Raises: UserError if it does not go with the base, the batch or the processes."""
+    """The noisy set. Raises: UserError if it does not fit the base, the batch or the processes."""
     if config.validate_every:
         vae.part("vae")
     data = NoisySet(config.data)
@@ -62,53 +62,49 @@ def checked(config: TrainOptions, base: Base, vae: Base, group: Group) -> NoisyS
         raise UserError(f"{config.data} was made with another noise schedule than that of {config.base}; corrupt again with it")
     if (config.vae or (vae.folder / "vae").is_dir()) and data.manifest.vae != vae.fingerprint("vae"):
         raise UserError(f"{config.data} was made with another VAE than that of {config.vae or config.base}; name it with --vae")
-    there = data.manifest.identity.models | {"no_caption": data.manifest.identity.no_caption}
-    for name, here in base.identity(*(part for part in TEXT if (base.folder / part).is_dir())).items():
-        if there.get(name) != here:
-            raise UserError(
-                f"{config.data} has its captions from another {name} than that of {config.base}; corrupt again with it"
-            )
-    if int(data.levels().max()) > base.last_noisy_time():
-        raise UserError(
-            f"{config.data} has images at t_n = {int(data.levels().max())}, which are pure noise; corrupt again below"
-        )
+    of_set = data.manifest.identity.models | {"no_caption": data.manifest.identity.no_caption}
+    for name, of_base in base.identity(*(part for part in TEXT if (base.folder / part).is_dir())).items():
+        if of_set.get(name) != of_base:
+            other = f"has its captions from another {name} than that of {config.base}"
+            raise UserError(f"{config.data} {other}; corrupt again with it")
+    highest = int(data.levels().max())
+    if highest > base.last_noisy_time():
+        raise UserError(f"{config.data} has images at t_n = {highest}, which are pure noise; corrupt again below")
     if config.start_from:
         lora.refuse_start(lora.opened(config.start_from, base), base, rank=config.rank, alpha=config.alpha)
-    together = config.micro_batch * group.size
-    if config.batch % together:
-        raise UserError(
-            f"--batch {config.batch} is no multiple of {together} (--micro-batch {config.micro_batch} x {group.size} processes)"
-        )
+    divisor = config.micro_batch * group.size
+    if config.batch % divisor:
+        product = f"--micro-batch {config.micro_batch} x {group.size} processes"
+        raise UserError(f"--batch {config.batch} is no multiple of {divisor} ({product})")
     group.employ(len(data), config.data)
     return data
 
 
 def identity_of(config: TrainOptions, data: NoisySet, base: Base, device: torch.device) -> dict[str, Any]:
-    """What the result depends on: options, and by their content the data, the base and a LoRA that training starts from."""
-    own = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
-    own["dtype"] = str(dtype_of(config.dtype, device)).removeprefix("torch.")
+    """What the result depends on: options, and digests of the data, of the base and of a LoRA that training starts from."""
+    identity = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
+    identity["dtype"] = str(dtype_of(config.dtype, device)).removeprefix("torch.")
     if config.start_from:
-        own["start_from"] = digest(lora.find(config.start_from).read_bytes())
-    return own | {"data": data.digest} | base.identity("unet", "scheduler")
+        identity["start_from"] = digest(lora.find(config.start_from).read_bytes())
+    return identity | {"data": data.digest} | base.identity("unet", "scheduler")
 
 
 def plan(config: TrainOptions, base: Base, data: NoisySet, group: Group) -> list[str]:
-    """The resolved plan: what --dry-run prints."""
-    levels = data.levels()
-    shown = ", ".join(f"{int((levels == t).sum()):,} at t_n = {t:g}" for t in levels.unique().tolist()[:6])
+    """The lines that --dry-run prints."""
     accumulated = config.batch // (config.micro_batch * group.size)
-    lines = [f"{key}: {value}" for key, value in asdict(config).items()]
-    lines += [
-        f"images: {len(data):,} ({shown}), {data.manifest.size}x{data.manifest.size}",
+    return [
+        *(f"{key}: {value}" for key, value in asdict(config).items()),
+        f"images: {len(data):,} ({describe_levels(data.levels().tolist())}), {data.manifest.size}x{data.manifest.size}",
         f"processes: {group.size} on {group.device.type}; {accumulated} micro-batches of {config.micro_batch} a step on each",
         f"epochs: {config.steps * config.batch / len(data):.1f}",
         f"predicts: {base.prediction()}",
+        *share(config, group.size),
+        *cost.plan(config, base, data),
     ]
-    return [*lines, *share(config, group.size), *cost.plan(config, base, data)]
 
 
 def share(config: TrainOptions, processes: int) -> list[str]:
-    """How many images of each process have a consistency term in a step, in words."""
+    """The line of --dry-run on the images with a consistency term; none without the consistency loss."""
     own = config.batch // processes
     pairs = config.fraction * own
     rare = f", all of them in one step of {1 / pairs:.3g}" if pairs < 1 else ""

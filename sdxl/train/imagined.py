@@ -1,7 +1,7 @@
-"""A UNet that is only imagined: on torch's meta device it has shapes and no numbers, so that the real SDXL fits on a laptop.
+"""A UNet on torch's meta device, where it has shapes and no numbers: so SDXL's real UNet fits on a laptop.
 
-The real training code runs on it: latents, levels and draws are real, what the UNet answers is zeros. So `cost` counts what
-training does, and not what somebody thinks it does.
+The real training code runs on it: latents, levels and draws are real, and the UNet returns zeros. So `cost` counts the operations
+of the training code itself.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ REAL: dict[str, Any] = {  # unet/config.json of stable-diffusion-xl-base-1.0, wh
 
 
 class Imagined(nn.Module):
-    """A UNet with a LoRA as the network of a `NetworkDenoiser`, on a device that need not exist; counts its evaluations.
+    """A UNet with a LoRA as the network of a `NetworkDenoiser`, on torch's meta device; it counts its evaluations.
 
-    Latents may be elsewhere: they go there and zeros come back, as do gradients, so that losses, paths and draws are the real
-    ones. On another device than meta it has random weights, and is measured where it would be counted.
+    Latents may be on another device. Zeros come back from the meta device, for values and gradients, so that losses, paths and
+    draws are the real ones. On a real device the UNet has random weights, so that its time and memory can be measured.
     """
 
     def __init__(
@@ -61,30 +61,30 @@ class Imagined(nn.Module):
         if checkpointing:
             unet.enable_gradient_checkpointing()
         self.network = UNetNetwork(unet.train())
-        self.with_gradient = self.without_gradient = 0  # samples evaluated
+        self.with_gradient = self.without_gradient = 0  # evaluations, in samples
 
     def forward(self, x_t: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
         if torch.is_grad_enabled():
             self.with_gradient += len(x_t)
         else:
             self.without_gradient += len(x_t)
-        there = {name: value.to(self.device) for name, value in condition.items()}
-        return _Across.apply(self.network(_Across.apply(x_t, self.device), t.to(self.device), there), x_t.device)  # type: ignore[return-value]
+        condition = {name: value.to(self.device) for name, value in condition.items()}
+        return _Across.apply(self.network(_Across.apply(x_t, self.device), t.to(self.device), condition), x_t.device)  # type: ignore[return-value]
 
     def condition(self, batch: int) -> dict[str, Tensor]:
-        """Of as many samples."""
+        """A condition of zeros for `batch` samples."""
         pooled = self.settings["projection_class_embeddings_input_dim"] - 6 * self.settings["addition_time_embed_dim"]
         shapes = {"prompt_embeds": (77, self.settings["cross_attention_dim"]), "pooled": (pooled,), "time_ids": (6,)}
         return {name: torch.zeros(batch, *shape, device=self.device) for name, shape in shapes.items()}
 
     def sizes(self) -> tuple[int, int]:
-        """Parameters: frozen, and of the LoRA."""
+        """The number of frozen parameters, and of those of the LoRA."""
         trained = sum(p.numel() for p in self.trained)
         return sum(p.numel() for p in self.parameters()) - trained, trained
 
 
 class _Across(torch.autograd.Function):
-    """To another device, and the gradient back; what crosses between an imagined and a real one becomes zero."""
+    """Moves a tensor to another device, and its gradient back. Between meta and a real device both become zeros."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, device: torch.device) -> Tensor:
@@ -97,8 +97,8 @@ class _Across(torch.autograd.Function):
 
 
 def _moved(x: Tensor, device: torch.device) -> Tensor:
-    imagined = x.device.type != device.type and "meta" in (x.device.type, device.type)
-    return torch.zeros_like(x, device=device) if imagined else x.to(device, copy=True)
+    through_meta = x.device.type != device.type and "meta" in (x.device.type, device.type)
+    return torch.zeros_like(x, device=device) if through_meta else x.to(device, copy=True)
 
 
 Work = Callable[[Denoiser], Tensor]

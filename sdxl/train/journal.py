@@ -1,4 +1,4 @@
-"""What a training run says: progress, metrics.jsonl, a tracker, and whether it goes wrong."""
+"""The reports of a training run: progress bar, metrics.jsonl, a tracker; and the check for a collapse."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from tqdm import tqdm
 
 from harness.errors import UserError
 from harness.runs import Run
+from harness.wording import one_line
 from sdxl.parallel import Group
 from sdxl.train.options import TrainOptions
 
-PATIENCE = 100  # steps before a collapse is looked for
+PATIENCE = 100  # steps: the length of the running mean, and the first step at which a collapse can be found
 
 
 class Watch:
-    """Tells a collapse: h no longer follows x_t, so that the ambient loss, which consistency does not see, climbs.
+    """Finds a collapse: h no longer depends on x_t, which the consistency loss does not notice, and the ambient loss climbs.
 
-    It compares the loss's running mean over about 100 steps with the least that mean has been.
+    The running mean of the ambient loss over about PATIENCE steps is compared with the least value it has had. `times`: the
+    ratio of the two from which on a collapse is reported; 0: never.
     """
 
     def __init__(self, times: float, state: list[float] | None = None):
         self.times = times
-        self.seen, self.mean, self.least = state or (0.0, 0.0, math.inf)
+        self.steps, self.mean, self.least = state or (0.0, 0.0, math.inf)
 
     def collapsed(self, loss: float) -> bool:
-        """Take note of a step's ambient loss."""
-        self.seen += 1
-        self.mean += (loss - self.mean) / min(self.seen, PATIENCE)
-        if self.seen < PATIENCE:
+        """Add the ambient loss of a step; whether training has collapsed."""
+        self.steps += 1
+        self.mean += (loss - self.mean) / min(self.steps, PATIENCE)
+        if self.steps < PATIENCE:
             return False
         self.least = min(self.least, self.mean)
         return 0 < self.times < self.mean / self.least
 
     def state(self) -> list[float]:
-        """For the checkpoint."""
-        return [self.seen, self.mean, self.least]
+        """What a checkpoint keeps of it."""
+        return [self.steps, self.mean, self.least]
 
 
 class Journal:
-    """Progress bar, lines of metrics.jsonl, and the tracker; silent but in the first process."""
+    """Writes the progress bar, metrics.jsonl and the tracker, in the first process alone."""
 
     def __init__(self, config: TrainOptions, group: Group, run: Run | None, done: int):
         self.config, self.group, self.run, self.first = config, group, run, done
@@ -61,7 +63,7 @@ class Journal:
             self.tracker.finish()
 
     def _tracker(self) -> Any:
-        """accelerate's tracker of that name, in the first process. Raises: UserError if it cannot be had."""
+        """The tracker of accelerate that --tracker names, in the first process. Raises: UserError if it does not start."""
         name = self.config.tracker
         if name == "none" or not self.group.main:
             return None
@@ -70,20 +72,20 @@ class Journal:
         if name not in [str(known) for known in tracking.get_available_trackers()]:
             raise UserError(f"tracker {name}: it is not installed; install it, or take --tracker none")
         kind = tracking.LOGGER_TYPE_TO_CLASS[name]
-        found = kind("exact-ambient", *([self.config.out] if kind.requires_logging_directory else []))
-        plain = (int, float, str)  # all that trackers take
+        tracker = kind("exact-ambient", *([self.config.out] if kind.requires_logging_directory else []))
+        plain = (int, float, str)  # the types that trackers take
         try:
-            found.start()
-            found.store_init_configuration({k: v if isinstance(v, plain) else str(v) for k, v in asdict(self.config).items()})
-        except OSError:  # of the disk
+            tracker.start()
+            tracker.store_init_configuration({k: v if isinstance(v, plain) else str(v) for k, v in asdict(self.config).items()})
+        except OSError:  # a fault of the disk, not of the tracker
             raise
-        except Exception as error:  # of the tracker: of its own kinds
-            why = " ".join(str(error).split())[:200]
-            raise UserError(f"tracker {name}: {why} ({type(error).__name__}); mend it, or take --tracker none") from error
-        return found
+        except Exception as error:  # trackers raise exceptions of their own
+            why = f"{one_line(error)} ({type(error).__name__})"
+            raise UserError(f"tracker {name}: {why}; mend it, or take --tracker none") from error
+        return tracker
 
     def write(self, done: int, window: list[dict[str, float]]) -> list[dict[str, float]]:
-        """Note the means of the steps since the last line, if one is due; what is left for the next line."""
+        """Report the means over `window`, the steps since the last report, if a report is due; the window of the next report."""
         self.bar.update()
         if done % self.config.log_every and done != self.config.steps:
             return window
@@ -104,7 +106,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def memory(device: torch.device) -> float:
-    """GB at the most so far: of the GPU, or of this process on a CPU."""
+    """The peak of the memory used so far, in GB: of the GPU, or on a CPU of this process."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e9, 2)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2)

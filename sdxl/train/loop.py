@@ -1,7 +1,8 @@
-"""The training loop: what a step is, what is saved, when to stop.
+"""The training loop: steps, checkpoints, and the reasons to stop.
 
-The UNet is frozen and the LoRA small, so that processes need no wrapper: gradients are added up after the backward passes, in one
-message. All that is random follows from (seed, running number of the image), so that a checkpoint holds no random state.
+The UNet is frozen and the LoRA is small, so the model needs no wrapper for several processes: after the backward passes their
+gradients are added up in one message. All random numbers follow from (seed, running number of the image), so a checkpoint holds
+no random state.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from sdxl.train.validation import validate
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training goes on from; `window`: the steps since the last line of metrics.jsonl."""
+    """The state from which a training continues. `window`: the losses of the steps since the last line of metrics.jsonl."""
 
     remedy: ClassVar[str] = "it is of another version of this code; take another folder with --out"
     lora: dict[str, Tensor]
@@ -45,7 +46,7 @@ class Checkpoint:
 
 
 class Loop:
-    """A training run, from its newest checkpoint on."""
+    """A training run, which starts at its newest checkpoint. `run`: the run directory, in the first process alone."""
 
     def __init__(self, config: TrainOptions, base: Base, vae: Base, data: NoisySet, group: Group, run: Run | None):
         self.config, self.base, self.vae, self.data, self.group, self.run = config, base, vae, data, group, run
@@ -57,7 +58,7 @@ class Loop:
             group.together(lambda: lora.restore(self.unet, lora.opened(str(config.start_from), base).state))
         if config.checkpointing:
             self.unet.enable_gradient_checkpointing()
-        self.unet.to(group.device).train()  # checkpointing is for training mode; SDXL has no dropout
+        self.unet.to(group.device).train()  # checkpointing needs training mode; SDXL has no dropout
         self.denoiser = denoiser(self.unet, base.path(), base.prediction())
         self.null = {name: value.to(group.device) for name, value in data.null().items()}
         options: dict[str, Any] = {"lr": config.learning_rate, "betas": (0.9, 0.999), "weight_decay": config.weight_decay}
@@ -71,13 +72,13 @@ class Loop:
         )  # fmt: skip
 
     def train(self, stopping: Callable[[], bool]) -> None:
-        """To the end, or until asked to stop. Raises: Interrupted, once all is saved; UserError where training has failed."""
+        """Train to the end, or until asked to stop. Raises: Interrupted, once all is saved; UserError if training fails."""
         config, group = self.config, self.group
         done = self.resume()
         if group.by_main(lambda: self.run is not None and self.run.done):
             return group.say(f"{config.out} is finished, after {done:,} steps")
         if done:
-            self.validate(done)  # as it may have been asked to stop, or killed, before
+            self.validate(done)  # the last run may have been killed between its checkpoint and its images
         begun = time.monotonic()
         with Journal(config, group, self.run, done) as journal:
             while done < config.steps:
@@ -87,7 +88,7 @@ class Loop:
                 self.refuse_failure(row, done)
                 self.window = journal.write(done, [*self.window, row])
                 if done % config.save_every == 0 or done == config.steps or stop:
-                    self.save(done)
+                    group.on_main(lambda done=done: self.save(done))
                 self.validate(done)
                 if stop and done < config.steps:
                     group.interrupt(f"saved at step {done:,}")
@@ -96,14 +97,14 @@ class Loop:
         group.say(f"{done:,} steps done; the LoRA is {config.out}/{lora.FILE}")
 
     def validate(self, done: int) -> None:
-        """Images to look at, where they are due."""
+        """Make the validation images, if they are due after `done` steps."""
         if not self.config.validate_every or done % self.config.validate_every:
             return
-        given = (self.config, self.base, self.vae, self.data, self.group)
-        self.group.together(lambda: validate(self.denoiser, *given, done=done))
+        models = (self.base, self.vae)
+        self.group.together(lambda: validate(self.denoiser, self.config, *models, self.data, self.group, done=done))
 
     def step(self, number: int, *, stop: bool) -> tuple[dict[str, float], bool]:
-        """One optimiser step; its losses over all processes, and whether one of them wants to stop."""
+        """Make one optimiser step; its mean losses over all processes, and whether one of them was asked to stop."""
         config, group = self.config, self.group
         accumulated = config.batch // (config.micro_batch * group.size)
         sums = torch.zeros(4, dtype=torch.float64, device=group.device)  # ambient, consistency, pairs, stop
@@ -113,20 +114,21 @@ class Loop:
             if len(consistency):
                 loss = loss + config.weight * consistency.sum() / (config.fraction * config.micro_batch)
             self.scaler.scale(loss / (accumulated * group.size)).backward()
-            found = [ambient.detach().double().sum(), consistency.detach().double().sum(), len(consistency)]
-            sums[:3] += torch.stack([torch.as_tensor(value, dtype=torch.float64, device=group.device) for value in found])
+            sums[0] += ambient.detach().double().sum()
+            sums[1] += consistency.detach().double().sum()
+            sums[2] += len(consistency)
         sums[3] = float(stop)
         ambient_sum, consistency_sum, pairs, stops = group.total(sums).tolist()
         row = {"ambient": ambient_sum / config.batch, "gradient": self.update()}
         return row | ({"consistency": consistency_sum / pairs} if pairs else {}), stops > 0
 
     def losses(self, number: int, micro: int, accumulated: int) -> tuple[Tensor, Tensor]:
-        """Of one micro-batch of ours, per image."""
+        """The ambient loss (B,) and the consistency loss (m,) of each image of this process's micro-batch."""
         config, group = self.config, self.group
         size, rank = config.micro_batch, group.rank
         first = number * config.batch + (micro * group.size + rank) * size
         numbers = list(range(first, first + size))
-        mine = (number * accumulated + micro) * size  # counted on each process: pairs fall in the same micro-batches of all
+        mine = (number * accumulated + micro) * size  # counted by process: all have pairs in the same micro-batches
         on = config.weight > 0 and number >= config.consistency_from
         with_pair = [on and has_pair(mine + i, config.fraction) for i in range(size)]
         rows = self.data.rows(order(len(self.data), seed=config.seed, numbers=numbers))
@@ -137,7 +139,7 @@ class Loop:
             return self.objective(self.denoiser, rows["x_n"].to(group.device), rows["t_n"], condition, draws)
 
     def condition(self, rows: dict[str, Tensor], numbers: list[int]) -> dict[str, Tensor]:
-        """With the captions dropped that are to be dropped."""
+        """The condition of these images; a share `caption_dropout` of them gets the embedding of no caption."""
         share, seed = self.config.caption_dropout, self.config.seed
         for i, number in enumerate(numbers):
             if float(torch.rand((), generator=generator(seed, "captions", number))) < share:
@@ -146,14 +148,14 @@ class Loop:
         return rows
 
     def update(self) -> float:
-        """Add up the gradients of all processes and step; the norm of the gradient before it is clipped."""
+        """Add up the gradients of all processes and step; returns the norm of the gradient before clipping."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         flat = self.group.total(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, whole in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(whole.view_as(gradient))
         self.scaler.unscale_(self.optimiser)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_norm or math.inf))
-        if math.isfinite(norm) or self.scaler.is_enabled():  # in float16 the scaler leaves out a step that overflows
+        if math.isfinite(norm) or self.scaler.is_enabled():  # in float16 the scaler skips a step that overflows
             self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
@@ -162,7 +164,7 @@ class Loop:
         return norm
 
     def refuse_failure(self, row: dict[str, float], done: int) -> None:
-        """Raises: UserError, in all processes alike, for losses that are not finite and for a collapse."""
+        """Raises: UserError, in all processes, for a loss that is not finite and for a collapse."""
         config = self.config
         finite = [value for key, value in row.items() if key != "gradient" or not self.scaler.is_enabled()]
         if not all(map(math.isfinite, finite)) or (self.scaler.is_enabled() and self.scaler.get_scale() < 1e-3):
@@ -178,12 +180,15 @@ class Loop:
         self.group.end_if([why])
 
     def last_good(self) -> str:
-        """Where to find the last good state, in words."""
+        """The last good checkpoint, for a message."""
         saved = self.run.newest() if self.run is not None else None
         return f"the last good checkpoint is {saved}" if saved else "nothing was saved before"
 
     def resume(self) -> int:
-        """Load the newest checkpoint, if there is one, and export it again: a kill may have come in between; steps done."""
+        """Load the newest checkpoint, if there is one; returns the steps done.
+
+        The LoRA is exported again if the last run was killed between its checkpoint and its export.
+        """
         saved = self.group.by_main(lambda: self.run.load() if self.run is not None else None)
         if saved is None:
             return 0
@@ -198,17 +203,14 @@ class Loop:
         return done
 
     def save(self, done: int) -> None:
-        """A checkpoint, and the LoRA as pipelines load it."""
-        self.group.on_main(lambda: self._save(done))
-
-    def _save(self, done: int) -> None:
+        """Write a checkpoint, then the LoRA. Called in the first process."""
         assert self.run is not None
         weights, states = lora.weights(self.unet), (self.optimiser.state_dict(), self.scaler.state_dict())
         self.run.save(done, vars(Checkpoint(weights, *states, self.average, self.watch.state(), self.window)))
         self.export(done)
 
     def exported(self) -> int:
-        """The steps of the LoRA in the run directory; 0 if there is none that can be read."""
+        """The steps after which the LoRA in the run directory was exported; 0 if none there can be read."""
         assert self.run is not None
         with suppress(UserError):
             said = lora.about(lora.find(str(self.run.directory)))
@@ -216,9 +218,9 @@ class Loop:
         return 0
 
     def export(self, done: int) -> None:
-        """The LoRA, last, and its average, as pipelines load them."""
+        """Write the average of the LoRA, then the LoRA itself, as diffusers pipelines load them."""
         assert self.run is not None
-        begun = done > self.config.consistency_from  # whether a step had the consistency loss
+        begun = done > self.config.consistency_from  # whether any step had the consistency loss
         said = replace(self.about, steps=done, weight=self.about.weight if begun else 0.0)
         if self.average:
             with _swapped(self.parameters, self.average):
@@ -228,7 +230,7 @@ class Loop:
 
 @contextmanager
 def _swapped(parameters: list[torch.nn.Parameter], others: list[Tensor]) -> Iterator[None]:
-    """The parameters hold `others` for a while."""
+    """Within the block the parameters hold the values of `others`."""
     own = [p.data for p in parameters]
     for p, other in zip(parameters, others, strict=True):
         p.data = other

@@ -1,4 +1,4 @@
-"""Images during training, to look at: made one at a time, with less memory than a training step takes."""
+"""Images that are generated during training, one at a time, with less memory than a training step takes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sdxl.train.options import TrainOptions
 
 
 def validate(denoiser: Denoiser, config: TrainOptions, base: Base, vae: Base, data: NoisySet, group: Group, *, done: int) -> None:
-    """validation/step_<done>_<image>.png: samples with the first captions of the set, no guidance, the same noise each time.
+    """Write validation/step_<done>_<image>.png: samples with the first captions of the set, always from the same noise.
 
-    Nothing here needs more of the GPU than training did: one latent, without gradients, and the VAE decodes on the CPU.
+    To take no more memory than training, images are made one at a time, without guidance, and decoded on the CPU.
     """
     times = sampling.grid(base.schedule(), config.validation_steps)
     decoder = _decoder(vae)
     for i in range(group.rank, config.validation_images, group.size):
         file = Path(config.out) / "validation" / f"step_{done:09d}_{i}.png"
-        if file.exists():  # made before a stop; it would be the same again
+        if file.exists():  # from before a stop; it would be the same again
             continue
         rows = data.rows([i % len(data)])
         noise = sampling.noise_of([i], rows["x_n"].shape[1:], seed=config.seed)

@@ -77,10 +77,8 @@ class Meeting:
 class Member(Group):
     """One process of a meeting: all of `Group` that a training step uses, but for the transport."""
 
-    rank, size, device = 0, 1, torch.device("cpu")  # type: ignore[assignment]
-
     def __init__(self, meeting: Meeting, rank: int):
-        self.meeting, self.rank, self.size = meeting, rank, meeting.size  # type: ignore[misc]
+        self.meeting, self.rank, self.size, self.device = meeting, rank, meeting.size, torch.device("cpu")
 
     def together(self, work: Callable[[], Any]) -> Any:
         return work()  # errors end the test

@@ -422,8 +422,8 @@ def test_fewer_batches_than_processes_are_refused(tiny_base):
             )  # type: ignore
         return str(caught.value)
 
-    assert on_three(images=2) == "2 images keep 2 of 3 processes busy; start fewer, or ask for more images"
-    assert on_three(images=4, batch=2).startswith("4 images in batches of 2 keep 2 of 3 processes busy; start fewer, ")
+    assert "--images 2 in batches of --batch 1 keep 2 of 3 processes busy" in on_three(images=2)
+    assert "--images 4 in batches of --batch 2 keep 2 of 3 processes busy" in on_three(images=4, batch=2)
 
 
 def test_images_that_are_not_finite_name_themselves(tiny_base, copied, lora_file, tmp_path):

@@ -179,7 +179,7 @@ def test_a_collapse_is_seen():
     assert not any(watch.collapsed(0.5 + value) for value in noise)
     assert any(watch.collapsed(4.0) for _ in range(3 * PATIENCE))
     again = Watch(3.0, Watch(3.0, [250.0, 1.0, 0.9]).state())
-    assert (again.seen, again.mean, again.least) == (250.0, 1.0, 0.9)
+    assert (again.steps, again.mean, again.least) == (250.0, 1.0, 0.9)
     assert not any(Watch(0.0).collapsed(value) for value in (*[1.0] * PATIENCE, *[1e9] * PATIENCE))
 
 
