@@ -29,13 +29,26 @@ from harness.runs import environment
 from sdxl.model import tiny
 from sdxl.model.base import find
 from sdxl.train import cost
-from sdxl.train.imagined import REAL, Imagined, Work, micro_batch
+from sdxl.train.imagined import Imagined, Work, micro_batch
 from sdxl.train.objective import Objective
 from sdxl.train.options import TrainOptions
 
 IMAGES, CONSISTENT = 200_000 * 16, 50_000 * 16  # App. B: in a training; in its last part, with consistency
 QUARTER = 4  # images of which one has a consistency pair
 Row = dict[str, Any]
+REAL: Row = {  # unet/config.json of stable-diffusion-xl-base-1.0, where it differs from diffusers' defaults
+    "sample_size": 128,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),  # the number of heads, by a slip of names in diffusers
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
 
 
 def main() -> None:

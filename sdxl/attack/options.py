@@ -26,7 +26,7 @@ class AttackOptions(Options):
     steps: int = options.steps()
     seed: int = option(0, "seed of the noise, which follows from the seed and the image's key", group="sampling")
     dtype: str = options.dtype()
-    dry_run: bool = options.dry_run()
+    dry_run: bool = options.dry_run(options.PLAN_ONLY)
 
     def check_samples(self, kernel: str) -> None:
         """Raises: ValueError if all samples of an image would be the same."""

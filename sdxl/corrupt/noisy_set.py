@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,10 @@ def shard_name(number: int) -> str:
     return f"shard_{number:05d}.safetensors"
 
 
-def write_shard(file: Path, rows: dict[str, Tensor], header: Header) -> None:
-    """Write the rows (N, ...) of the images of one shard, whole or not at all."""
-    about = {"about": records.to_json(header)}  # one entry: safetensors shuffles several
+def write_tensors(file: Path, rows: dict[str, Tensor], header: Header | None = None) -> None:
+    """Write the rows (N, ...) of the images of one shard, or with NULL as `file` the embedding of no caption (1, ...)."""
+    about = {"about": records.to_json(header)} if header else None  # one entry: safetensors shuffles several
     write_atomically(file, save({name: value.contiguous() for name, value in rows.items()}, metadata=about))
-
-
-def write_null(directory: Path, condition: dict[str, Tensor]) -> None:
-    """Write the embedding of no caption, each (1, ...)."""
-    write_atomically(directory / NULL, save({name: value.contiguous() for name, value in condition.items()}))
 
 
 def identity_of(file: Path) -> str | None:
@@ -67,15 +63,12 @@ def describe_levels(levels: Iterable[float]) -> str:
 
 def write_manifest(directory: Path, about: Manifest) -> None:
     """Write the manifest, to which the files of the set are added: this seals the set."""
-    files = sorted(directory.glob("shard_*.safetensors"))
-    shards = tuple(Shard(file.name, digest(file.read_bytes()), _count(file)) for file in files)
-    whole = replace(about, shards=shards, null=digest((directory / NULL).read_bytes()))
+    shards = []
+    for file in sorted(directory.glob("shard_*.safetensors")):
+        with safe_open(file, "pt") as opened:
+            shards.append(Shard(file.name, digest(file.read_bytes()), opened.get_slice("t_n").get_shape()[0]))
+    whole = replace(about, shards=tuple(shards), null=digest((directory / NULL).read_bytes()))
     records.write(directory / MANIFEST, replace(whole, digest=whole.content))
-
-
-def _count(file: Path) -> int:
-    with safe_open(file, "pt") as opened:
-        return opened.get_slice("t_n").get_shape()[0]
 
 
 class NoisySet:
@@ -95,7 +88,6 @@ class NoisySet:
         self.shards = [self._open_shard(shard) for shard in self.manifest.shards]
         self.ends = list(accumulate(shard.images for shard in self.manifest.shards))
         self.digest = self.manifest.digest
-        self.headers = dict[int, Header]()
 
     def _open(self, name: str) -> Any:
         try:
@@ -118,15 +110,18 @@ class NoisySet:
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
 
-    def _place(self, index: int) -> tuple[int, int]:
-        """The number of the shard that holds an image, and the row in it."""
+    def _place(self, index: int) -> tuple[Any, int]:
+        """The shard that holds an image, and the row in it."""
         number = bisect_right(self.ends, index)
-        return number, index - (self.ends[number - 1] if number else 0)
+        return self.shards[number], index - (self.ends[number - 1] if number else 0)
 
     def rows(self, indices: list[int]) -> dict[str, Tensor]:
         """The ROWS of these images, each (B, ...): x_n in float32, t_n in float64."""
-        places = [self._place(index) for index in indices]
-        rows = {name: torch.cat([self.shards[shard].get_slice(name)[row : row + 1] for shard, row in places]) for name in ROWS}
+        numbers = [bisect_right(self.ends, index) for index in indices]
+        places = [
+            (self.shards[n], i - self.ends[n] + self.manifest.shards[n].images) for i, n in zip(indices, numbers, strict=True)
+        ]
+        rows = {name: torch.cat([shard.get_slice(name)[row : row + 1] for shard, row in places]) for name in ROWS}
         return rows | {"x_n": rows["x_n"].float(), "t_n": rows["t_n"].double()}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -137,25 +132,16 @@ class NoisySet:
         """t_n of every image, (N,)."""
         return torch.cat([shard.get_tensor("t_n") for shard in self.shards]).double()
 
-    def _header(self, number: int) -> Header:
-        """The header of a shard. Raises: UserError for a damaged one."""
-        if number not in self.headers:
-            shard = self.manifest.shards[number]
-            header = read_header(self.directory / shard.file, self.shards[number])
+    @cached_property
+    def labels(self) -> list[tuple[str, str]]:
+        """Key and caption of every image. Raises: UserError for a damaged header."""
+        labels = []
+        for shard, opened in zip(self.manifest.shards, self.shards, strict=True):
+            header = read_header(self.directory / shard.file, opened)
             if not len(header.keys) == len(header.captions) == shard.images:
                 raise UserError(f"the header of {self.directory / shard.file} is not of {shard.images} images; {MEND}")
-            self.headers[number] = header
-        return self.headers[number]
-
-    def key(self, index: int) -> str:
-        """The key of an image. Raises: UserError for a damaged header."""
-        number, row = self._place(index)
-        return self._header(number).keys[row]
-
-    def caption(self, index: int) -> str:
-        """The caption of an image. Raises: UserError for a damaged header."""
-        number, row = self._place(index)
-        return self._header(number).captions[row]
+            labels += zip(header.keys, header.captions, strict=True)
+        return labels
 
     def null(self) -> dict[str, Tensor]:
         """The embedding of no caption, each (1, ...)."""

@@ -123,7 +123,7 @@ class Shards:
         for file in (*self.directory.glob(".shard_*"), *self.directory.glob(".null*"), *self.directory.glob(".manifest*")):
             file.unlink()
         (self.directory / MANIFEST).unlink(missing_ok=True)
-        noisy_set.write_null(self.directory, corruptor.null())
+        noisy_set.write_tensors(self.directory / NULL, corruptor.null())
         self.group.say(*corruptor.text.warn_of_cut(p.caption for p in self.pictures))
 
     def _write(self, number: int, corruptor: Corruptor, stopping: Callable[[], bool], bar: Any) -> bool:
@@ -137,7 +137,7 @@ class Shards:
             bar.update()
         stacked = {name: torch.cat([row[name] for row in rows]) for name in noisy_set.ROWS}
         header = Header(f"{self.mark}/{number}", tuple(p.key for p in pictures), tuple(p.caption for p in pictures))
-        noisy_set.write_shard(self.file(number), stacked, header)
+        noisy_set.write_tensors(self.file(number), stacked, header)
         return True
 
     def _images(self, number: int) -> range:

@@ -86,7 +86,7 @@ def _data(config: FiguresOptions, noisy: RunDirectory, data: NoisySet) -> list[R
         return []
     given = pictures(config.data, Columns(config.split, caption=""), caption="", t_n=0, count=None)
     by_key = {picture.key: picture for picture in given}
-    keys = [data.key(i) for i in range(min(len(data), config.columns))]
+    keys = [key for key, _ in data.labels[: config.columns]]
     same = all(key in by_key for key in keys)
     chosen = [by_key[key] for key in keys] if same else given[: config.columns]
     squares = [fit(decode(picture.read()), noisy.about.size, "center", 0, picture.key)[0] for picture in chosen]

@@ -41,7 +41,7 @@ class ImageGenerator:
     def __call__(self, images: list[int]) -> list[Any]:
         """The images of a batch, as PIL has them. All start from the same level."""
         job, config = self.job, self.job.config
-        rows = job.noisy.rows([job.row(i) for i in images]) if job.noisy else None
+        rows = job.noisy.rows([i % len(job.noisy) for i in images]) if job.noisy else None
         noise = sampling.noise_of(images, job.shape, seed=config.seed)
         x_t = noise(0) if rows is None else rows["x_n"]
         x_0 = sampling.latents(
@@ -72,7 +72,7 @@ class ImageGenerator:
         if self.job.config.null_caption:
             condition |= {name: value.expand(len(images), *value.shape[1:]) for name, value in self.null.items()}
         elif self.text is not None:
-            texts = [self.text(str(self.job.caption(i))) for i in images]
+            texts = [self.text(str(self.job.images[i].prompt)) for i in images]
             condition |= {name: torch.cat([text[name] for text in texts]) for name in texts[0]}
         return {name: value.to(self.device) for name, value in condition.items()}
 
@@ -95,6 +95,6 @@ def generate_images(job: GenerationPlan, group: Group, stopping: Callable[[], bo
 
 def _seal(job: GenerationPlan) -> None:
     """Write the manifest and the contact sheet."""
-    numbers, out = range(job.config.images), Path(job.config.out)
-    write_images_manifest(out, job.config, job.identity(), tuple(map(job.about, numbers)), job.lora and job.lora.file)
-    save(sheet([thumbnail(job.file(i)) for i in numbers[:SHOWN]]), out / "sheet.png")
+    out = Path(job.config.out)
+    write_images_manifest(out, job.config, job.identity(), tuple(job.images), job.lora and job.lora.file)
+    save(sheet([thumbnail(out / image.file) for image in job.images[:SHOWN]]), out / "sheet.png")

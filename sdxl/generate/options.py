@@ -45,7 +45,7 @@ class GenerateOptions(Options):
     )  # fmt: skip
     dtype: str = options.dtype()
     batch: int = options.count(1, "images that each process generates at a time; it may change their last bits", group="sampling")
-    dry_run: bool = options.dry_run()
+    dry_run: bool = options.dry_run(options.PLAN_ONLY)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,7 +19,7 @@ NOT_IDENTITY = ("out", "batch", "dry_run")
 
 
 class GenerationPlan:
-    """The images by number, each with its level, caption and batch.
+    """The images, with their levels, captions and batches. `images`: their entries in the manifest.
 
     Raises: UserError for a model, a noisy set or captions that do not exist, or do not fit each other.
     """
@@ -38,6 +38,7 @@ class GenerationPlan:
         if self.noisy is not None:
             self._check_set(self.noisy)
         self.levels = self.noisy.levels().tolist() if self.noisy else []
+        self.images = [self._entry(i) for i in range(config.images)]
         self.resolution = self._resolution()
         edge = self.resolution // self.vae.pixels()
         self.shape = (self.vae.settings("vae").latent_channels, edge, edge)
@@ -81,9 +82,9 @@ class GenerationPlan:
             return
         if not 1 <= stop <= last:
             raise UserError(f"--stop must be one of the schedule's times 1 .. {last}; got {stop}")
-        for i in range(min(self.config.images, len(self.levels))):
-            if stop >= self.levels[i]:
-                raise UserError(f"--stop {stop} is not below {self.levels[i]:g}, where {self._key(i)} starts")
+        for image in self.images:
+            if isinstance(image, Restored) and stop >= image.t_n:
+                raise UserError(f"--stop {stop} is not below {image.t_n:g}, where {image.key} starts")
         if not self.noisy and stop >= self.times[0]:
             raise UserError(f"--stop {stop} is not below {self.times[0]:g}, where {self.config.steps} steps begin")
 
@@ -97,24 +98,18 @@ class GenerationPlan:
         size = self.config.batch
         return [together[k : k + size] for together in at.values() for k in range(0, len(together), size)]
 
-    def row(self, image: int) -> int:
-        """The row of the noisy set from which an image starts."""
-        return image % len(self.levels)
+    def _entry(self, image: int) -> Made:
+        """The entry of an image in the manifest."""
+        file = f"images/{image:06d}.png"
+        if self.noisy is None:
+            return Made(file, image, self.captions[image % len(self.captions)] if self.captions else None)
+        row = image % len(self.noisy)
+        key, caption = self.noisy.labels[row]
+        return Restored(file, image, None if self.config.null_caption else caption, row, key, self.levels[row])
 
     def start(self, image: int) -> float | None:
         """The level from which an image starts; None: from pure noise."""
-        return self.levels[self.row(image)] if self.noisy else None
-
-    def caption(self, image: int) -> str | None:
-        """The caption of an image; None for the condition without a caption."""
-        if self.config.null_caption:
-            return None
-        return self.noisy.caption(self.row(image)) if self.noisy else self.captions[image % len(self.captions)]
-
-    def _key(self, image: int) -> str:
-        """The key of the row of the noisy set from which an image starts."""
-        assert self.noisy is not None
-        return self.noisy.key(self.row(image))
+        return self.levels[image % len(self.levels)] if self.levels else None
 
     def stretch(self, image: int) -> list[float]:
         """The times at which an image is sampled."""
@@ -122,7 +117,7 @@ class GenerationPlan:
 
     def file(self, image: int) -> Path:
         """The file of an image."""
-        return Path(self.config.out) / "images" / f"{image:06d}.png"
+        return Path(self.config.out) / self.images[image].file
 
     def scale(self) -> float:
         """The scale of guidance; 1, which is no guidance, without captions."""
@@ -138,13 +133,6 @@ class GenerationPlan:
         if self.config.prompts:
             identity["prompts"] = digest("\n".join(self.captions).encode())
         return identity
-
-    def about(self, image: int) -> Made:
-        """The entry of an image in the manifest."""
-        file, caption, start = f"images/{self.file(image).name}", self.caption(image), self.start(image)
-        if start is None:
-            return Made(file, image, caption)
-        return Restored(file, image, caption, self.row(image), self._key(image), start)
 
     def plan(self) -> list[str]:
         """The lines that --dry-run prints."""

@@ -47,7 +47,7 @@ def read_table(data: str, split: str | None, image: str | None) -> Table:
         return _on_disk(folder, split, image)
     if folder.exists() or data.startswith((".", "/", "~")) or data.count("/") > 1:
         raise UserError(f"{data} is no folder; --data takes a folder, the id of a dataset on the hub, or the word photographs")
-    return _dataset(data, *_loaded(data, split), image)
+    return _dataset(data, *_dataset_rows(data, split, saved=False), image)
 
 
 def unknown_column(name: str, option: str, columns: list[str]) -> str:
@@ -81,7 +81,7 @@ def _on_disk(folder: Path, split: str | None, image: str | None) -> Table:
             "in a folder than in a dataset; move one of the two to another folder"
         )
     if archives:
-        return _dataset(str(folder), *(_saved if saved else _loaded)(str(folder), split), image)
+        return _dataset(str(folder), *_dataset_rows(str(folder), split, saved=bool(saved)), image)
     if image:
         raise UserError(f"{folder} is a folder of images, which has no column {image!r}: leave --image-column out")
     return _folder(folder, split, files)
@@ -151,36 +151,22 @@ def _alike(key: str, images: list[str]) -> str:
     return f"{key!a}" + (f", and the file is {meant!a}" if meant else "")
 
 
-def _saved(folder: str, split: str | None) -> tuple[Any, str]:
-    """The rows of a dataset that `datasets` has saved, and a message about its splits."""
-    from datasets import load_from_disk
+def _dataset_rows(name: str, split: str | None, *, saved: bool) -> tuple[Any, str]:
+    """The rows of one split of a dataset, and a message about the other splits.
 
-    try:
-        return _one_split(load_from_disk(folder), split, folder)
-    except (FileNotFoundError, ValueError) as error:
-        raise UserError(f"{folder} cannot be read as a saved dataset: {str(error).partition(chr(10))[0]}") from error
-
-
-def _loaded(name: str, split: str | None) -> tuple[Any, str]:
-    """As `_saved`, from parquet or webdataset files or from the hub; `datasets` keeps the rows in its cache."""
+    saved: `datasets` has saved it to the folder `name`; otherwise it consists of parquet or webdataset files, in a folder or on
+    the hub, whose rows `datasets` keeps in its cache.
+    """
     import datasets
 
     datasets.disable_progress_bars()
     try:
-        return _one_split(datasets.load_dataset(name), split, name)
-    except UserError:
-        raise
+        loaded = datasets.load_from_disk(name) if saved else datasets.load_dataset(name)
     except Exception as error:  # the hub, the network and a dozen formats raise dozens of kinds
         why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         fetch = f"; where there is a network run `hf download --repo-type dataset {name} --local-dir DIR`, and give that folder"
         raise UserError(f"cannot load {name} ({why}){'' if Path(name).is_dir() else fetch}") from error
-
-
-def _one_split(loaded: Any, split: str | None, name: str) -> tuple[Any, str]:
-    """The rows of one split, and a message about the others."""
-    from datasets import DatasetDict
-
-    if not isinstance(loaded, DatasetDict):
+    if not isinstance(loaded, datasets.DatasetDict):
         if split:
             raise UserError(f"{name} has no splits; leave --split out")
         return loaded, ""

@@ -61,8 +61,8 @@ def pictures(
     captions = _captions(data, table, columns, caption, keys)
     levels = [t_n] * count
     if columns.level:
-        values = enumerate(_column(table, columns.level, "--level-column", count))
-        levels = [_level(value, f"{table.place(i)}: the field {columns.level}") for i, value in values]
+        values = _column(table, columns.level, "--level-column", count)
+        levels = [_level(value, f"{table.place(i)}: the field {columns.level}") for i, value in enumerate(values)]
     say(f"{data}: {table.description}")
     if table.left_out:
         say(f"left out of {data}: {table.left_out}")

@@ -70,7 +70,11 @@ def contents(root: Path) -> Contents:
             texts.append(name)
     stems = {os.path.splitext(name)[0] for name in files.images}
     files.captions.extend(name for name in texts if os.path.splitext(name)[0] in stems)
-    _refuse_other_encodings(root, [*files.images, *files.metadata, *files.archives])
+    # noise follows from the characters of a name, which bytes that are no UTF-8 do not have
+    named = [*files.images, *files.metadata, *files.archives]
+    others = [ascii(name)[1:-1].replace(r"\udc", r"\x") for name in named if re.search("[\ud800-\udfff]", name)]
+    if others:
+        raise UserError(f"{root}: names of files must be UTF-8, and {len(others)} are not ({few(others)}); rename them")
     return files
 
 
@@ -99,10 +103,3 @@ def _below(folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
 def _first_hidden(name: str) -> str:
     """The part of a path for which the file is left out: a hidden one, or one of BY_PRODUCTS; "" if there is none."""
     return next((part for part in name.split("/") if part.startswith(".") or part in BY_PRODUCTS), "")
-
-
-def _refuse_other_encodings(root: Path, names: list[str]) -> None:
-    """Raises: UserError for names that are not UTF-8: noise follows from the characters of a name, and these have none."""
-    others = [ascii(name)[1:-1].replace(r"\udc", r"\x") for name in names if re.search("[\ud800-\udfff]", name)]
-    if others:
-        raise UserError(f"{root}: names of files must be UTF-8, and {len(others)} are not ({few(others)}); rename them")

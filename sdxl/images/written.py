@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from harness.errors import UserError
 from sdxl.model.base import within_memory
 from sdxl.parallel import Group
 
@@ -45,7 +44,8 @@ def write_missing(
     if todo:
         write = group.together(within_memory(advice)(writer))
         group.in_rounds(group.split(todo), within_memory(advice)(write), stopping=stopping, doing=doing, weigh=weigh)
-    group.on_main(lambda: _refuse_missing([file for job in jobs for file in files(job)]))
+    lost = group.by_main(lambda: next((file for job in jobs for file in files(job) if not is_whole(file)), None))
+    group.end_if([f"{lost} is not here: do all processes see the folder {lost.parent}?"] if lost else [])
     return sum(map(weigh, todo))
 
 
@@ -56,10 +56,3 @@ def _unfinished(jobs: Sequence[T], files: Callable[[T], list[Path]]) -> list[T]:
         for half_written in folder.glob(".*"):
             half_written.unlink()
     return [job for job in jobs if not all(map(is_whole, files(job)))]
-
-
-def _refuse_missing(files: list[Path]) -> None:
-    """Raises: UserError where an image that another process wrote is not here, or is cut off."""
-    lost = next((file for file in files if not is_whole(file)), None)
-    if lost is not None:
-        raise UserError(f"{lost} is not here: do all processes see the folder {lost.parent}?")

@@ -18,20 +18,6 @@ from sdxl.model.unet import UNetNetwork
 from sdxl.run_command import quiet
 from sdxl.train.objective import Objective
 
-REAL: dict[str, Any] = {  # unet/config.json of stable-diffusion-xl-base-1.0, where it differs from diffusers' defaults
-    "sample_size": 128,
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 10),
-    "attention_head_dim": (5, 10, 20),  # the number of heads, by a slip of names in diffusers
-    "cross_attention_dim": 2048,
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
-
 
 class Imagined(nn.Module):
     """A UNet with a LoRA as the network of a `NetworkDenoiser`, on torch's meta device; it counts its evaluations.
@@ -42,7 +28,7 @@ class Imagined(nn.Module):
 
     def __init__(
         self,
-        settings: dict[str, Any] = REAL,
+        settings: dict[str, Any],
         *,
         rank: int = 4,
         dtype: torch.dtype = torch.bfloat16,

@@ -92,9 +92,9 @@ def write_set(
         part = slice(start, start + shard)
         names = tuple(f"image_{i}" for i in range(images))[part]
         part_rows = {name: value[part] for name, value in rows.items()}
-        noisy_set.write_shard(folder / noisy_set.shard_name(number), part_rows, Header("tests", names, names))
+        noisy_set.write_tensors(folder / noisy_set.shard_name(number), part_rows, Header("tests", names, names))
     zeros = {"prompt_embeds": torch.zeros(1, 77, 2 * tiny.TEXT), "pooled": torch.zeros(1, tiny.TEXT)}
-    noisy_set.write_null(folder, null or zeros)
+    noisy_set.write_tensors(folder / noisy_set.NULL, null or zeros)
     noisy_set.write_manifest(folder, manifest(base, images=images, size=8 * size, shard=shard))
     return folder
 

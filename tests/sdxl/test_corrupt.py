@@ -126,7 +126,7 @@ def test_embeddings_are_those_of_the_pipeline(made, pipeline):
     for i in range(5):
         states, _, pooled, _ = pipeline.encode_prompt(f"caption {i}", do_classifier_free_guidance=False)
         row = data.rows([i])
-        assert data.caption(i) == f"caption {i}"
+        assert data.labels[i][1] == f"caption {i}"
         assert torch.equal(row["prompt_embeds"], states)
         assert torch.equal(row["pooled"], pooled)
         assert row["time_ids"].tolist() == [[64, 64, 0, 0, 64, 64]]
@@ -520,7 +520,7 @@ def test_images_that_cannot_be_read_are_left_out_only_if_asked(photos, tmp_path,
     out = corrupt(photos, tmp_path / "a", "--skip-unreadable")
     assert "left out 2 of 5 images, which cannot be read: 1.png does not exist, 3.png is damaged" in capsys.readouterr().out
     data = NoisySet(out)
-    assert [data.key(i) for i in range(len(data))] == ["0.png", "2.png", "4.png"]
+    assert [key for key, _ in data.labels] == ["0.png", "2.png", "4.png"]
     assert [left.split()[0] for left in data.manifest.left_out] == ["1.png", "3.png"]
 
 
@@ -535,7 +535,7 @@ def test_an_image_that_is_there_twice_is_refused_unless_it_is_wanted(photos, mad
     data = NoisySet(corrupt(photos, tmp_path / "a", *words, "--keep-duplicates"))
     assert "3 (1).png = 3.png" in capsys.readouterr().out
     assert torch.equal(data.rows([0])["x_n"], NoisySet(made).rows([0])["x_n"])
-    assert [data.key(i) for i in range(5)] == ["0.png", "1.png", "2.png", "3 (1).png", "3.png"]
+    assert [key for key, _ in data.labels] == ["0.png", "1.png", "2.png", "3 (1).png", "3.png"]
     assert not torch.equal(data.rows([3])["x_n"], data.rows([4])["x_n"])
 
 

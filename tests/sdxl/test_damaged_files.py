@@ -147,7 +147,7 @@ def test_headers_of_shards(runs):
 
     def read():
         data = NoisySet(runs / "noisy")
-        return [(data.key(i), data.caption(i)) for i in range(len(data))]
+        return data.labels
 
     check(file, read, {}, **header(file, "about"))
     kept = load_file(file)

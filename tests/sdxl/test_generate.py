@@ -195,7 +195,7 @@ def test_captions_of_a_file_go_round(tiny_base, tmp_path):
     file = tmp_path / "captions.txt"
     file.write_bytes("\ufeffa caf\u00e9\r\n\r\n  a dog \n".encode())
     found = job(tiny_base, prompts=str(file), images=5)
-    assert [found.caption(i) for i in range(5)] == ["a caf\u00e9", "a dog", "a caf\u00e9", "a dog", "a caf\u00e9"]
+    assert [entry.prompt for entry in found.images] == ["a caf\u00e9", "a dog", "a caf\u00e9", "a dog", "a caf\u00e9"]
 
 
 def test_long_captions_are_said_to_be_cut(tiny_base, tmp_path, capsys):

@@ -25,15 +25,14 @@ def test_rows_come_by_number_from_any_shard(small_set):
     for name in ROWS:
         expected = torch.cat([files[1][name][1:], files[0][name][:1], files[0][name][3:], files[1][name][:1]])
         assert torch.equal(found[name], expected)
-    assert [data.key(i) for i in (0, 3, 4, 5)] == ["image_0", "image_3", "image_4", "image_5"]
-    assert data.caption(5) == "image_5"
+    assert data.labels == [(f"image_{i}", f"image_{i}") for i in range(6)]
 
 
 def test_latents_are_read_in_float32_and_levels_in_float64(tmp_path, tiny_base):
     folder = write_set(tmp_path / "a", tiny_base, t_n=[0, 100, 500, 900, 1, 2])
     rows = {name: value.half() if name != "t_n" else value.float() for name, value in NoisySet(folder).rows([0, 1]).items()}
     data = NoisySet(folder)
-    noisy_set.write_shard(folder / noisy_set.shard_name(0), rows, Header("tests", ("a", "b"), ("", "")))
+    noisy_set.write_tensors(folder / noisy_set.shard_name(0), rows, Header("tests", ("a", "b"), ("", "")))
     noisy_set.write_manifest(folder, data.manifest)
     found = NoisySet(folder).rows([1])
     assert (found["x_n"].dtype, found["t_n"].dtype) == (torch.float32, torch.float64)

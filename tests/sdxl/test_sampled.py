@@ -158,12 +158,12 @@ FAULTS = {  # of a module, in a case
     "all of a batch start at one image": (
         maker,
         "posterior samples",
-        "job.noisy.rows([job.row(i) for i in images])",
-        "job.noisy.rows([job.row(images[0]) for i in images])",
+        "job.noisy.rows([i % len(job.noisy) for i in images])",
+        "job.noisy.rows([images[0] % len(job.noisy) for i in images])",
     ),
     "no caption is zeros": (maker, "posterior samples", "value.float().to(device) for", "0 * value.float().to(device) for"),
     "a set keeps its captions": (maker, "posterior samples, no caption", "if self.job.config.null_caption:", "if False:"),
-    "all of a batch have one caption": (maker, "captions with guidance", "self.job.caption(i)", "self.job.caption(images[0])"),
+    "all of a batch have one caption": (maker, "captions with guidance", "self.job.images[i]", "self.job.images[images[0]]"),
 }
 
 
