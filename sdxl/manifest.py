@@ -13,7 +13,7 @@ from harness.files import digest
 from sdxl.model import lora
 
 MANIFEST, NULL = "manifest.json", "null.safetensors"
-MEND = "copy it again from where it came, or run the same `python -m sdxl corrupt` again, which makes it anew"
+REMEDY = "copy it again from where it came, or run the same `python -m sdxl corrupt` again, which makes it anew"
 NOTES = ("source", "base", "vae_name", "left_out")  # fields for the reader, which the digest of a set does not cover
 
 
@@ -66,7 +66,7 @@ class Statistics:
 class Manifest:
     """The manifest of a noisy set. `size`: side in pixels; `null`: digest of null.safetensors; `digest`: that of `content`."""
 
-    remedy: ClassVar[str] = MEND
+    remedy: ClassVar[str] = REMEDY
     vae: str
     schedule: str
     size: int
@@ -105,7 +105,7 @@ def set_manifest(folder: Path) -> Manifest:
     """The manifest of a noisy set. Raises: UserError if it is damaged, of another version, or has changed."""
     manifest = records.read(folder / MANIFEST, Manifest)
     if manifest.digest != manifest.content:
-        raise UserError(f"{folder / MANIFEST} has changed since it was written: its digest is of other content; {MEND}")
+        raise UserError(f"{folder / MANIFEST} has changed since it was written: its digest is of other content; {REMEDY}")
     return manifest
 
 

@@ -29,7 +29,7 @@ from harness import records
 from harness.errors import UserError
 from harness.files import digest, write_atomically
 from harness.wording import few
-from sdxl.manifest import MANIFEST, MEND, NULL, Header, Manifest, Shard, read_header, set_manifest
+from sdxl.manifest import MANIFEST, NULL, REMEDY, Header, Manifest, Shard, read_header, set_manifest
 
 ROWS = ("x_n", "t_n", "prompt_embeds", "pooled", "time_ids")
 CONDITION = ("prompt_embeds", "pooled", "time_ids")
@@ -93,19 +93,19 @@ class NoisySet:
         try:
             return safe_open(self.directory / name, "pt")
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{self.directory / name} is missing or damaged; {MEND}") from error
+            raise UserError(f"{self.directory / name} is missing or damaged; {REMEDY}") from error
 
     def _open_shard(self, shard: Shard) -> Any:
         opened = self._open(shard.file)
         if not set(ROWS) <= set(opened.keys()) or opened.get_slice("t_n").get_shape() != [shard.images]:
-            raise UserError(f"{self.directory / shard.file} is damaged: it does not hold {shard.images} images; {MEND}")
+            raise UserError(f"{self.directory / shard.file} is damaged: it does not hold {shard.images} images; {REMEDY}")
         return opened
 
     def verify(self, *, rank: int = 0, size: int = 1) -> None:
         """Read the files of this rank's share. Raises: UserError if one of them has changed since it was written."""
         for name, expected in list(self.manifest.digests.items())[rank::size]:
             if digest((self.directory / name).read_bytes()) != expected:
-                raise UserError(f"{self.directory / name} is damaged; {MEND}")
+                raise UserError(f"{self.directory / name} is damaged; {REMEDY}")
 
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
@@ -117,10 +117,7 @@ class NoisySet:
 
     def rows(self, indices: list[int]) -> dict[str, Tensor]:
         """The ROWS of these images, each (B, ...): x_n in float32, t_n in float64."""
-        numbers = [bisect_right(self.ends, index) for index in indices]
-        places = [
-            (self.shards[n], i - self.ends[n] + self.manifest.shards[n].images) for i, n in zip(indices, numbers, strict=True)
-        ]
+        places = [self._place(index) for index in indices]
         rows = {name: torch.cat([shard.get_slice(name)[row : row + 1] for shard, row in places]) for name in ROWS}
         return rows | {"x_n": rows["x_n"].float(), "t_n": rows["t_n"].double()}
 
@@ -139,7 +136,7 @@ class NoisySet:
         for shard, opened in zip(self.manifest.shards, self.shards, strict=True):
             header = read_header(self.directory / shard.file, opened)
             if not len(header.keys) == len(header.captions) == shard.images:
-                raise UserError(f"the header of {self.directory / shard.file} is not of {shard.images} images; {MEND}")
+                raise UserError(f"the header of {self.directory / shard.file} is not of {shard.images} images; {REMEDY}")
             labels += zip(header.keys, header.captions, strict=True)
         return labels
 

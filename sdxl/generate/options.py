@@ -52,6 +52,6 @@ class GenerateOptions(Options):
         captions = {"--prompt": self.prompt, "--prompts": self.prompts, "--null-caption": self.null_caption}
         given = [name for name, value in captions.items() if value]
         if len(given) > 1:
-            raise ValueError(f"{given[0]} and {given[1]} say two things of one caption; leave one of them")
+            raise ValueError(f"{given[0]} and {given[1]} both set the caption; leave one of them out")
         if self.posterior and (self.prompt or self.prompts):
-            raise ValueError(f"--posterior has its captions with it, {given[0]} is one more; leave it, or take --null-caption")
+            raise ValueError(f"--posterior takes the captions of the noisy set; leave {given[0]} out, or take --null-caption")

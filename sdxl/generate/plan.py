@@ -62,25 +62,21 @@ class GenerationPlan:
             raise UserError(f"{where} was made with another VAE than that of {source}; give --vae the one it was made with")
 
     def _resolution(self) -> int:
-        """The side of the images in pixels. Raises: UserError for one that does not fit the VAE or the noisy set."""
-        pixels, wanted = self.vae.pixels(), self.config.resolution
-        if self.noisy is not None:
-            made = self.noisy.manifest.size
-            if wanted not in (None, made):
-                raise UserError(f"{self.config.posterior} is of {made} pixels, not of {wanted}; leave --resolution")
-            return made
-        if wanted is None:
-            return self.base.resolution(pixels)
-        if wanted < pixels or wanted % pixels:
-            raise UserError(f"--resolution must be a multiple of {pixels}, the VAE's factor; got {wanted}")
-        return wanted
+        """The side of the images in pixels. Raises: UserError for another one than that of the noisy set."""
+        asked = self.config.resolution
+        if self.noisy is None:
+            return asked or self.base.resolution(self.vae.pixels())
+        size = self.noisy.manifest.size
+        if asked not in (None, size):
+            raise UserError(f"{self.config.posterior} is of {size} pixels, not of {asked}; leave --resolution out")
+        return size
 
     def _check_stop(self) -> None:
         """Raises: UserError for a --stop that is not below the level where every image starts."""
         stop, last = self.config.stop, int(self.path.t_max)
         if stop is None:
             return
-        if not 1 <= stop <= last:
+        if stop > last:
             raise UserError(f"--stop must be one of the schedule's times 1 .. {last}; got {stop}")
         for image in self.images:
             if isinstance(image, Restored) and stop >= image.t_n:

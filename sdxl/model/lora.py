@@ -49,8 +49,6 @@ def add(unet: Any, *, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
     """Add adapters W + (alpha / rank) B A with B = 0 to the UNet; returns A and B, the parameters to train, in float32."""
     from peft import LoraConfig
 
-    if rank < 1:
-        raise UserError(f"--rank must be at least 1; got {rank}")
     settings = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=list(TARGETS))  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -89,8 +89,10 @@ class Journal:
         self.bar.update()
         if done % self.config.log_every and done != self.config.steps:
             return window
-        means = {key: _mean([row[key] for row in window if key in row]) for key in ("ambient", "consistency", "gradient")}
-        row = {key: value for key, value in means.items() if value is not None}
+        row = {}
+        for key in ("ambient", "consistency", "gradient"):
+            values = [losses[key] for losses in window if key in losses]
+            row |= {key: sum(values) / len(values)} if values else {}
         speed = (done - self.first) * self.config.batch / (time.monotonic() - self.begun)
         row |= {"images_per_second": round(speed, 3), "memory": memory(self.group.device)}
         self.bar.set_postfix({key: f"{value:.4g}" for key, value in row.items() if key != "gradient"})
@@ -99,10 +101,6 @@ class Journal:
         if self.tracker is not None:
             self.tracker.log(row, step=done)
         return []
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
 
 
 def memory(device: torch.device) -> float:

@@ -213,19 +213,19 @@ class Loop:
         """The steps after which the LoRA in the run directory was exported; 0 if none there can be read."""
         assert self.run is not None
         with suppress(UserError):
-            said = lora.about(lora.find(str(self.run.directory)))
-            return said.steps if said else 0
+            record = lora.about(lora.find(str(self.run.directory)))
+            return record.steps if record else 0
         return 0
 
     def export(self, done: int) -> None:
         """Write the average of the LoRA, then the LoRA itself, as diffusers pipelines load them."""
         assert self.run is not None
         begun = done > self.config.consistency_from  # whether any step had the consistency loss
-        said = replace(self.about, steps=done, weight=self.about.weight if begun else 0.0)
+        about = replace(self.about, steps=done, weight=self.about.weight if begun else 0.0)
         if self.average:
             with _swapped(self.parameters, self.average):
-                lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), said)
-        lora.save(self.run.directory, self.unet, lora.weights(self.unet), said)
+                lora.save(self.run.directory / "ema", self.unet, lora.weights(self.unet), about)
+        lora.save(self.run.directory, self.unet, lora.weights(self.unet), about)
 
 
 @contextmanager
