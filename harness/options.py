@@ -73,6 +73,10 @@ class Options:
                 except ValueError as error:
                     raise ValueError(f"{self.spelled(field.name)} {error}") from error
 
+    def without(self, *names: str) -> dict[str, Any]:
+        """The options by name, but those named: usually the ones on which no result depends."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in names}
+
     @classmethod
     def spelled(cls, name: str) -> str:
         """The option `name` as the user writes it."""

@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import statistics
 from harness.config import parse
 from harness.files import write_atomically
 from harness.options import Options
@@ -82,7 +83,9 @@ class RehearseOptions(Options):
 
     out: str = options.out("runs/rehearsal", "folder for the directories of all commands")
     steps: int = options.count(40, "number of optimiser steps of each training", group="size")
-    images: int = options.count(6, "number of images of each kind to generate", group="size", at_most=options.MOST_IMAGES)
+    images: int = options.count(
+        6, "number of images of each kind to generate", group="size", at_least=statistics.FEWEST, at_most=options.MOST_IMAGES
+    )
 
 
 OPTIONS = RehearseOptions

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.errors import UserError
 from sdxl.attack.options import NoiseAttackOptions
 from sdxl.attack.plan import STRIPS, Attacker, AttackPlan
 from sdxl.attack.restore import Restorations, attack
@@ -27,10 +26,7 @@ class NoiseAttackPlan(AttackPlan):
 
     def __init__(self, config: NoiseAttackOptions, group: Group):
         super().__init__(config, group)
-        last = int(self.path.t_max)
-        outside = [t for t in config.t if not 1 <= t <= last]
-        if outside:
-            raise UserError(f"--t must name times of the schedule, 1 .. {last}; got {outside[0]}")
+        sampling.require_times("--t", config.t, self.path.t_max)
         self.kinds = ["one_step", *(f"sample_{j}" for j in range(config.samples))]
         self.on_sheet = config.samples  # the last sample at the first level
 

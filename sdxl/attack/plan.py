@@ -88,7 +88,7 @@ class AttackPlan(ABC):
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on: options, and models and images by their content."""
-        own = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
+        own = self.config.without(*NOT_IDENTITY)
         resolved = {"resolution": self.resolution, "dtype": str(self.dtype).removeprefix("torch.")}
         return own | resolved | {f"print of {part}": value for part, value in self.fingerprints.items()}
 

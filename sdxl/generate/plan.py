@@ -73,11 +73,10 @@ class GenerationPlan:
 
     def _check_stop(self) -> None:
         """Raises: UserError for a --stop that is not below the level where every image starts."""
-        stop, last = self.config.stop, int(self.path.t_max)
+        stop = self.config.stop
         if stop is None:
             return
-        if stop > last:
-            raise UserError(f"--stop must be one of the schedule's times 1 .. {last}; got {stop}")
+        sampling.require_times("--stop", [stop], self.path.t_max)
         for image in self.images:
             if isinstance(image, Restored) and stop >= image.t_n:
                 raise UserError(f"--stop {stop} is not below {image.t_n:g}, where {image.key} starts")
@@ -121,7 +120,7 @@ class GenerationPlan:
 
     def identity(self) -> dict[str, Any]:
         """What the images depend on: options, and digests of the base, the VAE, the LoRA, the captions and the noisy set."""
-        identity = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
+        identity = self.config.without(*NOT_IDENTITY)
         identity |= {"resolution": self.resolution, "dtype": str(self.dtype).removeprefix("torch."), **self.prints}
         identity["times"] = " ".join(f"{t:g}" for t in self.times)
         if self.noisy is not None:

@@ -5,7 +5,7 @@ The noise of an image follows from (seed, its number) alone, so an image is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +36,13 @@ def grid(schedule: dict[str, Any], steps: int) -> list[float]:
         raise UserError(f"--steps must lie between 1 and {last}; got {steps}")
     scheduler.set_timesteps(steps)
     return list(dict.fromkeys([*map(float, scheduler.timesteps), 0.0]))
+
+
+def require_times(option: str, times: Sequence[float], last: float) -> None:
+    """Raises: UserError, which names the option, if one of the times is not between 1 and the schedule's last."""
+    outside = [t for t in times if not 1 <= t <= last]
+    if outside:
+        raise UserError(f"{option} must be one of the schedule's times 1 .. {last:g}; got {outside[0]:g}")
 
 
 def stretch(times: list[float], *, start: float | None = None, stop: float = 0.0) -> list[float]:

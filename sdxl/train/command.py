@@ -82,7 +82,7 @@ def checked(config: TrainOptions, base: Base, vae: Base, group: Group) -> NoisyS
 
 def identity_of(config: TrainOptions, data: NoisySet, base: Base, device: torch.device) -> dict[str, Any]:
     """What the result depends on: options, and digests of the data, of the base and of a LoRA that training starts from."""
-    identity = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
+    identity = config.without(*NOT_IDENTITY)
     identity["dtype"] = str(dtype_of(config.dtype, device)).removeprefix("torch.")
     if config.start_from:
         identity["start_from"] = digest(lora.find(config.start_from).read_bytes())

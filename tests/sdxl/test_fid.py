@@ -172,6 +172,8 @@ def test_the_floor_is_what_two_sets_of_one_distribution_have():
     assert distances.floor(x, 5, subsets=1, size=1000, seed=0).frechet > 2 * np.mean(floors)
     halves = distances.floor(x, 50, subsets=1, size=1000, seed=0)
     assert (halves.images, halves.others) == (30, 30)
+    smallest = distances.floor(x[:4], 5, subsets=1, size=1000, seed=0)
+    assert (smallest.images, smallest.others) == (2, 2)
     assert distances.floor(x[:3], 5, subsets=1, size=1000, seed=0) is None
 
 

@@ -171,7 +171,7 @@ def test_the_numbers_follow_from_what_results_say_was_asked(attacked, tmp_path):
 
 def test_mistakes(attacked, tiny_base, tmp_path):
     out = tmp_path / "out"
-    assert "--t must name times of the schedule, 1 .. 999; got 1000" in refusal(*words(tiny_base, out), "--t", 1000)
+    assert "--t must be one of the schedule's times 1 .. 999; got 1000" in refusal(*words(tiny_base, out), "--t", 1000)
     assert "all its samples of an image are the same" in refusal(*words(tiny_base, out), "--kernel", "ddim", "--samples", 2)
     assert "--data is missing" in refusal("attack", "noise", "--out", out)
     assert "unknown command 'attack nose'; did you mean attack noise?" in refusal("attack", "nose")

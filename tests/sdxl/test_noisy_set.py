@@ -6,7 +6,8 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from harness.errors import UserError
 from sdxl.corrupt import noisy_set
@@ -101,3 +102,31 @@ def test_the_identity_of_a_damaged_shard_is_none(small_set):
     shard.write_bytes(shard.read_bytes()[:-1])
     assert noisy_set.identity_of(shard) is None
     assert noisy_set.identity_of(small_set / "none") is None
+
+
+def test_shapes_are_those_of_one_row(small_set):
+    data = NoisySet(small_set)
+    assert data.shapes() == {name: tuple(value.shape[1:]) for name, value in data.rows([0]).items()}
+
+
+@pytest.mark.parametrize("change", ["a row is missing", "one level too few"])
+def test_a_shard_must_hold_every_row_of_its_images(tmp_path, tiny_base, change):
+    """Only one of the two conditions fails; the manifest is that of the changed files."""
+    folder = write_set(tmp_path / "set", tiny_base)
+    file = folder / noisy_set.shard_name(0)
+    rows = load_file(file)
+    rows = {name: value for name, value in rows.items() if name != "pooled"} if change == "a row is missing" else rows
+    rows |= {"t_n": rows["t_n"][1:]} if change == "one level too few" else {}
+    with safe_open(file, "pt") as opened:
+        save_file(rows, file, opened.metadata())
+    with pytest.raises(UserError, match="is damaged: it does not hold 4 images"):
+        NoisySet(folder)
+
+
+def test_further_rows_in_a_shard_do_no_harm(tmp_path, tiny_base):
+    """Later versions may add rows."""
+    folder = write_set(tmp_path / "set", tiny_base)
+    file = folder / noisy_set.shard_name(0)
+    with safe_open(file, "pt") as opened:
+        save_file(load_file(file) | {"more": torch.zeros(4)}, file, opened.metadata())
+    assert len(NoisySet(folder)) == 6

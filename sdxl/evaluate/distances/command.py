@@ -14,7 +14,6 @@ the reference if that is less.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def main(argv: list[str]) -> None:
 
 def identity_of(config: DistanceOptions, reference: Images, sets: list[Images], extractor: Extractor) -> dict[str, Any]:
     """What the numbers depend on: options, images and weights by their content, and the training of the LoRA behind each set."""
-    own = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
+    own = config.without(*NOT_IDENTITY)
     generated = []
     for name, images in zip(tables.labels([images.source for images in sets]), sets, strict=True):
         lora = images.manifest.lora if images.manifest else None

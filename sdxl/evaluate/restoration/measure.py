@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ from sdxl.images.pictures import Columns
 from sdxl.model import lora
 from sdxl.model.base import DTYPES, PARTS, dtype_of, find_with_vae, shapes, within_memory
 from sdxl.model.lora import Lora
-from sdxl.model.sampling import noise_from
+from sdxl.model.sampling import noise_from, require_times
 from sdxl.model.text import TextEncoder
 from sdxl.model.unet import denoiser
 from sdxl.model.vae import latent, picture
@@ -89,10 +89,7 @@ class RestorationPlan:
 
     def _restorers(self) -> list[Restorer]:
         self.base.fit(shapes(self.base, self.vae, self.config.resolution), "the VAE and the text encoders")
-        last = int(self.path.t_max)
-        outside = [t for t in self.levels if not 1 <= t <= last]
-        if outside:
-            raise UserError(f"--levels must be the schedule's times 1 .. {last}; got {outside[0]:g}")
+        require_times("--levels", self.levels, self.path.t_max)
         loras = [lora.opened(source, self.base) for source in self.config.loras]
         restorers = [
             Restorer(Model(name, one.about and one.about.t_n, one.about and one.about.weight), one)
@@ -102,7 +99,7 @@ class RestorationPlan:
 
     def identity(self) -> dict[str, Any]:
         """What the numbers depend on: options, and images, captions and weights by their content."""
-        own = {key: value for key, value in asdict(self.config).items() if key not in NOT_IDENTITY}
+        own = self.config.without(*NOT_IDENTITY)
         parts = self.base.identity("unet", "scheduler", *PARTS) | self.vae.identity("vae")
         pictures = self.images.pictures
         texts = {"keys": [picture.key for picture in pictures], "captions": [picture.caption for picture in pictures]}
