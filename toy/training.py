@@ -51,13 +51,13 @@ class Draw:
     progress: float  # share of the budget spent, in [0, 1)
 
     def batch(self, count: int) -> Noisy:
-        """Noisy points and their levels, (B, D) and (B,), B = count / thrift."""
-        return self.problem.batch(max(1, count // self.problem.thrift), self.source)
+        """Noisy points and their levels, (B, D) and (B,), B = count / batch_divisor."""
+        return self.problem.batch(max(1, count // self.problem.batch_divisor), self.source)
 
     def clean_batch(self, count: int) -> Tensor:
         """Clean points, for references only, (B, D)."""
         assert self.problem.clean_batch is not None
-        return self.problem.clean_batch(max(1, count // self.problem.thrift), self.source)
+        return self.problem.clean_batch(max(1, count // self.problem.batch_divisor), self.source)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers."""

@@ -33,7 +33,9 @@ def without_truth(fitted: Fitted, problem: Problem, *, count: int, seed: int) ->
     samples = generate(fitted, problem, max(count, len(problem.held_out[0])), seed=seed)
     x_n, t_n = problem.held_out
     noise = torch.randn(x_n.shape, generator=generator(seed, "re-noising"))
-    report["sw2_noisy"] = sliced_wasserstein(problem.path(t_n).apply(samples[: len(x_n)], noise), x_n)
+    at_n = problem.path(t_n)
+    renoised, alpha = at_n.apply(samples[: len(x_n)], noise), at_n.like(x_n).alpha
+    report["sw2_noisy"] = sliced_wasserstein(renoised / alpha, x_n / alpha)
     return {**report, "samples": samples}
 
 

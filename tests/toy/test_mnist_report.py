@@ -22,7 +22,6 @@ from toy.experiments import mnist as compare
 from toy.experiments import table1
 from toy.images.scoring import AT_N, LEVELS
 from toy.images.source import ImageSource
-from toy.methods import wiener
 from toy.report import digits_page as report
 from toy.report import digits_panels as panels
 from toy.report import figures_page, table, table1_page
@@ -131,7 +130,7 @@ def test_the_noisy_images_shown_are_those_that_were_restored(drawing):
     """The Wiener filter, applied to them once more, gives what the run has stored."""
     x_0, x_t = (torch.from_numpy(images) for images in panels.probe(drawing))
     stored = drawing.arrays["wiener"]["restored"][AT_N]
-    again = wiener.filter_of(drawing.problem).denoiser(x_t, drawing.problem.t_n)  # alpha = 1
+    again = drawing.problem.gaussian().denoiser(drawing.problem.path)(x_t, drawing.problem.t_n)  # alpha = 1
     np.testing.assert_allclose(again.numpy(), stored, atol=1e-4)  # float32, and matrices of condition below 1e3
     assert np.abs(x_t.numpy() - x_0.numpy()).mean() > 0.3
 

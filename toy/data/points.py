@@ -15,7 +15,7 @@ from torch import Tensor
 from harness.errors import UserError
 from harness.files import digest
 
-LARGEST_NOISE = 100  # times the spread of the data; beyond, nothing at all is left of them
+LARGEST_NOISE = 20  # times the spread of the data: more noise leaves nothing of them, and VP paths end at 152
 
 
 @dataclass(frozen=True)

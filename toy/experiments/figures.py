@@ -32,9 +32,10 @@ from toy.experiments.row import Drawn
 from toy.images.classifier import Features, features_of, frechet
 from toy.images.multistep import SecondOrder
 from toy.images.scoring import chunked
-from toy.images.source import ADAM, PATHS, RECIPE, ImageOptions, ImageSource, count, evaluations
+from toy.images.source import ADAM, RECIPE, ImageOptions, ImageSource, count, evaluations
 from toy.levels import FINEST
 from toy.method import Fitted
+from toy.paths import PATHS, path_option
 from toy.problem import Problem
 from toy.report import figures_page
 from toy.report.table import FOOTNOTE, aligned, over_seeds, show, starred, wrapped
@@ -44,10 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "full": {"evaluations": 0.3, "seeds": 3, "samples": 2_000},
     "smoke": {"evaluations": 0.002, "images": 500, "samples": 100, "steps": (10, 20)},
 }
-LEVELS = {  # by path and preset; alike across paths
-    "sdxl": {"default": (100.0, 300.0, 500.0), "full": (100.0, 300.0, 500.0, 800.0), "smoke": (500.0,)},
-    "ve": {"default": (0.35, 0.8, 1.6), "full": (0.35, 0.8, 1.6, 5.0), "smoke": (1.6,)},
-}
+SWEEPS = {"default": slice(3), "full": slice(4), "smoke": slice(2, 3)}  # the part of `UsualLevels.sweep` that a preset takes
 TRAINED = (("ours",), ("ambient-only", "early-stop"))  # at each level; each group shares a network
 SHOWN = 8  # images of each kind in the pictures
 POSTERIOR_STEPS = 50
@@ -57,12 +55,9 @@ POSTERIOR_STEPS = 50
 class FiguresOptions(ImageOptions):
     """What is run."""
 
-    path: str = option(
-        "sdxl", "noise process: sdxl, with steps of SDXL's schedule as levels; or ve, with standard deviations", group="noise",
-        choices=PATHS,
-    )  # fmt: skip
+    path: str = path_option("sdxl")
     levels: tuple[float, ...] = option(
-        (), "levels of the data", group="noise", metavar="T_N", usual="100 300 500 for sdxl, 0.35 0.8 1.6 for ve"
+        (), "levels of the data", group="noise", metavar="T_N", usual="100 300 500 for sdxl, 0.35 0.8 1.6 for the other paths"
     )
     evaluations: float = evaluations(0.1)
     samples: int = count(1_000, "number of images that each model generates")
@@ -74,9 +69,9 @@ class FiguresOptions(ImageOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.levels:
-            object.__setattr__(self, "levels", LEVELS[self.path][self.preset])
+            object.__setattr__(self, "levels", PATHS[self.path].usual.sweep[SWEEPS[self.preset]])
         for level in self.levels:
-            self.check_level(level)
+            PATHS[self.path].refuse(level, self.path)
 
 
 @dataclass(frozen=True)
@@ -116,7 +111,8 @@ def main(argv: list[str]) -> None:
     ruler = features_of(digits)
     ImageSource(config, config.levels[0])(config.seed)  # refuses what cannot be before there is a folder
     with closing(Run(out, identity)) as run:
-        print(f"{digits.name}: {len(digits.train):,} digits at t_n = {', '.join(f'{t:g}' for t in config.levels)} -> {out}")
+        process = PATHS[config.path]
+        print(f"{digits.name}: {len(digits.train):,} digits at {', '.join(map(process.named, config.levels))} -> {out}")
         rows = compute(config, out, SampleScore(ruler, config.samples, config.steps), identity)
         count = min(config.samples, len(digits.test), len(digits.train))
         floor = frechet(ruler(digits.train[:count]), ruler(digits.test[:count]))
@@ -167,5 +163,5 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def cells(results: dict[str, Any]) -> list[list[str]]:
     """The table, headings first."""
-    head = ["model", "t_n", *(f"FD, {steps} steps" for steps in results["config"]["steps"])]
+    head = ["model", "level", *(f"FD, {steps} steps" for steps in results["config"]["steps"])]
     return [head, *([starred(row["method"]), f"{row['level']:g}", *map(show, row["frechet"])] for row in results["summary"])]

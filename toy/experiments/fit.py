@@ -18,7 +18,7 @@ from harness.files import write_atomically
 from harness.records import fit, plain, write
 from toy.experiments.row import Row, read
 from toy.method import watched
-from toy.methods import ours
+from toy.methods import recipes
 from toy.methods.consistent import Recipe
 from toy.problem import Problem
 from toy.registry import METHODS
@@ -54,7 +54,7 @@ class Fit:
         if (folder / "result.json").exists():
             return plain(read(folder / "result.json", *self.row, method=name, seed=self.seed))
         folder.mkdir(parents=True, exist_ok=True)
-        problem, method = build(), ours.with_recipe(self.recipe) if name == "ours" else METHODS[name]
+        problem, method = build(), recipes.ours(self.recipe) if name == "ours" else METHODS[name]
         networks = self.directory / "networks" / f"seed_{self.seed}"
         trainer = Trainer(problem, networks, self.config, self.seed, self.evaluations, report, stop, self.optimiser)
         start = time.process_time()

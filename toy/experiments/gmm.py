@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ambient.paths import VarianceExploding
 from harness import records
 from harness.config import command_of, parse
 from harness.files import write_atomically
@@ -34,8 +33,9 @@ from toy.experiments.fit import FORMAT, Fit, choose, say, share_networks
 from toy.experiments.row import OwnPoints, Points
 from toy.experiments.scoring import score_points
 from toy.experiments.wall import Point, Wall, read_wall
-from toy.methods import ours
 from toy.methods.consistent import recipe
+from toy.methods.recipes import OURS
+from toy.paths import PATHS, RATIOS, path_option
 from toy.problem import Problem, from_points, from_world, remarks
 from toy.registry import METHODS
 from toy.report import figures, table
@@ -67,13 +67,14 @@ class GmmOptions(Options):
         group="run",
     )  # fmt: skip
     out: str | None = option(
-        None, "run directory", group="run", metavar="DIR", path=True, usual="in runs/, named after world or file, and preset"
+        None, "run directory", group="run", metavar="DIR", path=True, usual="in runs/, named after world or file, path and preset"
     )
     world: str | None = option(None, "built-in Gaussian mixture", group="data", choices=MIXTURES, usual=USUAL)
     sigma_n: float | None = option(
-        None, "noise in the data, a standard deviation in the data's units", group="noise", above=0,
-        usual="0.35 of the distance between the nearest modes",
+        None, "noise in the data, sigma_n / alpha_n: a standard deviation in the data's units", group="noise", above=0,
+        usual=f"{RATIOS.points} of the distance between the nearest modes",
     )  # fmt: skip
+    path: str = path_option("ve", ("ve", "vp", "flow"))
     points: int | None = option(
         None, "number N of noisy points, which are used again and again", group="data", metavar="N", at_least=10,
         at_most=LARGEST, usual="a stream of new ones",
@@ -113,19 +114,22 @@ class GmmOptions(Options):
             raise ValueError("--points goes with a built-in world, not with --data")
         if self.data is not None and self.world is not None:
             raise ValueError("--world is a built-in one, and --data are points of your own; leave one of them out")
-        ours.RECIPE.check(self.recipe, self.method)
+        OURS.check(self.recipe, self.method)
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on."""
         found = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
+        if self.path == "ve":
+            del found["path"]  # runs from before there was a choice have none, and stay readable
         if self.data is None:
             return found | {"world": self.built_in()}
         return found | {"data": os.path.normpath(self.data), "data_digest": digest_of_file(self.data)}
 
     def folder(self) -> Path:
-        """The run directory: one for each preset, world and file, unless it is named."""
+        """The run directory: one for each preset, path, world and file, unless the user names it."""
         what = Path(self.data).stem if self.data else self.built_in()
-        return Path(self.out or f"runs/gmm-{'' if what == USUAL else f'{what}-'}{self.preset}")
+        parts = [what] * (what != USUAL) + [self.path] * (self.path != "ve") + [self.preset]
+        return Path(self.out or f"runs/gmm-{'-'.join(parts)}")
 
     def built_in(self) -> str:
         """The name of the built-in world."""
@@ -147,11 +151,14 @@ class Source:
     config: GmmOptions
 
     def __call__(self, seed: int) -> Problem:
-        config, path = self.config, VarianceExploding()
+        config, process = self.config, PATHS[self.config.path]
         if config.data is None:
-            return from_world(config.mixture().build(), path, config.level(), count=config.points, seed=seed)
+            t_n = float(process.time(config.level()))
+            return from_world(config.mixture().build(), process.path, t_n, count=config.points, seed=seed)
         table = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column)
-        return from_points(table.points, table.levels, path, scale=table.scale, seed=seed)
+        t_n = process.time(table.levels).float()
+        x_n = process.path(t_n).like(table.points).alpha * table.points  # X_n / alpha_n is what the file holds
+        return from_points(x_n, t_n, process.path, scale=table.scale, seed=seed)
 
 
 OPTIONS = GmmOptions
@@ -193,7 +200,9 @@ def announce(config: GmmOptions, problem: Problem, methods: list[str], out: Path
     """Say what is about to happen, and warn where it cannot work."""
     amount = "a stream of points" if problem.count is None else f"{problem.count:,} points"
     what = config.data or f"{config.built_in()} ({config.mixture().title})"
-    noise = f"noise {problem.t_n * problem.scale:.3g}, {problem.t_n / problem.data_std:.2g} of the data's own standard deviation"
+    noise = (
+        f"noise {problem.noise * problem.scale:.3g}, {problem.noise / problem.data_std:.2g} of the data's own standard deviation"
+    )
     print(f"{what}: {amount}, {noise}; {len(methods)} methods -> {out}")
     if config.data is not None:
         columns = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column).columns
@@ -205,7 +214,7 @@ def announce(config: GmmOptions, problem: Problem, methods: list[str], out: Path
 def compute(config: GmmOptions, out: Path, methods: list[str]) -> tuple[list[dict[str, Any]], tuple[Point, ...]]:
     """Every method for every seed, and the wall where the world is known: (rows, rows of the wall)."""
     wall_file, row = out / "wall.json", (Points, len(LEVELS)) if config.data is None else (OwnPoints, 0)
-    budget, recipe, identity = 1e6 * config.evaluations, ours.RECIPE.changed(config.recipe), config.identity()
+    budget, recipe, identity = 1e6 * config.evaluations, OURS.changed(config.recipe), config.identity()
     tasks: list[Any] = [
         Fit(group, seed, Source(config), out, budget, config.samples, identity, recipe, Optimiser(), score_points, row)
         for seed in range(config.seed, config.seed + config.seeds)

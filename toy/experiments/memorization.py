@@ -16,7 +16,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -29,13 +29,12 @@ from harness.runs import Run
 from toy.data.digits import FEWEST, Digits
 from toy.experiments.fit import FORMAT, Fit, choose, say, share_networks
 from toy.images import copies
-from toy.images.attack import KNOWN, LAST, Attack, Calibration
+from toy.images.attack import KNOWN, Attack, Calibration
 from toy.images.classifier import features_of
 from toy.images.source import (  # fmt: skip
     ADAM,
     LARGEST,
     NETWORKS,
-    PATHS,
     RECIPE,
     SKIPS,
     ImageSource,
@@ -45,6 +44,7 @@ from toy.images.source import (  # fmt: skip
     sigma_n,
     t_n,
 )
+from toy.paths import PATHS, RATIOS, STEPS, UsualLevels, path_option
 from toy.report import memorization_page
 from toy.report.table import aligned, wrapped
 
@@ -54,8 +54,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"evaluations": 0.002, "images": 100, "draws": 1, "steps": 10},
 }
 METHODS = ("ours", "paper", "ambient-only", "sure-denoise", "mixture", "wiener", "naive")  # that denoise at every level
-ATTACKED = {"sdxl": (300.0, 500.0, 700.0), "ve": (0.8, 1.6, 3.3)}  # alike: levels, and their noise
-INVISIBLE = {"sdxl": 1.0, "ve": LAST}
 OTHERS = 500  # digits that the smooth model is fitted to, at least
 
 
@@ -63,26 +61,21 @@ OTHERS = 500  # digits that the smooth model is fitted to, at least
 class MemorizationOptions(LevelOptions):
     """What is run."""
 
-    USUAL: ClassVar = {"ve": 0.35, "sdxl": 100}
-
     images: int | None = option(
         300, "number of training images, as many as are held out and attacked", group="data", metavar="N", at_least=100,
         at_most=LARGEST,
     )  # fmt: skip
     world: str = option("digits", "distribution that the images come from", group="data", choices=("digits",))
-    path: str = option(
-        "sdxl", "noise process: sdxl, variance preserving with SDXL's 1,000 steps; or ve, X_t = X_0 + sigma Z", group="noise",
-        choices=PATHS,
-    )  # fmt: skip
-    sigma_n: float | None = sigma_n("0.35")
-    t_n: int | None = t_n("100")
+    path: str = path_option("sdxl")
+    sigma_n: float | None = sigma_n(RATIOS.memorization)
+    t_n: int | None = t_n(STEPS.memorization)
     method: tuple[str, ...] = option(
         ("paper", "mixture"), "methods trained on noisy images, next to the network trained on clean ones", group="method",
         choices=METHODS, metavar="NAME",
     )  # fmt: skip
     attack: tuple[float, ...] = option(
         (), "levels to which images are noised for the attack", group="measurement", metavar="T",
-        usual="300 500 700 for sdxl, 0.8 1.6 3.3 for ve",
+        usual="300 500 700 for sdxl, 0.8 1.6 3.3 for the other paths",
     )  # fmt: skip
     network: str = option("mlp", "architecture; unet is diffusers' UNet2DModel", group="model", choices=NETWORKS)
     skip: str = option(
@@ -96,17 +89,23 @@ class MemorizationOptions(LevelOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         for t in self.levels():
-            self.check_level(t)
-            if t <= INVISIBLE[self.path]:
-                raise ValueError(f"--attack {t:g} is noise that hides nothing; attack above {INVISIBLE[self.path]:g}")
+            PATHS[self.path].refuse(t, self.path)
+            if t <= self.usual().invisible:
+                raise ValueError(f"--attack {t:g} is noise that hides nothing; attack above {self.usual().invisible:g}")
             if t < self.level():
                 raise ValueError(
                     f"--attack {t:g} lies below the level {self.level():g} of the data, where nothing is learned from them"
                 )
 
+    def usual(self) -> UsualLevels:
+        return PATHS[self.path].usual
+
+    def usual_level(self) -> float:
+        return self.usual().memorization
+
     def levels(self) -> tuple[float, ...]:
-        """Where to attack: as asked, or the usual levels from the data's own on."""
-        return self.attack or tuple(t for t in ATTACKED[self.path] if t >= self.level()) or (self.level(),)
+        """The levels of the attack: those that the user asks for, or the usual ones from the level of the data upwards."""
+        return self.attack or tuple(t for t in self.usual().attacks if t >= self.level()) or (self.level(),)
 
 
 OPTIONS = MemorizationOptions
@@ -123,10 +122,10 @@ def main(argv: list[str]) -> None:
     with closing(Run(out, identity)) as run:
         problem = source(config.seed)
         methods = choose(("oracle", *config.method), problem, named=True)
-        levels = ", ".join(f"{t:g}" for t in config.levels())
+        process, levels = PATHS[config.path], ", ".join(f"{t:g}" for t in config.levels())
         print(config.describe(everything, problem))
         print(f"{', '.join([*methods, *KNOWN])}, attacked at t = {levels} on {2 * len(training)} digits -> {out}", flush=True)
-        attack = Attack(ruler, training, held_out, config.levels(), config.steps)
+        attack = Attack(ruler, training, held_out, tuple(float(process.time(t)) for t in config.levels()), config.steps)
         models = compute(config, out, methods, attack, source, identity)
         print("comparing what came out with the digits", flush=True)
         results = {

@@ -4,7 +4,7 @@
     python -m toy mnist --world smooth                        a smooth world fitted to them: the truth is known exactly
     python -m toy mnist --data mnist.npz --preset full        28x28, three seeds
     python -m toy mnist --clean-share 0.1                     one image in ten is clean
-    python -m toy mnist --path sdxl --t-n 500                 SDXL's noise schedule
+    python -m toy mnist --path sdxl --t-n 500                 SDXL's noise schedule; also vp and flow
     python -m toy mnist table1 | figures | memorization       the paper's Table 1, Figs. 4 to 6, Fig. 8; each has --help
 
 Writes a run directory: config.yaml, environment.json, metrics, checkpoints, results.json, table.md, figures and report.html.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from harness import records
 from harness.config import command_of, parse
@@ -31,6 +31,7 @@ from toy.images import classifier as features
 from toy.images.scoring import BELOW, LEVELS, ImageScore
 from toy.images.source import ADAM, RECIPE, ImageSource, LevelOptions, count, evaluations, sigma_n, t_n, tell_held_out
 from toy.methods.consistent import recipe
+from toy.paths import PATHS, RATIOS, STEPS
 from toy.registry import METHODS
 from toy.report import digits_page as report
 from toy.report import table
@@ -55,9 +56,8 @@ COMPARED = tuple(name for name in METHODS if name != "deconvolution")
 class MnistOptions(LevelOptions):
     """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
 
-    USUAL: ClassVar = {"ve": 0.6, "sdxl": 500}
-    sigma_n: float | None = sigma_n("0.6")
-    t_n: int | None = t_n("500")
+    sigma_n: float | None = sigma_n(RATIOS.mnist)
+    t_n: int | None = t_n(STEPS.mnist)
     evaluations: float = evaluations(0.1)
     method: tuple[str, ...] = option(COMPARED, "methods to compare", group="method", choices=COMPARED, metavar="NAME")
     points: int = count(1_000, "number of held-out images that errors are measured on; all, if they are fewer")
@@ -68,6 +68,9 @@ class MnistOptions(LevelOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         RECIPE.check(self.recipe, self.method)
+
+    def usual_level(self) -> float:
+        return PATHS[self.path].usual.mnist
 
 
 OPTIONS = MnistOptions

@@ -26,10 +26,11 @@ def score_points(fitted: Fitted, problem: Problem, *, count: int, seed: int) -> 
 
 @torch.no_grad()
 def field_below(denoiser: Callable[..., torch.Tensor], problem: Problem) -> dict[str, np.ndarray]:
-    """h(x, t) - x at half the data's noise, on a grid, in one or two dimensions: where the denoiser sends each point."""
+    """h(alpha x, t) - x at half the data's noise, on a grid, in one or two dimensions: where the denoiser sends each point."""
     if problem.dim > 2:
         return {}
     t = problem.t_at(0.5)
     line = torch.linspace(-2.2, 2.2, 200 if problem.dim == 1 else 25) * problem.data_std
     grid = torch.cartesian_prod(*[line] * problem.dim).reshape(-1, problem.dim) + problem.data_mean
-    return {"grid": grid.numpy(), "field": (denoiser(grid, t) - grid).numpy()}
+    h = denoiser(float(problem.path(t).alpha) * grid, t)
+    return {"grid": grid.numpy(), "field": (h - grid).numpy()}

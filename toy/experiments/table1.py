@@ -33,6 +33,7 @@ from toy.experiments.row import Restored
 from toy.images.scoring import denoised
 from toy.images.source import ADAM, RECIPE, SCHEDULE, ImageOptions, ImageSource, count, evaluations, tell_held_out
 from toy.method import Fitted
+from toy.paths import path_option
 from toy.problem import Problem
 from toy.report import table1_page
 from toy.report.table import aligned, wrapped
@@ -51,7 +52,7 @@ SHOWN = 4  # held-out images kept at each level
 class Table1Options(ImageOptions):
     """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
 
-    path: str = option("sdxl", "noise process: SDXL's schedule, as in the paper", group="noise", choices=("sdxl",))
+    path: str = path_option("sdxl", ("sdxl",))
     levels: tuple[int, ...] = option(
         (100, 500, 800), "levels of the data, rising steps of the schedule, one model each", group="noise", metavar="T_N",
         at_least=1, at_most=SCHEDULE, rising=True,
@@ -67,7 +68,7 @@ class Source(ImageSource):
 
     def __call__(self, seed: int) -> Problem:
         problem = super().__call__(seed)
-        return replace(problem, noisiest=float(problem.path.noise_to_signal(float(EVALUATED[0]))) / problem.data_std)
+        return replace(problem, sigma_max_over_std=float(problem.path.noise_to_signal(float(EVALUATED[0]))) / problem.data_std)
 
 
 @dataclass(frozen=True)

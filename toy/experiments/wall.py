@@ -13,7 +13,8 @@ from harness import records
 from harness.errors import UserError
 from toy.data.mixtures import MIXTURES
 from toy.evaluation import normalised_errors, sub_n_mean
-from toy.methods import deconvolution, wiener
+from toy.method import Fitted
+from toy.methods import deconvolution
 from toy.problem import from_world
 
 NOISE = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)  # over the distance of the nearest modes
@@ -59,7 +60,7 @@ class Wall:
             t_n = noise * mixture.separation
             problems = [from_world(mixture.build(), VarianceExploding(), t_n, count=count, seed=self.seed) for count in COUNTS]
             grids = [(deconvolution.best_grid(problem, cells=8, stops=deconvolution.STOPS[:-2]), problem) for problem in problems]
-            fits = [*grids, (wiener.filter_of(problems[-1]), problems[-1])]
+            fits = [*grids, (Fitted(problems[-1].gaussian().denoiser(problems[-1].path)), problems[-1])]
             found.append(Point(noise, modulation(noise), *(sub_n_mean(normalised_errors(*fit, count=2000)) for fit in fits)))
             report("the wall", (i + 1) / len(NOISE), math.nan)
         return found

@@ -29,6 +29,7 @@ from toy.images import classifier as features
 from toy.images.scoring import chunked, denoised
 from toy.images.source import ImageSource
 from toy.method import Fitted, watched
+from toy.paths import PATHS, RATIOS
 from toy.problem import Problem
 from toy.training import Report
 
@@ -36,7 +37,6 @@ VERSION = 2  # of what is cached; another one where an attack changes
 GROUPS = ("training", "held out")
 KINDS = {"one step": slice(0, 1), "samples": slice(1, None)}  # where they stand among the results for a digit
 PICTURES = ("noisy", "one step", "sample")
-LAST = 0.02  # noise that no one sees, where pixels lie in [-1, 1]
 SHOWN = 8  # digits kept for the pictures
 KNOWN = ("memoriser", "smooth")  # models that need no training
 
@@ -89,8 +89,8 @@ class Attack:
     def posterior(
         self, fitted: Fitted, path: Path, x_t: Tensor, t: float, draws: int, source: torch.Generator
     ) -> tuple[Tensor, ...]:
-        """Draws from the model's law of X_0 given X_t, each as x_t: sampled down to LAST, then denoised."""
-        last = float(path.t_from_noise_to_signal(LAST))
+        """Draws from the model's law of X_0 given X_t, each as x_t: sampled down to noise that nobody sees, then denoised."""
+        last = float(path.t_from_noise_to_signal(RATIOS.invisible))
         times = samplers.log_snr_grid(path, start=t, stop=last, steps=self.steps)
         x = samplers.sample_x_0(
             chunked(fitted).denoiser,
@@ -121,7 +121,7 @@ class Calibration:
 
     def arrays(self, seen: Callable[[int], None] = lambda count: None) -> Arrays:
         """What `Attack.on` finds; `seen` as in `watched`."""
-        attack, path = self.attack, self.source.path()
+        attack, path = self.attack, PATHS[self.source.config.path].path
         content = digest(attack.training.numpy().tobytes() + attack.held_out.numpy().tobytes())
         key = {"digest": self.images, "attacked": content, "draws": self.draws, "seed": self.seed}
         key |= {"path": self.source.config.path, "levels": attack.levels, "steps": attack.steps}

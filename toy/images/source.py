@@ -5,21 +5,21 @@ from __future__ import annotations
 import pathlib
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ambient.paths import Discrete, Path, VarianceExploding
 from ambient.randomness import generator
-from ambient.worlds import Empirical, GaussianMixture, World
+from ambient.worlds import Empirical, World
 from harness.errors import UserError
 from harness.options import Options, option
 from harness.runs import refuse_another
 from toy.data import worlds
 from toy.data.digits import RANGES, Digits, load, noise_of_nature
-from toy.methods import ours
+from toy.methods.recipes import OURS
 from toy.networks import ConvNet, UNet, WideMLP
+from toy.paths import PATHS, path_option
 from toy.problem import Problem, from_images
 from toy.training import Optimiser
 
@@ -30,26 +30,25 @@ WORLDS = {
 }
 NETWORKS = {"conv": ConvNet, "mlp": lambda size: WideMLP(size * size), "unet": UNet}
 SKIPS = ("scalar", "wiener", "mixture")
-PATHS = ("ve", "sdxl")
-THRIFT = 8  # batches of images are this many times smaller than those of points
+BATCH_DIVISOR = 8  # batches of images are this many times smaller than those of points
 ADAM = Optimiser("adam", 2e-3)  # SOAP costs more than it gains; with 4e-3 the ambient loss may learn nothing
-RECIPE = ours.RECIPE.changed(("optimiser=adam", "learning_rate=0.002"))
+RECIPE = OURS.changed(("optimiser=adam", "learning_rate=0.002"))
 USUAL_SIZE = 14  # pixels across
 DRAWN = 60_000  # images of a world, unless --images says otherwise
 LARGEST = 10_000_000  # number of images, points or samples
-SCHEDULE = 999  # last step of --path sdxl
+SCHEDULE = int(PATHS["sdxl"].largest)  # its last step
 
 
-def sigma_n(usual: str) -> Any:
-    """The level of the data on the ve path."""
-    what = "noise in the data, a standard deviation, where pixels lie in [-1, 1]; for --path ve"
-    return option(None, what, group="noise", above=0, below=100, usual=usual)
+def sigma_n(usual: object) -> Any:
+    """The option for the level of the data on all paths but that of SDXL."""
+    what = "noise in the data, sigma_n / alpha_n: a standard deviation where pixels lie in [-1, 1]; not for --path sdxl"
+    return option(None, what, group="noise", above=0, below=100, usual=str(usual))
 
 
-def t_n(usual: str) -> Any:
-    """The level of the data on the sdxl path."""
+def t_n(usual: object) -> Any:
+    """The option for the level of the data on the path of SDXL."""
     what = "noise in the data, a step of the schedule; for --path sdxl"
-    return option(None, what, group="noise", metavar="STEP", at_least=1, at_most=SCHEDULE, usual=usual)
+    return option(None, what, group="noise", metavar="STEP", at_least=1, at_most=SCHEDULE, usual=str(usual))
 
 
 def evaluations(default: float) -> Any:
@@ -91,10 +90,7 @@ class ImageOptions(Options):
         at_most=LARGEST, usual="all; 60,000 of a world that is not digits",
     )  # fmt: skip
     world: str = option("digits", "distribution that the images come from", group="data", choices=WORLDS)
-    path: str = option(
-        "ve", "noise process: ve, X_t = X_0 + sigma Z; or sdxl, variance preserving with SDXL's 1,000 steps", group="noise",
-        choices=PATHS,
-    )  # fmt: skip
+    path: str = path_option("ve")
     clean_share: float = option(
         0.0, "share of the training images that are clean", group="noise", metavar="SHARE", at_least=0, below=1
     )
@@ -111,13 +107,6 @@ class ImageOptions(Options):
         2, "number of training processes, of one thread each", group="run", metavar="COUNT", at_least=1, at_most=1_000
     )
 
-    def check_level(self, t: float) -> None:
-        """Raises: ValueError for a level of the data's noise that the path does not have, or that leaves nothing of an image."""
-        if self.path == "ve" and not 0 < t < 100:
-            raise ValueError(f"on the ve path a level is a standard deviation above 0 and below 100; got {t:g}")
-        if self.path == "sdxl" and t not in range(1, SCHEDULE + 1):
-            raise ValueError(f"on the sdxl path a level is one of the steps 1 .. 999; got {t:g}")
-
     def identity(self, digits: Digits) -> dict[str, Any]:
         """What the results depend on; data by their content."""
         own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers", "pixels")}
@@ -131,8 +120,8 @@ class ImageOptions(Options):
 
     def describe(self, digits: Digits, problem: Problem) -> str:
         """What is about to be run, for the terminal."""
-        ratio = float(problem.path.noise_to_signal(problem.t_n))
-        noise = f"noise sigma / alpha = {ratio:.3g} where pixels span -1 .. 1, {ratio / problem.data_std:.2g} of their own spread"
+        of_spread = problem.noise / problem.data_std
+        noise = f"noise sigma / alpha = {problem.noise:.3g} where pixels span -1 .. 1, {of_spread:.2g} of their own spread"
         what = {"digits": "real images", "smooth": "images of a smooth world", "empirical": "draws from the images"}[self.world]
         clean = f", {problem.clean:,} of them clean" if problem.clean else ""
         pixels = f"pixels stored in {digits.pixels}"
@@ -156,26 +145,27 @@ class ImageOptions(Options):
 
 @dataclass(frozen=True)
 class LevelOptions(ImageOptions):
-    """With one level for all noisy images: that of the path, the usual one unless it is given."""
+    """The options of an experiment with one level for all noisy images: `usual_level` unless the user gives one."""
 
-    USUAL: ClassVar[dict[str, float]]  # by path
     sigma_n: float | None = sigma_n("that of the experiment")
     t_n: int | None = t_n("that of the experiment")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        mine, other = ("sigma_n", "t_n") if self.path == "ve" else ("t_n", "sigma_n")
+        mine, other = ("sigma_n", "t_n") if PATHS[self.path].option == "sigma_n" else ("t_n", "sigma_n")
         if getattr(self, other) is not None:
             raise ValueError(f"--{_flag(other)} means nothing on the {self.path} path; give --{_flag(mine)}, or another --path")
         if getattr(self, mine) is None:
-            object.__setattr__(self, mine, type(self).USUAL[self.path])
-        self.check_level(self.level())
+            object.__setattr__(self, mine, self.usual_level())
+        PATHS[self.path].refuse(self.level(), self.path)
+
+    def usual_level(self) -> float:
+        """The level of the data where the user gives none."""
+        raise NotImplementedError
 
     def level(self) -> float:
-        """t_n on the path."""
-        level = self.sigma_n if self.path == "ve" else self.t_n
-        assert level is not None
-        return float(level)
+        """The level of the data, as `toy.paths` has levels."""
+        return float(getattr(self, PATHS[self.path].option))
 
 
 def _flag(name: str) -> str:
@@ -191,18 +181,15 @@ def tell_held_out(points: int, problem: Problem) -> None:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Builds the problem of a seed, in whatever process needs it, with data at level `t_n`."""
+    """Builds the problem of a seed, in whatever process needs it, with data at a level of the path."""
 
     config: ImageOptions
-    t_n: float
-
-    def path(self) -> Path:
-        return VarianceExploding() if self.config.path == "ve" else Discrete.scaled_linear()
+    level: float
 
     def __call__(self, seed: int) -> Problem:
-        config, path, digits = self.config, self.path(), self.config.digits()
+        config, process, digits = self.config, PATHS[self.config.path], self.config.digits()
         world, x_0, test = self.images(digits, seed)
-        levels = torch.full((len(x_0),), float(self.t_n))
+        levels = torch.full((len(x_0),), float(process.time(self.level)))
         levels[torch.rand(len(x_0), generator=generator(seed, "clean images")) < config.clean_share] = 0.0
         clean = int((levels == 0).sum())
         if config.clean_share and not 0 < clean < len(levels):
@@ -210,12 +197,12 @@ class ImageSource:
                 f"--clean-share {config.clean_share:g} makes {clean} of {len(levels)} images clean; take another share"
             )
         noise = noise_of_nature(len(x_0), x_0.shape[1], seed)
-        problem = from_images(x_0, levels, noise, path, test=test, seed=seed, fresh=config.fresh_noise, world=world)
+        problem = from_images(x_0, levels, noise, process.path, test=test, seed=seed, fresh=config.fresh_noise, world=world)
         key = {name: getattr(config, name) for name in ("world", "path", "clean_share")}
-        key |= {"digest": digits.digest, "size": digits.size, "images": len(x_0), "level": self.t_n, "seed": seed}
+        key |= {"digest": digits.digest, "size": digits.size, "images": len(x_0), "level": self.level, "seed": seed}
         network = partial(NETWORKS[config.network], digits.size)
-        mixture = worlds.wiener_mixture(problem.points, path, key)
-        return replace(problem, mixture=mixture, thrift=THRIFT, network=network, skip=self.skip(problem, mixture))
+        mixture = worlds.wiener_mixture(problem.points, process.path, key)
+        return replace(problem, mixture=mixture, batch_divisor=BATCH_DIVISOR, network=network, skip=self.skip(problem, mixture))
 
     def images(self, digits: Digits, seed: int) -> tuple[World | None, Tensor, Tensor]:
         """(world if it is known, training images, held-out images)."""
@@ -229,5 +216,5 @@ class ImageSource:
         if self.config.skip == "mixture":
             return mixture.denoise
         if self.config.skip == "wiener":
-            return GaussianMixture(torch.ones(1), problem.data_mean[None], problem.data_covariance[None]).denoise
+            return problem.gaussian().denoise
         return None

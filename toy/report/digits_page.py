@@ -9,14 +9,13 @@ from typing import Any
 import torch
 
 from ambient.randomness import generator
-from harness import page
 from toy.data.digits import Digits
 from toy.evaluation import sub_n_mean
 from toy.images.classifier import features_of, frechet
 from toy.images.scoring import AT_N, BELOW, LEVELS
 from toy.problem import Problem
 from toy.report import digits_panels as panels
-from toy.report import figures, table
+from toy.report import figures, pages, table
 from toy.report.drawing import Drawing
 from toy.report.pictures import SHEET
 from toy.report.points_page import left_out
@@ -37,10 +36,9 @@ def write_comparison(out: Path, results: dict[str, Any], digits: Digits, problem
     drawn = {name: getattr(panels, name) for name in ("data", "restored", "samples", "errors")} | {"training": figures.training}
     figures.save_all(out, {name: partial(draw, drawing) for name, draw in drawn.items()})
     summary, (visible, share) = with_ratios(results), visible_directions(problem)
-    about = page.about_run(out, command, results["config"])
-    page.write(
-        out, "toy", "digits.html.j2", **about, problem=problem, size=round(problem.dim**0.5), below=BELOW, sheet=SHEET**2,
-        ratio=float(problem.path.noise_to_signal(problem.t_n)), visible=visible, share=share, left_out=left_out(drawing),
+    pages.write(
+        out, "digits.html.j2", results, command, problem=problem, size=round(problem.dim**0.5), below=BELOW, sheet=SHEET**2,
+        ratio=problem.noise, visible=visible, share=share, left_out=left_out(drawing),
         verdict=verdict(summary, results["config"]["skip"]), kind=kind_of(summary), floor=floor(drawing, digits),
         methods=[row["method"] for row in summary], marks=table.marks(summary),
         table=table.with_column(table.cells(summary, columns(summary)), against(summary, "sub_n", "sub-n mean")),
@@ -80,7 +78,7 @@ def visible_directions(problem: Problem) -> tuple[int, float]:
     assert problem.clean_test is not None
     assert problem.count is not None
     variances = torch.linalg.eigvalsh(torch.cov(problem.clean_test.double().T))
-    least = float(problem.path.noise_to_signal(problem.t_n)) ** 2 * (problem.dim / problem.count) ** 0.5
+    least = problem.noise**2 * (problem.dim / problem.count) ** 0.5
     seen = variances[variances > least]
     return len(seen), float(seen.sum() / variances.sum())
 

@@ -47,7 +47,7 @@ class Drawing:
     @property
     def relative_noise(self) -> float | None:
         """s_n / d: the data's noise over the distance of the nearest modes."""
-        return None if self.problem.world is None else self.problem.t_n / MIXTURES[self.results["config"]["world"]].separation
+        return None if self.problem.world is None else self.problem.noise / MIXTURES[self.results["config"]["world"]].separation
 
     @cached_property
     def view(self) -> View:
@@ -98,8 +98,9 @@ class View:
         return GaussianMixture(world.weights, world.means[:, :k], world.covariances[:, :k, :k])
 
     def level(self, multiple: float) -> Level:
-        """The level of the path at a multiple of the data's noise."""
-        return self.problem.path(self.problem.t_at(multiple))
+        """The level of points that were divided by alpha, at a multiple of the data's noise."""
+        alpha, sigma = self.problem.path(self.problem.t_at(multiple))
+        return Level(alpha / alpha, sigma / alpha)
 
     def noisy(self, count: int) -> np.ndarray:
         """Some of the noisy data, brought to unit signal."""

@@ -12,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from harness import page
 from harness.copying import CLOSE, COPY
 from harness.files import write_atomically
 from harness.tables import markdown
 from toy.images.attack import GROUPS, KINDS
 from toy.images.copies import Models, shares_of_bins
+from toy.paths import PATHS
 from toy.registry import METHODS
+from toy.report import pages
 from toy.report.figures import save_all
 from toy.report.pictures import Row, image_grid
 from toy.report.style import COLOURS, FAINT, canvas
@@ -47,10 +48,10 @@ def write(out: Path, results: dict[str, Any], models: Models, training: Tensor, 
         mine = [row for row in results["summary"] if row["kind"] == kind]
         marks = [(LOOK[row["model"]], TITLES.get(row["model"]) or METHODS[row["model"]].title) for row in mine]
         shown.append((WORDS[kind], ["model", *head[2:]], [[f"{name}, t = {t}", *numbers] for name, t, *numbers in rows], marks))
-    about = page.about_run(out, command, results["config"])
-    page.write(
-        out, "toy", "memorization.html.j2", **about, verdict=verdict(results), tables=shown, differences=differences(results),
-        level=config["sigma_n"] if config["path"] == "ve" else config["t_n"], close=CLOSE, copy=COPY,
+    process = PATHS[config["path"]]
+    pages.write(
+        out, "memorization.html.j2", results, command, verdict=verdict(results), tables=shown, differences=differences(results),
+        level=process.named(config[process.option]), close=CLOSE, copy=COPY,
         middle=results["levels"][len(results["levels"]) // 2], variance=results["baselines"]["variance"],
     )  # fmt: skip
 

@@ -168,5 +168,6 @@ def without_truth(drawing: Drawing) -> Figure | None:
 
 def _floor(drawing: Drawing) -> float:
     """The distance of two sets of noisy data from each other: no method can be told apart below it."""
-    (points, _), (held_out, _) = drawing.problem.points, drawing.problem.held_out
+    path, pairs = drawing.problem.path, (drawing.problem.points, drawing.problem.held_out)
+    points, held_out = (x_n / path(t_n).like(x_n).alpha for x_n, t_n in pairs)
     return sliced_wasserstein(points[: len(held_out)], held_out)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness import page
 from toy.data.mixtures import MIXTURES
 from toy.evaluation import BELOW
 from toy.experiments.wall import modulation
 from toy.problem import Problem, remarks
 from toy.registry import METHODS
+from toy.report import pages
 from toy.report.drawing import Drawing
 from toy.report.table import cells, marks, with_column
 from toy.report.verdict import against, with_truth, without_truth
@@ -20,9 +20,9 @@ def write(out: Path, results: dict[str, Any], problem: Problem, command: str) ->
     """Write `out`/report.html; the figures must have been drawn. `command`: of the run."""
     drawing = Drawing(out, results, problem)
     template, found = ("own_points.html.j2", unknown) if problem.world is None else ("points.html.j2", known)
-    shared = {"problem": problem, "level": problem.t_n * problem.scale, "remarks": remarks(problem)}
+    shared = {"problem": problem, "level": problem.noise * problem.scale, "remarks": remarks(problem)}
     shared |= {"marks": marks(drawing.summary), "left_out": left_out(drawing)}
-    page.write(out, "toy", template, **page.about_run(out, command, results["config"]), **shared, **found(drawing))
+    pages.write(out, template, results, command, **shared, **found(drawing))
 
 
 def known(drawing: Drawing) -> dict[str, Any]:

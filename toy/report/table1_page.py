@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from harness import page
 from toy.problem import Problem
+from toy.report import pages
 from toy.report.figures import save_all
 from toy.report.pictures import image_grid
 from toy.report.style import COLOURS, INK, canvas
@@ -34,9 +34,8 @@ def write(out: Path, results: dict[str, Any], look: Look, problem: Problem, comm
     save_all(out, {"differences": partial(differences, results), "restored": partial(restored, out, results, look)})
     config, colours = results["config"], colours_of(results)
     levels = [0, *config["levels"]]
-    about = page.about_run(out, command, results["config"])
-    page.write(
-        out, "toy", "table1.html.j2", **about, problem=problem, table=cells(results), close=CLOSE, verdict=verdict(results),
+    pages.write(
+        out, "table1.html.j2", results, command, problem=problem, table=cells(results), close=CLOSE, verdict=verdict(results),
         marks=[(colours[level], "") for level in [*levels, *levels[1:]]] + [(INK, "a guess without a look at the noisy image")],
         sigmas=[float(problem.path(float(t)).sigma) for t in config["levels"]], shown=len(look(900)[0]),
     )  # fmt: skip
