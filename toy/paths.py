@@ -97,6 +97,9 @@ PATHS = {
 }
 
 
+CONTINUOUS = tuple(name for name, process in PATHS.items() if process.usual is RATIOS)
+
+
 def path_option(default: str, choices: tuple[str, ...] = tuple(PATHS)) -> Any:
     """The option `--path` of an experiment."""
     words = "; ".join(f"{name}, {PATHS[name].formula}" for name in choices)

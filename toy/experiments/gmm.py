@@ -35,7 +35,7 @@ from toy.experiments.scoring import score_points
 from toy.experiments.wall import Point, Wall, read_wall
 from toy.methods.consistent import recipe
 from toy.methods.recipes import OURS
-from toy.paths import PATHS, RATIOS, path_option
+from toy.paths import CONTINUOUS, PATHS, RATIOS, path_option
 from toy.problem import Problem, from_points, from_world, remarks
 from toy.registry import METHODS
 from toy.report import figures, table
@@ -74,7 +74,7 @@ class GmmOptions(Options):
         None, "noise in the data, sigma_n / alpha_n: a standard deviation in the data's units", group="noise", above=0,
         usual=f"{RATIOS.points} of the distance between the nearest modes",
     )  # fmt: skip
-    path: str = path_option("ve", ("ve", "vp", "flow"))
+    path: str = path_option("ve", CONTINUOUS)
     points: int | None = option(
         None, "number N of noisy points, which are used again and again", group="data", metavar="N", at_least=10,
         at_most=LARGEST, usual="a stream of new ones",

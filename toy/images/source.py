@@ -165,7 +165,9 @@ class LevelOptions(ImageOptions):
 
     def level(self) -> float:
         """The level of the data, as `toy.paths` has levels."""
-        return float(getattr(self, PATHS[self.path].option))
+        level = self.t_n if PATHS[self.path].option == "t_n" else self.sigma_n
+        assert level is not None
+        return float(level)
 
 
 def _flag(name: str) -> str:
