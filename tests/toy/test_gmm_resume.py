@@ -30,7 +30,7 @@ def bare():
     """Pictures and the report are drawn elsewhere; here they would be most of the time, as would a pool of processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gmm.figures, "draw_all", lambda *_: None)
-        patch.setattr(gmm.report_page, "write", lambda *_: None)
+        patch.setattr(gmm.pages, "write_points", lambda *_: None)
         without_pool(patch)
         yield
 

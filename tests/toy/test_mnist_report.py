@@ -305,7 +305,7 @@ def test_the_page_of_levels_says_when_even_clean_digits_taught_nothing(clean, le
         return {"level": level, "method": method, "frechet": [{"mean": mean, "error": None, "count": 1}]}
 
     rows = [row(0.0, "oracle", clean), *(row(500, name, value) for name, value in OTHERS.items())]
-    told = figures_page.verdict({"summary": rows, "floor": 1.1, "count": 1000, "config": {"levels": [500]}})
+    told = figures_page.verdict({"summary": rows, "floor": 1.1, "count": 1000, "config": {"levels": [500], "path": "sdxl"}})
     assert ("Nothing can be concluded" in told) != learned
     assert ("ours **is better than** ambient-only (20.000 against 30.000)" in told) == learned
     assert ("it **is worse than** early-stop (20.000 against 10.000)" in told) == learned

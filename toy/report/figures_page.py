@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from toy.data.digits import Digits
+from toy.experiments.row import arrays_of
 from toy.paths import PATHS
 from toy.problem import Problem
 from toy.report import pages
@@ -21,7 +22,7 @@ from toy.report.verdict import compare
 Arrays = dict[tuple[float, str], dict[str, np.ndarray]]  # of a model, by level and method
 SHOWN = 8
 METHODS = ("early-stop", "ambient-only", "ours")
-UNLEARNED = 6.0  # above the floor: half of what the Wiener filter has on MNIST, and it draws no digits
+UNLEARNED = 6.0  # above the floor: half of the distance of the Wiener filter on MNIST, which generates no digits
 
 
 def write(
@@ -32,9 +33,10 @@ def write(
     problems: dict[float, Problem],
     command: str,
 ) -> None:
-    """Figures and report.html in `out`; `problems` by level, of the first seed; `command`: of the run."""
+    """Draw the figures and write the page; `problems` by level, for the first seed; `command` is the one that was run."""
     process = PATHS[results["config"]["path"]]
-    arrays = {key: _arrays(out, results, *key) for key in ((row["level"], row["method"]) for row in results["summary"])}
+    models, seed = [(row["level"], row["method"]) for row in results["summary"]], results["config"]["seed"]
+    arrays = {(level, name): arrays_of(out / f"t_n={level:g}", name, seed) for level, name in models}
     drawn = {
         "distance": lambda: distance(results),
         "samples": lambda: unconditional(arrays, digits, process.named),
@@ -51,7 +53,7 @@ def write(
 
 
 def verdict(results: dict[str, Any]) -> str:
-    """With consistency against without it and against early stop, at the largest number of steps."""
+    """Training with consistency against training without it and against early stop, at the largest number of steps."""
     number = {(row["level"], row["method"]): row["frechet"][-1] for row in results["summary"]}
     clean, floor = number[0.0, "oracle"]["mean"], results["floor"]
     if clean - floor > UNLEARNED:
@@ -60,22 +62,22 @@ def verdict(results: dict[str, Any]) -> str:
             f"{clean:.1f}, where other real digits are at {floor:.1f}: it has not learned to generate digits. The budget was too "
             "small, and differences between the other methods mean nothing."
         )
-    named, told = PATHS[results["config"]["path"]].named, "By the Frechet distance of what they generate,"
+    named, verdict = PATHS[results["config"]["path"]].named, "By the Frechet distance of what they generate,"
     for level in results["config"]["levels"]:
         ours, alone, early = (number[level, name] for name in ("ours", "ambient-only", "early-stop"))
-        told += (
+        verdict += (
             f" at {named(level)} {compare('ours', ours, 'ambient-only', alone)} and {compare('it', ours, 'early-stop', early)};"
         )
-    return told.removesuffix(";") + "."
+    return verdict.removesuffix(";") + "."
 
 
 def distance(results: dict[str, Any]) -> Figure:
-    """Fig. 4: against the level; and against the steps, at the level in the middle."""
+    """Fig. 4: against the level of the data, and against the number of steps at the level in the middle."""
     config, rows = results["config"], results["summary"]
     figure = canvas(8.4, 3.4)
     left, right = figure.subplots(1, 2, sharey=True)
     middle = sorted(config["levels"])[len(config["levels"]) // 2]
-    for method in ("ours", "ambient-only", "early-stop"):
+    for method in METHODS[::-1]:
         mine = sorted((row for row in rows if row["method"] == method), key=lambda row: row["level"])
         last = [row["frechet"][-1] for row in mine]
         _line(left, [row["level"] for row in mine], last, method)
@@ -105,7 +107,7 @@ def _line(axes: Any, x: list[float], numbers: list[dict[str, Any]], method: str)
 
 
 def unconditional(arrays: Arrays, digits: Digits, named: Callable[[float], str]) -> Figure:
-    """Fig. 6."""
+    """Fig. 6: digits generated from pure noise."""
     rows = [("real, held out", digits.test[:SHOWN].numpy()), ("oracle *", arrays[0.0, "oracle"]["samples"][:SHOWN])]
     for level in sorted({level for level, _ in arrays if level > 0}):
         rows += [(f"{method}\n{named(level)}", arrays[level, method]["samples"][:SHOWN]) for method in METHODS]
@@ -113,7 +115,7 @@ def unconditional(arrays: Arrays, digits: Digits, named: Callable[[float], str])
 
 
 def posterior(arrays: Arrays, problems: dict[float, Problem], named: Callable[[float], str]) -> Figure:
-    """Fig. 5."""
+    """Fig. 5: noisy digits and what the models generate from them."""
     rows = []
     for level, problem in sorted(problems.items()):
         assert problem.clean_test is not None
@@ -123,9 +125,3 @@ def posterior(arrays: Arrays, problems: dict[float, Problem], named: Callable[[f
     clean = next(iter(problems.values())).clean_test
     assert clean is not None
     return image_grid([*rows, ("real, held out", clean[:SHOWN].numpy())])
-
-
-def _arrays(out: Path, results: dict[str, Any], level: float, method: str) -> dict[str, np.ndarray]:
-    seed = results["config"]["seed"]
-    with np.load(out / f"t_n={level:g}" / "methods" / method / f"seed_{seed}" / "arrays.npz", allow_pickle=False) as file:
-        return dict(file)
