@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toy.method import Method
-from toy.methods import ambient_only, closed_form, deconvolution, denoising, noisier2noise, recipes
+from toy.methods import ambient_only, closed_form, deconvolution, denoising, recipes
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -15,7 +15,7 @@ METHODS: dict[str, Method] = {
         ambient_only.METHOD,
         ambient_only.EARLY_STOP,
         denoising.SURE_DENOISE,
-        noisier2noise.METHOD,
+        denoising.NOISIER2NOISE,
         closed_form.MIXTURE,
         closed_form.WIENER,
         denoising.NAIVE,

@@ -45,13 +45,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 SWEEPS = {"default": slice(3), "full": slice(4), "smoke": slice(2, 3)}  # the part of `UsualLevels.sweep` that a preset takes
 TRAINED = ("ours", "ambient-only", "early-stop")  # at each level
-SHOWN = 8  # images of each kind in the pictures
+SHOWN = 8  # images in each row of the figures
 POSTERIOR_STEPS = 50
 
 
 @dataclass(frozen=True)
 class FiguresOptions(ImageOptions):
-    """What is run."""
+    """The options."""
 
     path: str = path_option("sdxl")
     levels: tuple[float, ...] = option(

@@ -41,10 +41,10 @@ from toy.registry import METHODS
 from toy.report import figures, pages, table
 from toy.training import Optimiser
 
-POINT_METHODS = tuple(name for name in METHODS if name != "mixture")  # which is for images: here worlds are mixtures
+POINT_METHODS = tuple(name for name in METHODS if name != "mixture")  # that one is for images
 USUAL = "ring5"
 LARGEST = 10_000_000  # number of points or samples
-FEWEST = 100  # samples: a mean of squares over so many is already off by sqrt(2 / 100), 14 %, in one dimension
+FEWEST = 100  # samples: in one dimension the mean of their squares has a relative error of sqrt(2 / 100), 14 %
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -59,7 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class GmmOptions(Options):
-    """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
+    """The options. `out` and `workers` do not change the results and are not part of a run's identity."""
 
     preset: str = option(
         "default", "set of defaults: default takes minutes; full, three seeds, makes docs/results.md; smoke takes seconds",
@@ -150,7 +150,7 @@ class GmmOptions(Options):
 
 @dataclass(frozen=True)
 class Source:
-    """Builds the problem of a seed, in whatever process needs it."""
+    """Builds the problem of a seed; it can be sent to another process."""
 
     config: GmmOptions
 

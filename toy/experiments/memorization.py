@@ -41,13 +41,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "full": {"seeds": 3, "draws": 4},
     "smoke": {"evaluations": 0.002, "images": 100, "draws": 1, "steps": 10},
 }
-METHODS = ("ours", "paper", "ambient-only", "sure-denoise", "mixture", "wiener", "naive")  # that denoise at every level
-OTHERS = 500  # digits that the smooth model is fitted to, at least
+METHODS = ("ours", "paper", "ambient-only", "sure-denoise", "mixture", "wiener", "naive")  # these denoise at every level
+OTHERS = 500  # digits to which the smooth model is fitted, at least
 
 
 @dataclass(frozen=True)
 class MemorizationOptions(LevelOptions):
-    """What is run."""
+    """The options."""
 
     images: int | None = but(
         LevelOptions, "images", 300, help="number of training images; as many are held out, and both are attacked", usual=""
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
 
 
 def check_size(config: MemorizationOptions, digits: Digits) -> None:
-    """Raises: UserError where the data has too few images for all that is done here."""
+    """Raises: UserError if the data have too few images for training, attack and smooth model."""
     images, available, held_out = config.images or len(digits.train), len(digits.train), len(digits.test)
     most = min(available - OTHERS, held_out)
     if images <= most:

@@ -53,7 +53,7 @@ COMPARED = tuple(name for name in METHODS if name != "deconvolution")
 
 @dataclass(frozen=True)
 class MnistOptions(LevelOptions):
-    """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
+    """The options. `out` and `workers` do not change the results and are not part of a run's identity."""
 
     sigma_n: float | None = but(LevelOptions, "sigma_n", usual=str(RATIOS.mnist))
     t_n: int | None = but(LevelOptions, "t_n", usual=str(STEPS.mnist))

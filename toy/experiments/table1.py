@@ -44,12 +44,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 EVALUATED = (900, 800, 500, 100)
 TRAINED = ("ambient-only", "ours", "paper")
-SHOWN = 4  # held-out images kept at each level
+SHOWN = 4  # held-out images at each level for the figures
 
 
 @dataclass(frozen=True)
 class Table1Options(ImageOptions):
-    """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
+    """The options. `out` and `workers` do not change the results and are not part of a run's identity."""
 
     path: str = path_option("sdxl", ("sdxl",))
     levels: tuple[int, ...] = option(
@@ -62,7 +62,7 @@ class Table1Options(ImageOptions):
 
 @dataclass(frozen=True)
 class Source(ImageSource):
-    """Problems whose networks are trained up to the noisiest of EVALUATED."""
+    """Problems whose networks are trained up to the largest noise of EVALUATED."""
 
     def __call__(self, seed: int) -> Problem:
         problem = super().__call__(seed)
@@ -71,7 +71,7 @@ class Source(ImageSource):
 
 @dataclass(frozen=True)
 class Restoration:
-    """Scores a model by what it makes of held-out images at each of EVALUATED; the same noise for every model and seed."""
+    """Scores a model by the error of held-out images that it restores at each of EVALUATED; all models see the same noise."""
 
     def __call__(self, fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
         """`mse` per pixel at each level; arrays `errors` (levels, images) and `restored` (levels, SHOWN, D)."""
@@ -86,7 +86,7 @@ class Restoration:
 
 
 def noised(problem: Problem, t: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Held-out images, and the same at level t."""
+    """Held-out images, and the same images at level t."""
     assert problem.clean_test is not None
     x_0 = problem.clean_test[:count]
     noise = torch.randn(x_0.shape, generator=generator(0, "restoration", t))
@@ -154,6 +154,6 @@ def summarise(out: Path, config: Table1Options) -> Rows:
 
 
 def of_mean_image(problem: Problem) -> float:
-    """MSE per pixel of the mean of clean images for each of the held-out ones: what is had without a look at the noisy image."""
+    """MSE per pixel of the mean image: the best guess without a look at the noisy image."""
     assert problem.clean_test is not None
     return float((problem.clean_test - problem.clean_test.mean(0)).square().mean())

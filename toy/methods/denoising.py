@@ -1,21 +1,23 @@
-"""Denoising score matching on points that are taken for clean: clean ones (oracle), noisy ones (naive), denoised ones (SURE)."""
+"""Denoisers that predict points taken for clean: clean ones (oracle), noisy ones (naive, Noisier2Noise), denoised ones (SURE)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ambient import losses
+from ambient import losses, tweedie
 from ambient.denoisers import gaussian_mmse
-from ambient.paths import expand
+from ambient.paths import Times, expand
 from toy.levels import any_level
 from toy.method import Fitted, Method, needs_clean
 from toy.problem import Problem
 from toy.training import Counted, Draw, Trainer
 
 BATCH = 1024
+MULTIPLE = 1.5  # of the data's noise: the one level of Noisier2Noise
 
 
 def denoising_loss(problem: Problem, targets: Callable[[Draw], Tensor]) -> Callable[[Counted, Draw], Tensor]:
@@ -62,6 +64,23 @@ def fit_sure_denoise(problem: Problem, trainer: Trainer) -> Fitted:
     return Fitted(trainer.train("sure-denoise", denoising_loss(problem, denoised), share=0.7))
 
 
+def fit_noisier2noise(problem: Problem, trainer: Trainer) -> Fitted:
+    """Moran et al. 2020: a denoiser at one level above the data's, from a network that predicts the noisy data themselves."""
+    path, level = problem.path, problem.t_at(MULTIPLE)
+
+    def loss(predictor: Counted, draw: Draw) -> Tensor:
+        x_n, t_n = draw.batch(BATCH)
+        t = torch.full(t_n.shape, level, dtype=torch.float64)
+        return losses.noisier2noise(predictor, x_n, draw.normal(*x_n.shape), path=path, t_n=t_n, t=t).mean()
+
+    predictor = trainer.train("noisier2noise", loss)
+
+    def denoiser(x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
+        return tweedie.x_0_from_x_n(x_t, predictor(x_t, t), at_t=path(t), at_n=path(problem.t_n))
+
+    return Fitted(denoiser, only_at=level)
+
+
 ORACLE = Method(
     name="oracle",
     title="The same network trained on clean data",
@@ -76,4 +95,10 @@ SURE_DENOISE = Method(
     title="SURE at the data's noise, then denoising on its outputs (Aali et al.)",
     fit=fit_sure_denoise,
     network="sure-denoise",
+)
+NOISIER2NOISE = Method(
+    name="noisier2noise",
+    title="Noisier2Noise: a denoiser at one level, 1.5 times the data's noise",
+    fit=fit_noisier2noise,
+    network="noisier2noise",
 )
