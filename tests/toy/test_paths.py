@@ -135,8 +135,9 @@ def test_runs_from_before_there_was_a_choice_are_of_the_exploding_path(smoke_run
     ],
     ids=str,
 )
-def test_mistakes_about_paths_and_earlier_names_of_a_recipe(toy, words, message):
-    assert message in toy.refusal(*words)
+def test_mistakes_about_paths_and_earlier_names_of_a_recipe(toy, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in toy.refusal(*words, "--preset", "smoke")
 
 
 @pytest.mark.parametrize("path", OTHERS)
