@@ -1,4 +1,4 @@
-"""How good a denoiser is: against the truth where it is known, by held-out noisy data where it is not."""
+"""The errors and samples of a denoiser against the truth, where it is known."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ STEPS = 100
 def probes(
     fitted: Fitted, problem: Problem, clean: Callable[[torch.Generator], Tensor], levels: tuple[float, ...]
 ) -> Iterator[tuple[Tensor, Tensor, float] | None]:
-    """(x_0, x_t, t) at each multiple of the data's noise; None where the method has no denoiser.
+    """(x_0, x_t, t) at each multiple of the data's noise, or None where the method has no denoiser.
 
-    The same points for every method and seed.
+    The points are the same for every method and seed.
     """
     for number, multiple in enumerate(levels):
         t = problem.t_at(multiple)
@@ -59,15 +59,15 @@ def normalised_errors(fitted: Fitted, problem: Problem, *, count: int, levels: t
 
 
 def sub_n_mean(errors: list[float | None], below: tuple[float, ...] = BELOW) -> float | None:
-    """The mean over the first levels, those `below` the data's noise."""
-    found = [error for error in errors[: len(below)] if error is not None]
-    return sum(found) / len(below) if len(found) == len(below) else None
+    """The mean over the first levels, those `below` the data's noise; None if one is missing."""
+    known = [error for error in errors[: len(below)] if error is not None]
+    return sum(known) / len(below) if len(known) == len(below) else None
 
 
 def generate(
     fitted: Fitted, problem: Problem, count: int, *, seed: int, steps: int = STEPS, kernel: Kernel = kernels.euler_maruyama
 ) -> Tensor:
-    """Samples of X_0 as the method makes them, in `steps` steps."""
+    """Samples of X_0 by the method's own way of sampling, in `steps` steps."""
     source = generator(seed, "sampling")
     if fitted.draw is not None:
         return fitted.draw(count, source)
@@ -96,7 +96,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 200) -> float
 
 
 def against_truth(fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
-    """Errors, sliced Wasserstein distance, and some samples for the figures."""
+    """Errors, sliced Wasserstein distance, and the samples."""
     assert problem.world is not None
     errors = normalised_errors(fitted, problem, count=count)
     samples = generate(fitted, problem, count, seed=seed)

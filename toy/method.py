@@ -1,4 +1,4 @@
-"""What a method is: it sees a problem, may train networks, and answers with a denoiser and how to sample with it."""
+"""A method: a function of a problem that may train networks, and returns a denoiser and a way to sample with it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from toy.training import Trainer
 
 
 class Fitted(NamedTuple):
-    """A denoiser and how samples are made with it.
+    """A denoiser and the way in which samples are made with it.
 
-    Sampling runs from pure noise down to level `stop`; above 0 the denoiser then makes the last step (early stop). A
-    denoiser that is known at a single level only, `only_at`, denoises data taken up to that level instead; a model that is
-    no diffusion model brings its own `draw`(count, generator).
+    Sampling goes from pure noise down to time `stop`; if that is above 0, the denoiser makes the last step (early stop). A
+    denoiser that exists at the time `only_at` alone denoises data that are noised up to that time instead. A model that is no
+    diffusion model has a sampler of its own, `draw`(count, generator).
     """
 
     denoiser: Denoiser
@@ -30,7 +30,7 @@ class Fitted(NamedTuple):
 
 
 def watched(fitted: Fitted, seen: Callable[[int], None]) -> Fitted:
-    """The same; `seen` is told of how many samples the denoiser is evaluated on, before it is."""
+    """The same method; before each evaluation of its denoiser, `seen` is called with the number of samples."""
 
     def denoiser(x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
         seen(len(x_t))
@@ -40,17 +40,17 @@ def watched(fitted: Fitted, seen: Callable[[int], None]) -> Fitted:
 
 
 def always(problem: Problem) -> str | None:
-    """No refusal."""
+    """No reason against any problem."""
     return None
 
 
 def needs_world(problem: Problem) -> str | None:
-    """The refusal of a method that uses the truth."""
+    """Why a method that uses the truth cannot treat a problem; None if it can."""
     return None if problem.world is not None else "it needs the clean distribution, which is unknown for these data"
 
 
 def needs_clean(problem: Problem) -> str | None:
-    """The refusal of a method that trains on clean data."""
+    """Why a method that trains on clean data cannot treat a problem; None if it can."""
     return None if problem.clean_batch is not None else "it needs clean data, and there is none"
 
 
@@ -62,5 +62,5 @@ class Method:
     title: str
     fit: Callable[[Problem, Trainer], Fitted]
     network: str | None = None  # methods with the same entry share one training
-    reference: bool = False  # uses the truth: shown beside the others, not compared with them
+    reference: bool = False  # uses the truth: stands beside the other methods and is not compared with them
     unfit: Callable[[Problem], str | None] = always  # why it cannot treat a problem; None if it can

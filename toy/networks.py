@@ -20,7 +20,7 @@ def level_features(c_noise: Tensor, like: Tensor) -> Tensor:
 
 
 def zeroed(layer: Any) -> Any:
-    """The layer with no weights: a network that ends in it starts as 0."""
+    """The layer with all its weights set to 0: a network that ends with it is 0 at the start."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -28,7 +28,7 @@ def zeroed(layer: Any) -> Any:
 
 
 class MLP(nn.Module):
-    """For points: 13,378 parameters in two dimensions."""
+    """A network for points, with 13,378 parameters in two dimensions."""
 
     def __init__(self, dim: int, width: int = 64, depth: int = 4, outputs: int | None = None):
         super().__init__()
@@ -43,7 +43,7 @@ class MLP(nn.Module):
 
 
 class WideMLP(nn.Module):
-    """For flat images: residual layers that each see the noise level; cheap enough for one core."""
+    """A network for flat images: residual layers that each see the noise level; one core is enough to train it."""
 
     def __init__(self, dim: int, width: int = 512, depth: int = 3):
         super().__init__()
@@ -73,9 +73,9 @@ class _Residual(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """For flat images: convolutions at full and half size around a dense layer, which sees the whole digit.
+    """A network for flat images: convolutions at full and half size around a dense layer, which sees the whole digit.
 
-    Without normalisation, so that the noise level is not lost; per image and second of one core better than `UNet`.
+    It has no normalisation, which would hide the noise level. On one core it learns more in a second than `UNet`.
     """
 
     def __init__(self, size: int, channels: tuple[int, int] = (16, 32), dense: int = 128):
@@ -101,7 +101,7 @@ class ConvNet(nn.Module):
 
 
 class UNet(nn.Module):
-    """For flat images: diffusers' UNet2DModel on blocks of 2 x 2 pixels."""
+    """A network for flat images: diffusers' UNet2DModel on blocks of 2 x 2 pixels."""
 
     def __init__(self, size: int, channels: int = 32):
         super().__init__()
@@ -126,5 +126,5 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, c_noise: Tensor, condition: Any = None) -> Tensor:
         blocks = nn.functional.pixel_unshuffle(x.reshape(-1, 1, self.size, self.size), 2)
-        times = (c_noise + 8) * (1000 / 16)  # where its sines and cosines are made for
+        times = (c_noise + 8) * (1000 / 16)  # the range for which its sines and cosines are made
         return nn.functional.pixel_shuffle(self.unet(blocks, times).sample, 2).reshape(x.shape)

@@ -1,37 +1,23 @@
-"""The methods, one file each, by name; the order is that of the tables."""
+"""The methods by name, in the order of the tables."""
 
 from __future__ import annotations
 
 from toy.method import Method
-from toy.methods import (
-    ambient_only,
-    deconvolution,
-    early_stop,
-    exact,
-    mixture,
-    naive,
-    noisier2noise,
-    oracle,
-    ours,
-    paper,
-    sure_denoise,
-    wiener,
-)
+from toy.methods import ambient_only, closed_form, deconvolution, denoising, recipes
 
 METHODS: dict[str, Method] = {
-    module.METHOD.name: module.METHOD
-    for module in (
-        exact,
-        oracle,
-        deconvolution,
-        ours,
-        paper,
-        ambient_only,
-        early_stop,
-        sure_denoise,
-        noisier2noise,
-        mixture,
-        wiener,
-        naive,
+    method.name: method
+    for method in (
+        closed_form.EXACT,
+        denoising.ORACLE,
+        deconvolution.METHOD,
+        *recipes.METHODS,
+        ambient_only.METHOD,
+        ambient_only.EARLY_STOP,
+        denoising.SURE_DENOISE,
+        denoising.NOISIER2NOISE,
+        closed_form.MIXTURE,
+        closed_form.WIENER,
+        denoising.NAIVE,
     )
 }

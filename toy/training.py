@@ -1,4 +1,4 @@
-"""The one training loop: any loss, a budget counted in network evaluations, and a run that resumes to the same bits."""
+"""The training loop of all methods: any loss, a budget of network evaluations, and runs that resume to the same bits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPORT_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How a network is trained; the defaults suit every method here but the paper's."""
+    """The optimiser of a network; the defaults suit every method here but the paper's."""
 
     name: str = "soap"
     learning_rate: float = 5e-3
@@ -51,13 +51,13 @@ class Draw:
     progress: float  # share of the budget spent, in [0, 1)
 
     def batch(self, count: int) -> Noisy:
-        """Noisy points and their levels, (B, D) and (B,), B = count / thrift."""
-        return self.problem.batch(max(1, count // self.problem.thrift), self.source)
+        """Noisy points and their levels, (B, D) and (B,), B = count / batch_divisor."""
+        return self.problem.batch(max(1, count // self.problem.batch_divisor), self.source)
 
     def clean_batch(self, count: int) -> Tensor:
         """Clean points, for references only, (B, D)."""
         assert self.problem.clean_batch is not None
-        return self.problem.clean_batch(max(1, count // self.problem.thrift), self.source)
+        return self.problem.clean_batch(max(1, count // self.problem.batch_divisor), self.source)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers."""
@@ -79,7 +79,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training goes on from; `losses` are those since the last line of metrics.jsonl, and a few before."""
+    """The state from which a training resumes; `losses` are those since the last line of metrics.jsonl, and a few before."""
 
     remedy: ClassVar[str] = "it is of another version of this code; take another folder with --out"
     weights: dict[str, Tensor]
@@ -103,7 +103,7 @@ class Counted(nn.Module):
 
 
 Loss = Callable[[Counted, Draw], Tensor]
-Report = Callable[[str, float, float], None]  # stage, share of its budget spent, recent loss
+Report = Callable[[str, float, float], None]  # stage, share of its budget that is spent, recent loss
 
 
 @dataclass
@@ -117,9 +117,9 @@ class Trainer:
     budget: float
     report: Report
     stop_requested: Callable[[], bool]
-    optimiser: Optimiser = Optimiser()  # where a method does not bring its own
+    optimiser: Optimiser = Optimiser()  # of methods without one of their own
     evaluations: int = 0
-    earlier: float = 0.0  # CPU seconds that other processes, or other methods, spent on the networks
+    earlier: float = 0.0  # CPU seconds that other processes or other methods have spent on the networks
 
     def network(self) -> Preconditioned:
         """A fresh preconditioned network, the same for every method of a seed."""
@@ -131,7 +131,7 @@ class Trainer:
         return Preconditioned(network, problem.path, data_std=problem.data_std, mean=mean, skip=problem.skip)
 
     def train(self, stage: str, loss: Loss, *, share: float = 1.0, optimiser: Optimiser | None = None) -> Preconditioned:
-        """Minimise `loss` until it has spent `share` of the budget; the averaged weights. Resumes, or loads what is done.
+        """Minimise `loss` until it has spent `share` of the budget; the averaged network. Resumes, or loads a finished training.
 
         Raises: Interrupted after saving, when asked to stop; UserError if the loss is not finite.
         """
@@ -183,7 +183,7 @@ class Trainer:
 
 
 class _State:
-    """What a step changes: weights, their average, the optimiser, the step, the evaluations spent."""
+    """What a step changes: weights, their average, the optimiser, the number of steps and of evaluations."""
 
     def __init__(self, denoiser: Preconditioned, optimiser: Optimiser):
         self.denoiser, self.average, self.step = Counted(denoiser), copy.deepcopy(denoiser).requires_grad_(False).eval(), 0
@@ -201,10 +201,10 @@ class _State:
         nn.utils.clip_grad_norm_(self.parameters, 10.0)
         self.optimiser.step()
         self.step += 1
-        keep = min(self.recipe.averaging, self.step / (self.step + 10))
+        decay = min(self.recipe.averaging, self.step / (self.step + 10))
         with torch.no_grad():
             for averaged, current in zip(self.average.parameters(), self.parameters, strict=True):
-                averaged.lerp_(current, 1 - keep)
+                averaged.lerp_(current, 1 - decay)
         return float(loss.detach())
 
     def to_save(self) -> tuple[Any, Any, Any, int]:

@@ -1,4 +1,4 @@
-"""What noisy data alone can say about a denoiser, for data whose clean distribution is unknown."""
+"""What noisy data alone can show of a denoiser, for data whose clean distribution is unknown."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def without_truth(fitted: Fitted, problem: Problem, *, count: int, seed: int) ->
     samples = generate(fitted, problem, max(count, len(problem.held_out[0])), seed=seed)
     x_n, t_n = problem.held_out
     noise = torch.randn(x_n.shape, generator=generator(seed, "re-noising"))
-    report["sw2_noisy"] = sliced_wasserstein(problem.path(t_n).apply(samples[: len(x_n)], noise), x_n)
+    at_n = problem.path(t_n)
+    renoised, alpha = at_n.apply(samples[: len(x_n)], noise), at_n.like(x_n).alpha
+    report["sw2_noisy"] = sliced_wasserstein(renoised / alpha, x_n / alpha)
     return {**report, "samples": samples}
 
 
@@ -41,7 +43,7 @@ def without_truth(fitted: Fitted, problem: Problem, *, count: int, seed: int) ->
 def held_out_risk(fitted: Fitted, problem: Problem, multiple: float, *, seed: int) -> Tensor:
     """An unbiased estimate of E||h - X_0||^2 at a multiple of the noise, per held-out point: the antithetic ambient loss.
 
-    Averaged over probes; a clean point counts as if its noise were a tenth of the data's standard deviation.
+    It is averaged over probes. A clean point counts as if its noise were a tenth of the data's standard deviation.
     """
     (x_n, t_n), path = problem.held_out, problem.path
     t = path.t_from_noise_to_signal(multiple * path.noise_to_signal(t_n).clamp_min(0.1 * problem.data_std)).maximum(t_n.double())
@@ -64,5 +66,5 @@ def held_out_inconsistency(fitted: Fitted, problem: Problem, *, seed: int) -> Te
 
 
 def _mean_and_error(values: Tensor) -> list[float | None]:
-    found = mean(values.tolist())
-    return [found.mean, found.error]
+    average = mean(values.tolist())
+    return [average.mean, average.error]

@@ -19,8 +19,7 @@ from harness.pool import Task
 from harness.runs import read_metrics
 from harness.states import unpack
 from toy.__main__ import main
-from toy.experiments import figures, gmm, memorization, table1
-from toy.experiments import mnist as compare
+from toy.experiments import fit
 
 
 class Answer(NamedTuple):
@@ -61,8 +60,7 @@ def without_pool(patch: pytest.MonkeyPatch) -> None:
         for task in tasks:
             done(task(lambda *_: None, lambda: False))
 
-    for module in (gmm, compare, figures, memorization, table1):
-        patch.setattr(module, "run_all", here)
+    patch.setattr(fit, "run_all", here)
 
 
 def start(*words: object) -> subprocess.Popen[str]:

@@ -44,7 +44,7 @@ def image_cache(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def hasty(image_cache, monkeypatch) -> None:
-    """That cache, and a ruler that is hardly trained."""
+    """That cache, and a classifier that is hardly trained."""
     _hurry(monkeypatch, image_cache)
 
 

@@ -17,18 +17,18 @@ from ambient import kernels, losses
 from ambient.kernels import matched_trace
 from tests.faults import planted
 from tests.toy.recording import Recording, points
-from toy.methods import ambient_only, consistent, ours, paper
+from toy.methods import ambient_only, consistent, recipes
 from toy.methods.consistent import Recipe
 from toy.problem import Problem
 from toy.training import Counted
 
 MIXED = points([0.5, 0.3, 0.1])
 RECIPES = {
-    "ours": ours.RECIPE,
-    "ours, with less weight": ours.RECIPE.changed(("weight=0.3",)),
-    "paper": paper.RECIPE,
-    "paper, crowded and anchored": Recipe(antithetic=False, kernel="euler-maruyama", anchored=0.5, crowding=2.0, weight=0.3),
-    "by trace": Recipe(kernel="matched-trace", approach="matched-trace", batch=16),
+    "ours": recipes.OURS,
+    "ours, with less weight": recipes.OURS.changed(("weight=0.3",)),
+    "paper": recipes.PAPER,
+    "paper, half at t_n": Recipe(antithetic=False, kernel="euler-maruyama", share_at_t_n=0.5, level_power=2.0, weight=0.3),
+    "by trace": Recipe(kernel="matched-trace", descent_kernel="matched-trace", batch=16),
 }
 
 
@@ -74,12 +74,12 @@ def reference(recipe: Recipe, problem: Problem, h: nn.Module, drawn: Recording) 
     x_n, t_n = drawn.batches[1]
     noisy = t_n > 0
     x_n, t_n = x_n[noisy], t_n[noisy]
-    probes = [next(normals) if name.startswith("matched-") else None for name in (recipe.approach, recipe.kernel)]
+    probes = [next(normals) if name.startswith("matched-") else None for name in (recipe.descent_kernel, recipe.kernel)]
     below, pair = next(normals), next(normals)
     crowd, anchor, length = drawn.uniforms[3:6]
     terms = []
     for i in range(len(x_n)):
-        depth = math.log(1 / 0.03) * float(crowd[i]) ** recipe.crowding if anchor[i] >= recipe.anchored else 0.0
+        depth = math.log(1 / 0.03) * float(crowd[i]) ** recipe.level_power if anchor[i] >= recipe.share_at_t_n else 0.0
         ratio = float(path.noise_to_signal(t_n[i])) * math.exp(-depth)
         step = recipe.steps[0] + (recipe.steps[1] - recipe.steps[0]) * float(length[i])
         t, s = path.t_from_noise_to_signal(ratio), path.t_from_noise_to_signal(ratio * math.exp(-step))
@@ -91,7 +91,7 @@ def reference(recipe: Recipe, problem: Problem, h: nn.Module, drawn: Recording) 
             return lambda *a, **k: matched_trace(*a, probe=probe[i : i + 1], **k)
 
         with torch.no_grad():
-            down = kernel(recipe.approach, probes[0])(h, x_n[i : i + 1], path=path, t=t_n[i : i + 1], s=t[None])
+            down = kernel(recipe.descent_kernel, probes[0])(h, x_n[i : i + 1], path=path, t=t_n[i : i + 1], s=t[None])
             x_t = down.draw(below[i : i + 1])
         options = {"path": path, "t": t[None], "s": s[None], "kernel": kernel(recipe.kernel, probes[1])}
         loss = losses.consistency(h, x_t, pair[:, i : i + 1], antithetic=recipe.antithetic, **options)
@@ -116,7 +116,7 @@ def check(code: ModuleType, name: str, problem: Problem, progress: float = 0.5) 
     assert drawn.batches[1][0].shape == (settings["batch"], problem.dim)
     each = 4 if settings["antithetic"] else 2
     noisy, dim = int((drawn.batches[1][1] > 0).sum()), problem.dim
-    products = sum(dim if k == "matched" else k == "matched-trace" for k in (settings["kernel"], settings["approach"]))
+    products = sum(dim if k == "matched" else k == "matched-trace" for k in (settings["kernel"], settings["descent_kernel"]))
     first = (2 if settings["antithetic"] else 1) * ambient_only.BATCH
     assert counted.evaluations == first + noisy * (2 + each + products)
 
@@ -139,9 +139,9 @@ def test_many_coordinates_are_matched_by_their_trace():
 
 def test_consistency_begins_when_it_is_told_and_not_without_a_weight():
     for recipe, progress, twice in (
-        (Recipe(start=0.1), 0.0999, False),
-        (Recipe(start=0.1), 0.1, True),
-        (Recipe(start=0.0), 0.0, True),
+        (Recipe(warmup_share=0.1), 0.0999, False),
+        (Recipe(warmup_share=0.1), 0.1, True),
+        (Recipe(warmup_share=0.0), 0.0, True),
         (Recipe(weight=0.0), 0.5, False),
     ):
         drawn = Recording(MIXED, progress=progress)
@@ -175,7 +175,7 @@ FAULTS = {
     "the weight is left out": ("ambient + self.weight *", "ambient +"),
     "clean points are kept": ("x_n[t_n > 0], t_n[t_n > 0]", "x_n[t_n >= 0], t_n[t_n >= 0]"),
     "Jacobian products are free": ("denoiser.evaluations += len(x_n) * dim", "pass"),
-    "kernels change places": ("for name in (self.approach, self.kernel)", "for name in (self.kernel, self.approach)"),
+    "kernels change places": ("for name in (self.descent_kernel, self.kernel)", "for name in (self.kernel, self.descent_kernel)"),
 }
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from toy.experiments.gmm import GmmOptions, Source
 from toy.problem import remarks
 from toy.registry import METHODS
-from toy.report import points_page as report
+from toy.report import pages as report
 from toy.report import table
 from toy.report.drawing import Drawing
 from toy.report.figures import errors

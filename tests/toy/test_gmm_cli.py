@@ -293,7 +293,7 @@ def test_a_file_that_has_changed_is_another_run(tmp_path):
     assert config[0]["data_digest"] != config[1]["data_digest"]
 
 
-@pytest.mark.parametrize("word", ["kernel=foo", "batch=0", "weight=-1", "optimiser=sgd", "steps=0.5,0.1", "anchored=2"])
+@pytest.mark.parametrize("word", ["kernel=foo", "batch=0", "weight=-1", "optimiser=sgd", "steps=0.5,0.1", "share_at_t_n=2"])
 def test_recipes_that_cannot_be(word):
-    with pytest.raises(ValueError, match=r"kernel|batch|weight|optimiser|steps|anchored"):
+    with pytest.raises(ValueError, match=r"kernel|batch|weight|optimiser|steps|share_at_t_n"):
         gmm.GmmOptions(recipe=(word,))

@@ -17,7 +17,7 @@ from harness.errors import Interrupted
 from tests.toy.command_line import final_weights, finish, same_bits, start, wait_for_step, wait_until_left, without_pool
 from toy.data.mixtures import MIXTURES
 from toy.experiments import gmm
-from toy.methods import ours
+from toy.methods import recipes
 from toy.problem import from_world
 from toy.training import Trainer
 
@@ -30,7 +30,7 @@ def bare():
     """Pictures and the report are drawn elsewhere; here they would be most of the time, as would a pool of processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gmm.figures, "draw_all", lambda *_: None)
-        patch.setattr(gmm.report_page, "write", lambda *_: None)
+        patch.setattr(gmm.pages, "write_points", lambda *_: None)
         without_pool(patch)
         yield
 
@@ -120,7 +120,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path, uninterrupted):
 def test_a_trainer_resumes_to_the_bit(tmp_path, optimiser):
     """SOAP's preconditioners too, which are renewed every tenth step: stopped between, at step 7 and then at step 33."""
     problem = from_world(MIXTURES["line3"].build(), VarianceExploding(), 0.4, count=500, seed=0)
-    recipe = ours.RECIPE.changed((f"optimiser={optimiser}",))
+    recipe = recipes.OURS.changed((f"optimiser={optimiser}",))
 
     def trainer(folder, last_step=None):
         asked = iter(range(1, 10**6))
@@ -142,5 +142,5 @@ def test_a_trainer_resumes_to_the_bit(tmp_path, optimiser):
     again = train(last)  # loads what is done
     x = torch.randn(5, 1, generator=generator(0, "test"))
     assert torch.equal(again(x, 0.3), whole(x, 0.3))
-    assert ours.METHOD.network == "ours"
+    assert recipes.METHODS[0].network == "ours"
     assert 0 < finished.earlier < last.earlier  # CPU seconds of those that went before

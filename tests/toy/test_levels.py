@@ -47,7 +47,7 @@ def test_the_noise_of_clean_points_counts_as_a_tenth_of_their_spread(path):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_any_level_is_log_uniform_from_far_below_the_noise_to_pure_noise(path):
-    problem = problem_of(path, noisiest=5.0)
+    problem = problem_of(path, sigma_max_over_std=5.0)
     t = any_level(problem, COUNT, Recording(problem))
     assert t.dtype == torch.float64
     low = 0.02 * float(problem.path.noise_to_signal(problem.t_n))
@@ -75,7 +75,7 @@ def test_four_levels_in_five_add_up_to_three_times_the_noise(path, clean):
 
 def test_a_level_is_never_below_the_points_own_and_pure_noise_is_no_nearer_than_the_border():
     """Where three times the noise is more than pure noise, all that is added is that much."""
-    problem = points([3.0], noisiest=2.0)
+    problem = points([3.0], sigma_max_over_std=2.0)
     t_n = torch.full((COUNT,), 3.0)
     added = (level_above(problem, t_n, Recording(problem)) ** 2 - 9.0).sqrt()
     assert float((added > 9.0 - 1e-6).double().mean()) == pytest.approx(0.2, abs=0.02)
@@ -95,7 +95,7 @@ def pairs(problem: Problem, **options) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_pairs_start_at_the_noise_or_below_it_and_their_steps_are_uniform(path):
-    start, step, anchored = pairs(problem_of(path), steps=(0.1, 0.7), crowding=1.0, anchored=0.4)
+    start, step, anchored = pairs(problem_of(path), steps=(0.1, 0.7), level_power=1.0, share_at_t_n=0.4)
     mean_is(anchored.double(), 0.4, 0.05)
     assert float((start[anchored] - 1).abs().max()) < 1e-9
     is_uniform(-start[~anchored].log() / math.log(1 / 0.03))  # down to 1.5 FINEST of the noise
@@ -103,14 +103,14 @@ def test_pairs_start_at_the_noise_or_below_it_and_their_steps_are_uniform(path):
 
 
 def test_pairs_crowd_towards_the_noise():
-    start, _, anchored = pairs(problem_of("VE"), steps=(0.1, 0.7), crowding=3.0, anchored=0.0)
+    start, _, anchored = pairs(problem_of("VE"), steps=(0.1, 0.7), level_power=3.0, share_at_t_n=0.0)
     assert not bool(anchored.any())
     is_uniform((-start.log() / math.log(1 / 0.03)) ** (1 / 3))
 
 
 def test_samplers_start_where_the_data_are_lost_but_above_their_noise():
     assert start_level(points([0.5])) == pytest.approx(16.0)
-    assert start_level(points([0.5], noisiest=4.0)) == pytest.approx(8.0)
+    assert start_level(points([0.5], sigma_max_over_std=4.0)) == pytest.approx(8.0)
     assert start_level(points([10.0])) == pytest.approx(30.0)
     flow = problem_of("VP")
     assert float(flow.path.noise_to_signal(start_level(flow))) == pytest.approx(16.0)

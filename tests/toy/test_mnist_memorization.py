@@ -232,7 +232,7 @@ def toy(monkeypatch, capsys):
         (["--attack", "300.5"], "one of the steps 1 .. 999; got 300.5"),
         (["--attack", "50"], "--attack 50 lies below the level 100 of the data"),
         (["--attack", "300", "300"], "--attack names 300.0 twice"),
-        (["--path", "ve", "--attack", "0"], "a standard deviation above 0 and below 100; got 0"),
+        (["--path", "ve", "--attack", "0"], "a standard deviation above 0 and at most 100; got 0"),
         (["--path", "ve", "--sigma-n", "1", "--attack", "0.5"], "--attack 0.5 lies below the level 1 of the data"),
         (
             ["--path", "ve", "--sigma-n", "0.01", "--attack", "0.02"],

@@ -22,7 +22,6 @@ from toy.experiments import mnist as compare
 from toy.experiments import table1
 from toy.images.scoring import AT_N, LEVELS
 from toy.images.source import ImageSource
-from toy.methods import wiener
 from toy.report import digits_page as report
 from toy.report import digits_panels as panels
 from toy.report import figures_page, table, table1_page
@@ -131,7 +130,7 @@ def test_the_noisy_images_shown_are_those_that_were_restored(drawing):
     """The Wiener filter, applied to them once more, gives what the run has stored."""
     x_0, x_t = (torch.from_numpy(images) for images in panels.probe(drawing))
     stored = drawing.arrays["wiener"]["restored"][AT_N]
-    again = wiener.filter_of(drawing.problem).denoiser(x_t, drawing.problem.t_n)  # alpha = 1
+    again = drawing.problem.gaussian().denoiser(drawing.problem.path)(x_t, drawing.problem.t_n)  # alpha = 1
     np.testing.assert_allclose(again.numpy(), stored, atol=1e-4)  # float32, and matrices of condition below 1e3
     assert np.abs(x_t.numpy() - x_0.numpy()).mean() > 0.3
 
@@ -306,7 +305,7 @@ def test_the_page_of_levels_says_when_even_clean_digits_taught_nothing(clean, le
         return {"level": level, "method": method, "frechet": [{"mean": mean, "error": None, "count": 1}]}
 
     rows = [row(0.0, "oracle", clean), *(row(500, name, value) for name, value in OTHERS.items())]
-    told = figures_page.verdict({"summary": rows, "floor": 1.1, "count": 1000, "config": {"levels": [500]}})
+    told = figures_page.verdict({"summary": rows, "floor": 1.1, "count": 1000, "config": {"levels": [500], "path": "sdxl"}})
     assert ("Nothing can be concluded" in told) != learned
     assert ("ours **is better than** ambient-only (20.000 against 30.000)" in told) == learned
     assert ("it **is worse than** early-stop (20.000 against 10.000)" in told) == learned

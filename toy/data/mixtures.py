@@ -1,4 +1,4 @@
-"""Built-in Gaussian mixtures, each with the distance of its nearest modes, the unit of the data's noise."""
+"""The built-in Gaussian mixtures. The distance of a mixture's nearest modes is the unit of the data's noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's own noisy points: .npy, .csv or .parquet, with a column of noise levels if there is one."""
+"""The user's own noisy points, from .npy, .csv or .parquet, possibly with a column of noise levels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor
 from harness.errors import UserError
 from harness.files import digest
 
-LARGEST_NOISE = 100  # times the spread of the data; beyond, nothing at all is left of them
+LARGEST_NOISE = 20  # times the spread of the data: more noise leaves nothing of them, and VP paths end at 152
 
 
 @dataclass(frozen=True)
 class Table:
-    """Noisy points, centred and scaled to unit root-mean variance, and how to go back: x * scale + centre."""
+    """Noisy points, centred and scaled to a mean variance of 1; the original points are x * scale + centre."""
 
     points: Tensor  # (N, D)
     levels: Tensor  # (N,), in the scaled units
@@ -43,9 +43,9 @@ def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -
     points = table.drop(columns=[noise_column] if noise_column else [])
     if "method" in points.columns:
         raise UserError(f"{file}: a column is called method, as that of samples.csv which tells the methods apart; rename it")
-    words = [str(name) for name, column in points.items() if not _holds_numbers(column)]
-    if words:
-        raise UserError(f"{file}: columns must be numbers, but {', '.join(words)} holds something else; leave it out")
+    others = [str(name) for name, column in points.items() if not _holds_numbers(column)]
+    if others:
+        raise UserError(f"{file}: columns must be numbers, but {', '.join(others)} holds something else; leave it out")
     if any(pd.api.types.is_complex_dtype(points[column]) for column in points.columns):
         raise UserError(f"{file}: complex numbers are not points; give real and imaginary parts as columns of their own")
     x_n = points.to_numpy(np.float64, copy=True)
@@ -71,9 +71,9 @@ def load_points(file: str, *, sigma_n: float | None, noise_column: str | None) -
 
 
 def _refuse_more_noise_than_there_is(points: pd.DataFrame, levels: np.ndarray, file: str) -> None:
-    """Noisy points vary by their noise and by more; a shortage that chance may make, five standard errors of it, is let pass.
+    """The variance of noisy points is at least that of the noise, up to five standard errors of chance.
 
-    Raises: UserError for a coordinate that varies by less, and for one that counts the rows.
+    Raises: UserError for a coordinate with a smaller variance, and for a coordinate that counts the rows.
     """
     noise = float(np.square(levels).mean())
     chance = 5 * float(np.sqrt((3 * (levels**4).mean() - noise**2) / len(levels)))
@@ -90,7 +90,7 @@ def _refuse_more_noise_than_there_is(points: pd.DataFrame, levels: np.ndarray, f
 
 
 def _holds_numbers(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)  # to pandas a truth is a number
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)  # pandas calls bool numeric
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -111,7 +111,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """Raises: UserError for what pandas would read as something else than it is."""
+    """Raises: UserError for a file that pandas would misread."""
     header = next(iter(pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).to_numpy().tolist()), [])
     names = [str(name).strip() for name in header]
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
@@ -147,7 +147,7 @@ def _is_number(word: str) -> bool:
 
 
 def digest_of_file(file: str) -> str:
-    """SHA-256 of the content, shortened: a run is of these points, whatever the file is called."""
+    """The digest of the content, by which a run knows its points, whatever the name of the file."""
     try:
         return digest(Path(file).read_bytes())
     except OSError as error:

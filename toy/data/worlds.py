@@ -15,16 +15,16 @@ from harness.cache import Arrays, cached
 from toy.data.digits import Digits
 from toy.problem import Noisy
 
-VERSION = 2  # of what is cached; another one where the fits change
+VERSION = 2  # of the cached arrays; it must change whenever the fits do
 SMOOTH_DIRECTIONS = 128  # in which its components differ
-SMOOTH_IMAGES = 20_000  # at most, of those it is fitted to
+SMOOTH_IMAGES = 20_000  # to which it is fitted, at most
 SMALLEST_VARIANCE = 1e-3  # of the smooth world in any direction
 WIENER_SWEEPS = 5
-HELD_OUT = 10  # one image in so many tells which mixture of Wiener filters is best
+HELD_OUT = 10  # one image in so many is left out of the fits and chooses between mixtures of Wiener filters
 
 
 def components(count: int) -> int:
-    """One for each 500 images, between 8 and 40."""
+    """The number of components: one for each 500 images, between 8 and 40."""
     return max(8, min(40, count // 500))
 
 
@@ -50,9 +50,9 @@ def smooth(digits: Digits) -> SubspaceMixture:
 
 
 def wiener_mixture(points: Noisy, path: Path, key: dict[str, object]) -> SubspaceMixture:
-    """A mixture of Wiener filters estimated from the noisy images alone; `key` says which they are, for the cache.
+    """A mixture of Wiener filters estimated from the noisy images alone; `key` identifies them in the cache.
 
-    How many filters is decided by the likelihood of noisy images left out.
+    The likelihood of noisy images that are left out decides how many filters there are.
     """
 
     def fit() -> Arrays:
@@ -70,9 +70,9 @@ def wiener_mixture(points: Noisy, path: Path, key: dict[str, object]) -> Subspac
 
 
 def shapes(count: int, dim: int) -> list[tuple[int, int]]:
-    """(components, directions in which they differ) to try: the more noise, the fewer components can be told apart.
+    """(components, directions in which they differ) to try: with more noise, fewer components can be told apart.
 
-    Directions are the leading ones of all the data: leaving many out makes those kept seem more varied than they are.
+    Directions are the leading ones of all the data: if many are left out, the others seem more varied than they are.
     """
     many = components(count)
     return list(dict.fromkeys([(many, min(100, dim)), (many // 5, min(200, dim)), (1, dim)]))
@@ -85,7 +85,7 @@ def _fitted(points: Noisy, path: Path, count: int, leading: int) -> SubspaceMixt
 
 
 def first_guess(scaled: Tensor, count: int) -> Tensor:
-    """k-means of the noisy images in their 30 leading directions: a component for each, (N,)."""
+    """A component for each noisy image (N,), by k-means in the 30 leading directions."""
     from sklearn.cluster import MiniBatchKMeans
 
     some = torch.randperm(len(scaled), generator=generator(0, "first guess"))[:50_000]

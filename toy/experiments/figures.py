@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,18 +22,18 @@ from harness import records
 from harness.config import command_of, parse
 from harness.files import write_atomically
 from harness.options import option
-from harness.pool import run_all
 from harness.runs import Run
 from harness.tables import markdown
 from toy.evaluation import generate
-from toy.experiments.fit import FORMAT, AtLevel, Fit, say
+from toy.experiments.fit import FORMAT, Experiment, Rows
 from toy.experiments.row import Drawn
 from toy.images.classifier import Features, features_of, frechet
 from toy.images.multistep import SecondOrder
 from toy.images.scoring import chunked
-from toy.images.source import ADAM, PATHS, RECIPE, ImageOptions, ImageSource, count, evaluations
+from toy.images.source import ADAM, RECIPE, ImageOptions, ImageSource, count
 from toy.levels import FINEST
 from toy.method import Fitted
+from toy.paths import PATHS, path_option
 from toy.problem import Problem
 from toy.report import figures_page
 from toy.report.table import FOOTNOTE, aligned, over_seeds, show, starred, wrapped
@@ -44,27 +43,20 @@ PRESETS: dict[str, dict[str, Any]] = {
     "full": {"evaluations": 0.3, "seeds": 3, "samples": 2_000},
     "smoke": {"evaluations": 0.002, "images": 500, "samples": 100, "steps": (10, 20)},
 }
-LEVELS = {  # by path and preset; alike across paths
-    "sdxl": {"default": (100.0, 300.0, 500.0), "full": (100.0, 300.0, 500.0, 800.0), "smoke": (500.0,)},
-    "ve": {"default": (0.35, 0.8, 1.6), "full": (0.35, 0.8, 1.6, 5.0), "smoke": (1.6,)},
-}
-TRAINED = (("ours",), ("ambient-only", "early-stop"))  # at each level; each group shares a network
-SHOWN = 8  # images of each kind in the pictures
+SWEEPS = {"default": slice(3), "full": slice(4), "smoke": slice(2, 3)}  # the part of `UsualLevels.sweep` that a preset takes
+TRAINED = ("ours", "ambient-only", "early-stop")  # at each level
+SHOWN = 8  # images in each row of the figures
 POSTERIOR_STEPS = 50
 
 
 @dataclass(frozen=True)
 class FiguresOptions(ImageOptions):
-    """What is run."""
+    """The options."""
 
-    path: str = option(
-        "sdxl", "noise process: sdxl, with steps of SDXL's schedule as levels; or ve, with standard deviations", group="noise",
-        choices=PATHS,
-    )  # fmt: skip
+    path: str = path_option("sdxl")
     levels: tuple[float, ...] = option(
-        (), "levels of the data", group="noise", metavar="T_N", usual="100 300 500 for sdxl, 0.35 0.8 1.6 for ve"
+        (), "levels of the data", group="noise", metavar="T_N", usual="100 300 500 for sdxl, 0.35 0.8 1.6 for the other paths"
     )
-    evaluations: float = evaluations(0.1)
     samples: int = count(1_000, "number of images that each model generates")
     steps: tuple[int, ...] = option(
         (25, 50, 100), "rising numbers of sampling steps; the last one counts, the others show convergence", group="measurement",
@@ -74,9 +66,9 @@ class FiguresOptions(ImageOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.levels:
-            object.__setattr__(self, "levels", LEVELS[self.path][self.preset])
+            object.__setattr__(self, "levels", PATHS[self.path].usual.sweep[SWEEPS[self.preset]])
         for level in self.levels:
-            self.check_level(level)
+            PATHS[self.path].refuse(level, self.path)
 
 
 @dataclass(frozen=True)
@@ -113,59 +105,43 @@ def main(argv: list[str]) -> None:
     config = parse(FiguresOptions, argv, prog="python -m toy mnist figures", description=__doc__ or "", presets=PRESETS)
     digits = config.read()
     out, identity = config.opened("figures-", digits)
-    ruler = features_of(digits)
-    ImageSource(config, config.levels[0])(config.seed)  # refuses what cannot be before there is a folder
+    features, sources = features_of(digits), {level: ImageSource(config, level) for level in config.levels}
+    sources[config.levels[0]](config.seed)  # refuses impossible data before there is a folder
     with closing(Run(out, identity)) as run:
-        print(f"{digits.name}: {len(digits.train):,} digits at t_n = {', '.join(f'{t:g}' for t in config.levels)} -> {out}")
-        rows = compute(config, out, SampleScore(ruler, config.samples, config.steps), identity)
+        levels = ", ".join(map(PATHS[config.path].named, config.levels))
+        print(f"{digits.name}: {len(digits.train):,} digits at {levels} -> {out}")
+        score, row = SampleScore(features, config.samples, config.steps), (Drawn, len(config.steps))
+        experiment = Experiment(config, identity, score, config.samples, RECIPE, ADAM, row)
+        tasks = experiment.fits(("oracle",), sources[min(config.levels)], out / "t_n=0", level=0.0)  # for the skip: least noise
+        for level, source in sources.items():
+            tasks += experiment.fits(TRAINED, source, out / f"t_n={level:g}", level=level)
+        rows = experiment.run(tasks, lambda row: (f"FD at {config.steps[-1]} steps", row["frechet"][-1]))
+        rows.sort(key=lambda row: (row["level"], row["method"], row["seed"]))
         count = min(config.samples, len(digits.test), len(digits.train))
-        floor = frechet(ruler(digits.train[:count]), ruler(digits.test[:count]))
+        floor = frechet(features(digits.train[:count]), features(digits.test[:count]))
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summarise(rows), "floor": floor, "count": count}
         records.write(out / "results.json", results)
         write_atomically(out / "table.md", markdown(cells(results)).encode())
-        problems = {t: ImageSource(config, t)(config.seed) for t in config.levels}  # fitted meanwhile, side by side
+        problems = {level: source(config.seed) for level, source in sources.items()}  # the workers have fitted their mixtures
         command = command_of("python -m toy mnist figures", config, PRESETS)
         figures_page.write(out, results, cells(results), digits, problems, command)
         run.finish()
-    found = wrapped(figures_page.verdict(results))
-    print(f"\n{aligned(cells(results))}\n{FOOTNOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
+    verdict = wrapped(figures_page.verdict(results))
+    print(f"\n{aligned(cells(results))}\n{FOOTNOTE}\n\n{verdict}\n\nreport: {out / 'report.html'}")
 
 
-def compute(config: FiguresOptions, out: Path, score: SampleScore, identity: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each model and seed: its level (0 for clean), method, Frechet distances."""
-    first = [(0.0, min(config.levels), ("oracle",))]  # its skip comes from the least noisy digits
-    models = [*first, *((t, t, group) for t in config.levels for group in TRAINED)]
-    budget, seeds, row = 1e6 * config.evaluations, range(config.seed, config.seed + config.seeds), (Drawn, len(config.steps))
-    rows: list[dict[str, Any]] = []
-
-    def task(seed: int, level: float, t: float, group: tuple[str, ...]) -> AtLevel:
-        source, folder = ImageSource(config, t), out / f"t_n={level:g}"
-        return AtLevel(level, Fit(group, seed, source, folder, budget, config.samples, identity, RECIPE, ADAM, score, row))
-
-    tasks = [task(seed, *model) for seed in seeds for model in models]
-
-    def keep(found: list[dict[str, Any]]) -> None:
-        rows.extend(found)
-        for row in found:
-            say(row | {"method": f"{row['method']} {row['level']:g}"}, f"FD at {config.steps[-1]} steps", row["frechet"][-1])
-
-    run_all(tasks, workers=config.workers, done=keep)
-    return sorted(rows, key=lambda row: (row["level"], row["method"], row["seed"]))
-
-
-def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def summarise(rows: Rows) -> Rows:
     """Over seeds, for each level and method."""
-    keys = dict.fromkeys((row["level"], row["method"]) for row in rows)
-    found = []
-    for level, method in keys:
-        mine = [row["frechet"] for row in rows if (row["level"], row["method"]) == (level, method)]
-        found.append(
-            {"level": level, "method": method, "frechet": [over_seeds(list(values)) for values in zip(*mine, strict=True)]}
-        )
-    return found
+    by_model: dict[tuple[float, str], list[Any]] = {}
+    for row in rows:
+        by_model.setdefault((row["level"], row["method"]), []).append(row["frechet"])
+    return [
+        {"level": level, "method": method, "frechet": [over_seeds(list(values)) for values in zip(*distances, strict=True)]}
+        for (level, method), distances in by_model.items()
+    ]
 
 
 def cells(results: dict[str, Any]) -> list[list[str]]:
     """The table, headings first."""
-    head = ["model", "t_n", *(f"FD, {steps} steps" for steps in results["config"]["steps"])]
+    head = ["model", "level", *(f"FD, {steps} steps" for steps in results["config"]["steps"])]
     return [head, *([starred(row["method"]), f"{row['level']:g}", *map(show, row["frechet"])] for row in results["summary"])]

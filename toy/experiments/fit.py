@@ -1,11 +1,11 @@
-"""One method on one problem: fit, evaluate, write what it found; and all of them, on several processes."""
+"""One method on one problem: fit, evaluate, write the result; and all methods of a run, on several processes."""
 
 from __future__ import annotations
 
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,16 +15,62 @@ import numpy as np
 
 from harness.errors import Interrupted, UserError
 from harness.files import write_atomically
+from harness.pool import Task, run_all
 from harness.records import fit, plain, write
-from toy.experiments.row import Row, read
+from toy.experiments.row import Row, folder_of, read
 from toy.method import watched
-from toy.methods import ours
+from toy.methods import recipes
 from toy.methods.consistent import Recipe
 from toy.problem import Problem
 from toy.registry import METHODS
 from toy.training import Optimiser, Report, Trainer
 
 FORMAT = 1  # of results.json
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What all fits of a run have in common.
+
+    Args: config: the options of the command. identity: what the results depend on. score: (fitted, problem, count=, seed=) ->
+    numbers, and "arrays" for the figures. count: how many points or images `score` takes. row: the record of the numbers, and
+    the number of entries in each of its lists. effort: samples on which `score` evaluates a denoiser, if its progress is shown.
+    """
+
+    config: Any
+    identity: dict[str, Any]
+    score: Callable[..., dict[str, Any]]
+    count: int
+    recipe: Recipe
+    optimiser: Optimiser
+    row: tuple[type[Row], int] = (Row, 0)
+    effort: int = 0
+
+    @property
+    def seeds(self) -> range:
+        return range(self.config.seed, self.config.seed + self.config.seeds)
+
+    def fits(
+        self, methods: Iterable[str], source: Callable[[int], Problem], directory: Path, level: float | None = None
+    ) -> list[Fit]:
+        """A fit for each seed and network. `level`: of the data, where a run has several; 0 for clean data."""
+        groups = share_networks(methods)
+        return [Fit(group, seed, source, directory, self, level) for seed in self.seeds for group in groups]
+
+    def run(self, tasks: Sequence[Task], quality: Callable[[dict[str, Any]], tuple[str, float | None]]) -> Rows:
+        """The rows of all tasks, each printed when it is there with the name and value that `quality` gives it."""
+        rows: Rows = []
+
+        def keep(done: Rows) -> None:
+            rows.extend(done)
+            for row in done:
+                (name, value), level = quality(row), f" {row['level']:g}" if "level" in row else ""
+                number = "-" if value is None else f"{value:.4f}"
+                print(f"  {row['method'] + level:14} seed {row['seed']}   {name} {number}   {row['cpu_seconds']:.0f} CPU s")
+
+        run_all(tasks, workers=self.config.workers, done=keep)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -33,38 +79,37 @@ class Fit:
 
     methods: tuple[str, ...]
     seed: int
-    problem: Callable[[int], Problem]
+    source: Callable[[int], Problem]
     directory: Path
-    evaluations: float
-    samples: int
-    config: dict[str, Any]
-    recipe: Recipe
-    optimiser: Optimiser
-    score: Callable[..., dict[str, Any]]  # (fitted, problem, count=, seed=) -> numbers, and "arrays" for the figures
-    row: tuple[type[Row], int] = (Row, 0)  # what the numbers make, and how many entries each list of them has
-    effort: int = 0  # samples that scoring evaluates a denoiser on, where that takes long enough to be shown
+    experiment: Experiment
+    level: float | None = None
 
-    def __call__(self, report: Report, stop: Callable[[], bool]) -> list[dict[str, Any]]:
-        """Fit and evaluate each method that has no result yet; the rows."""
-        problem = cache(lambda: self.problem(self.seed))
-        return [self._one(name, problem, report, stop) for name in self.methods]
+    def __call__(self, report: Report, stop: Callable[[], bool]) -> Rows:
+        """Fit and evaluate each method that has no result yet; the rows of all."""
+
+        def at_level(stage: str, share: float, loss: float) -> None:
+            report(f"{stage} at {self.level:g}", share, loss)
+
+        problem = cache(lambda: self.source(self.seed))
+        shown, level = (report, {}) if self.level is None else (at_level, {"level": self.level})
+        return [self._one(name, problem, shown, stop) | level for name in self.methods]
 
     def _one(self, name: str, build: Callable[[], Problem], report: Report, stop: Callable[[], bool]) -> dict[str, Any]:
-        folder = self.directory / "methods" / name / f"seed_{self.seed}"
+        of, folder = self.experiment, folder_of(self.directory, name, self.seed)
         if (folder / "result.json").exists():
-            return plain(read(folder / "result.json", *self.row, method=name, seed=self.seed))
+            return plain(read(folder / "result.json", *of.row, method=name, seed=self.seed))
         folder.mkdir(parents=True, exist_ok=True)
-        problem, method = build(), ours.with_recipe(self.recipe) if name == "ours" else METHODS[name]
-        networks = self.directory / "networks" / f"seed_{self.seed}"
-        trainer = Trainer(problem, networks, self.config, self.seed, self.evaluations, report, stop, self.optimiser)
+        problem, method = build(), recipes.ours(of.recipe) if name == "ours" else METHODS[name]
+        networks, budget = self.directory / "networks" / f"seed_{self.seed}", 1e6 * of.config.evaluations
+        trainer = Trainer(problem, networks, of.identity, self.seed, budget, report, stop, of.optimiser)
         start = time.process_time()
         fitted = method.fit(problem, trainer)
         seconds = trainer.earlier + time.process_time() - start
-        seen = interruptible(f"score {name}", self.effort, report, stop)
-        found = self.score(watched(fitted, seen), problem, count=self.samples, seed=self.seed)
-        arrays = found.pop("arrays")
+        seen = interruptible(f"score {name}", of.effort, report, stop)
+        scores = of.score(watched(fitted, seen), problem, count=of.count, seed=self.seed)
+        arrays = scores.pop("arrays")
         spent = {"network_evaluations": trainer.evaluations, "cpu_seconds": round(seconds, 1)}
-        row = fit({"method": name, "seed": self.seed, **found, **spent}, self.row[0], where=name)
+        row = fit({"method": name, "seed": self.seed, **scores, **spent}, of.row[0], where=name)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         write_atomically(folder / "arrays.npz", buffer.getvalue())
@@ -73,7 +118,10 @@ class Fit:
 
 
 def interruptible(what: str, effort: int, report: Report, stop: Callable[[], bool]) -> Callable[[int], None]:
-    """For `watched`: shows which share of the effort is done, if it is known, and leaves when asked to; Raises: Interrupted."""
+    """A function for `watched` that reports the share of the effort that is done, if the effort is known.
+
+    The function raises Interrupted when `stop` says so.
+    """
     done = 0
 
     def seen(count: int) -> None:
@@ -87,45 +135,27 @@ def interruptible(what: str, effort: int, report: Report, stop: Callable[[], boo
     return seen
 
 
-@dataclass(frozen=True)
-class AtLevel:
-    """A fit whose rows say at which level the data was, 0 for clean."""
+def choose(wanted: tuple[str, ...], problem: Problem, *, by_default: tuple[Any, ...] = ()) -> list[str]:
+    """The methods of `wanted` that can treat the problem, in the order of the tables; says which cannot, and why.
 
-    level: float
-    fit: Fit
-
-    def __call__(self, report: Report, stop: Callable[[], bool]) -> list[dict[str, Any]]:
-        def named(stage: str, share: float, loss: float) -> None:
-            report(f"{stage} at {self.level:g}", share, loss)
-
-        return [row | {"level": self.level} for row in self.fit(named, stop)]
-
-
-def choose(wanted: tuple[str, ...], problem: Problem, *, named: bool) -> list[str]:
-    """The methods that can treat the problem; says which cannot, and why. Raises: UserError for one, if they were named."""
+    Raises: UserError for a method that cannot, unless `wanted` is one of the selections that are taken by default.
+    """
     chosen = []
-    for name in METHODS:
-        if name in wanted:
-            reason = METHODS[name].unfit(problem)
-            if reason is None:
-                chosen.append(name)
-            elif named:
-                raise UserError(f"method {name} cannot be run here: {reason}")
-            else:
-                print(f"left out {name}: {reason}")
+    for name in (name for name in METHODS if name in wanted):
+        reason = METHODS[name].unfit(problem)
+        if reason is None:
+            chosen.append(name)
+        elif wanted not in by_default:
+            raise UserError(f"method {name} cannot be run here: {reason}")
+        else:
+            print(f"left out {name}: {reason}")
     return chosen
 
 
-def share_networks(methods: list[str]) -> list[tuple[str, ...]]:
-    """Methods that train the same network go together; the longest trainings first."""
+def share_networks(methods: Iterable[str]) -> list[tuple[str, ...]]:
+    """Groups of methods that train the same network; the longest trainings first."""
     groups: dict[str, list[str]] = {}
     for name in methods:
         groups.setdefault(METHODS[name].network or name, []).append(name)
     order = ("ours", "paper", "ambient-only", "sure-denoise")
     return sorted(map(tuple, groups.values()), key=lambda group: order.index(group[0]) if group[0] in order else len(order))
-
-
-def say(row: dict[str, Any], quality: str, value: float | None) -> None:
-    """One line on a method that is done."""
-    shown = "-" if value is None else f"{value:.4f}"
-    print(f"  {row['method']:14} seed {row['seed']}   {quality} {shown}   {row['cpu_seconds']:.0f} CPU s")

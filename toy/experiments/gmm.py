@@ -17,35 +17,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ambient.paths import VarianceExploding
 from harness import records
 from harness.config import command_of, parse
 from harness.files import write_atomically
 from harness.options import Options, option
-from harness.pool import run_all
 from harness.runs import Run
+from harness.tables import markdown
+from harness.wording import several
 from toy.data.mixtures import MIXTURES, Mixture
-from toy.data.points import LARGEST_NOISE, digest_of_file, load_points
+from toy.data.points import LARGEST_NOISE, Table, digest_of_file, load_points
 from toy.evaluation import LEVELS
-from toy.experiments.fit import FORMAT, Fit, choose, say, share_networks
-from toy.experiments.row import OwnPoints, Points
+from toy.experiments.fit import FORMAT, Experiment, Rows, choose
+from toy.experiments.row import OwnPoints, Points, arrays_of
 from toy.experiments.scoring import score_points
 from toy.experiments.wall import Point, Wall, read_wall
-from toy.methods import ours
 from toy.methods.consistent import recipe
+from toy.methods.recipes import OURS
+from toy.paths import CONTINUOUS, PATHS, RATIOS, path_option
 from toy.problem import Problem, from_points, from_world, remarks
 from toy.registry import METHODS
-from toy.report import figures, table
-from toy.report import points_page as report_page
+from toy.report import figures, pages, table
 from toy.training import Optimiser
 
-POINT_METHODS = tuple(name for name in METHODS if name != "mixture")  # which is for images: here worlds are mixtures
+POINT_METHODS = tuple(name for name in METHODS if name != "mixture")  # that one is for images
 USUAL = "ring5"
 LARGEST = 10_000_000  # number of points or samples
-FEWEST = 100  # samples: a mean of squares over so many is already off by sqrt(2 / 100), 14 %, in one dimension
+FEWEST = 100  # samples: in one dimension the mean of their squares has a relative error of sqrt(2 / 100), 14 %
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -60,20 +59,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class GmmOptions(Options):
-    """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
+    """The options. `out` and `workers` do not change the results and are not part of a run's identity."""
 
     preset: str = option(
         "default", "set of defaults: default takes minutes; full, three seeds, makes docs/results.md; smoke takes seconds",
         group="run",
     )  # fmt: skip
     out: str | None = option(
-        None, "run directory", group="run", metavar="DIR", path=True, usual="in runs/, named after world or file, and preset"
+        None, "run directory", group="run", metavar="DIR", path=True, usual="in runs/, named after world or file, path and preset"
     )
     world: str | None = option(None, "built-in Gaussian mixture", group="data", choices=MIXTURES, usual=USUAL)
     sigma_n: float | None = option(
-        None, "noise in the data, a standard deviation in the data's units", group="noise", above=0,
-        usual="0.35 of the distance between the nearest modes",
+        None, "noise in the data, sigma_n / alpha_n: a standard deviation in the data's units", group="noise", above=0,
+        usual=f"{RATIOS.points} of the distance between the nearest modes",
     )  # fmt: skip
+    path: str = path_option("ve", CONTINUOUS)
     points: int | None = option(
         None, "number N of noisy points, which are used again and again", group="data", metavar="N", at_least=10,
         at_most=LARGEST, usual="a stream of new ones",
@@ -113,19 +113,27 @@ class GmmOptions(Options):
             raise ValueError("--points goes with a built-in world, not with --data")
         if self.data is not None and self.world is not None:
             raise ValueError("--world is a built-in one, and --data are points of your own; leave one of them out")
-        ours.RECIPE.check(self.recipe, self.method)
+        OURS.check(self.recipe, self.method)
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on."""
         found = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
+        if self.path == "ve":
+            del found["path"]  # runs from before there was a choice have none, and stay readable
         if self.data is None:
             return found | {"world": self.built_in()}
         return found | {"data": os.path.normpath(self.data), "data_digest": digest_of_file(self.data)}
 
+    def read(self) -> Table:
+        """The user's own points."""
+        assert self.data is not None
+        return load_points(self.data, sigma_n=self.sigma_n, noise_column=self.noise_column)
+
     def folder(self) -> Path:
-        """The run directory: one for each preset, world and file, unless it is named."""
+        """The run directory: one for each preset, path, world and file, unless the user names it."""
         what = Path(self.data).stem if self.data else self.built_in()
-        return Path(self.out or f"runs/gmm-{'' if what == USUAL else f'{what}-'}{self.preset}")
+        parts = [what] * (what != USUAL) + [self.path] * (self.path != "ve") + [self.preset]
+        return Path(self.out or f"runs/gmm-{'-'.join(parts)}")
 
     def built_in(self) -> str:
         """The name of the built-in world."""
@@ -142,16 +150,19 @@ class GmmOptions(Options):
 
 @dataclass(frozen=True)
 class Source:
-    """Builds the problem of a seed, in whatever process needs it."""
+    """Builds the problem of a seed; it can be sent to another process."""
 
     config: GmmOptions
 
     def __call__(self, seed: int) -> Problem:
-        config, path = self.config, VarianceExploding()
+        config, process = self.config, PATHS[self.config.path]
         if config.data is None:
-            return from_world(config.mixture().build(), path, config.level(), count=config.points, seed=seed)
-        table = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column)
-        return from_points(table.points, table.levels, path, scale=table.scale, seed=seed)
+            t_n = float(process.time(config.level()))
+            return from_world(config.mixture().build(), process.path, t_n, count=config.points, seed=seed)
+        table = config.read()
+        t_n = process.time(table.levels).float()
+        x_n = process.path(t_n).like(table.points).alpha * table.points  # X_n / alpha_n is what the file holds
+        return from_points(x_n, t_n, process.path, scale=table.scale, seed=seed)
 
 
 OPTIONS = GmmOptions
@@ -161,68 +172,53 @@ def main(argv: list[str]) -> None:
     """Run the experiment that `argv` describes."""
     config = parse(GmmOptions, argv, prog="python -m toy gmm", description=__doc__ or "", presets=PRESETS)
     out, problem = config.folder(), Source(config)(config.seed)
-    methods = choose(config.method, problem, named=config.method not in (POINT_METHODS, PRESETS[config.preset].get("method")))
+    methods = choose(config.method, problem, by_default=(POINT_METHODS, PRESETS[config.preset].get("method")))
     with closing(Run(out, config.identity())) as run:
         announce(config, problem, methods, out)
         rows, wall = compute(config, out, methods)
         summary = table.summarise(rows)
         results = {"format": FORMAT, "config": config.identity(), "summary": summary, "rows": rows, "wall": wall}
         records.write(out / "results.json", results)
-        write_atomically(out / "table.md", table.as_markdown(summary).encode())
+        write_atomically(out / "table.md", markdown(table.cells(summary)).encode())
         if config.data is not None:
-            write_samples(config, out, methods)
+            write_samples(config.read(), out, methods, config.seed)
         figures.draw_all(out, results, problem)
-        report_page.write(out, results, problem, command_of("python -m toy gmm", config, PRESETS))
+        pages.write_points(out, results, problem, command_of("python -m toy gmm", config, PRESETS))
         run.finish()
     print(f"\n{table.as_text(summary)}\n\nreport: {out / 'report.html'}")
 
 
-def write_samples(config: GmmOptions, out: Path, methods: list[str]) -> None:
+def write_samples(data: Table, out: Path, methods: list[str], seed: int) -> None:
     """samples.csv: what each method generates, in the units and columns of the user's data."""
-    assert config.data is not None
-    data = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column)
     tables = []
     for name in methods:
-        with np.load(out / "methods" / name / f"seed_{config.seed}" / "arrays.npz") as arrays:
-            values = arrays["samples"] * data.scale + data.centre.numpy()
-        tables.append(pd.DataFrame(values, columns=data.columns).assign(method=name))
+        samples = arrays_of(out, name, seed)["samples"] * data.scale + data.centre.numpy()
+        tables.append(pd.DataFrame(samples, columns=data.columns).assign(method=name))
     write_atomically(out / "samples.csv", pd.concat(tables).to_csv(index=False).encode())
 
 
 def announce(config: GmmOptions, problem: Problem, methods: list[str], out: Path) -> None:
-    """Say what is about to happen, and warn where it cannot work."""
+    """Say what the run will do, and warn where it cannot work."""
     amount = "a stream of points" if problem.count is None else f"{problem.count:,} points"
     what = config.data or f"{config.built_in()} ({config.mixture().title})"
-    noise = f"noise {problem.t_n * problem.scale:.3g}, {problem.t_n / problem.data_std:.2g} of the data's own standard deviation"
-    print(f"{what}: {amount}, {noise}; {len(methods)} methods -> {out}")
+    of_spread = problem.noise / problem.data_std
+    noise = f"noise {problem.noise * problem.scale:.3g}, {of_spread:.2g} of the data's own standard deviation"
+    print(f"{what}: {amount}, {noise}; {several(len(methods), 'method')} -> {out}")
     if config.data is not None:
-        columns = load_points(config.data, sigma_n=config.sigma_n, noise_column=config.noise_column).columns
-        print(f"{len(columns)} coordinate{'s' * (len(columns) != 1)}: {', '.join(columns)}")
+        columns = config.read().columns
+        print(f"{several(len(columns), 'coordinate')}: {', '.join(columns)}")
     for remark in remarks(problem):
         print(remark)
 
 
-def compute(config: GmmOptions, out: Path, methods: list[str]) -> tuple[list[dict[str, Any]], tuple[Point, ...]]:
-    """Every method for every seed, and the wall where the world is known: (rows, rows of the wall)."""
-    wall_file, row = out / "wall.json", (Points, len(LEVELS)) if config.data is None else (OwnPoints, 0)
-    budget, recipe, identity = 1e6 * config.evaluations, ours.RECIPE.changed(config.recipe), config.identity()
-    tasks: list[Any] = [
-        Fit(group, seed, Source(config), out, budget, config.samples, identity, recipe, Optimiser(), score_points, row)
-        for seed in range(config.seed, config.seed + config.seeds)
-        for group in share_networks(methods)
-    ]
-    deconvolves = METHODS["deconvolution"].unfit(Source(config)(config.seed)) is None
-    if config.preset != "smoke" and config.data is None and deconvolves and not wall_file.exists():
-        tasks.append(Wall(config.built_in(), config.seed))
-    rows: list[dict[str, Any]] = []
-
-    def keep(result: list[Any]) -> None:
-        if isinstance(result[0], Point):
-            return records.write(wall_file, result)
-        rows.extend(result)
-        for row in result:
-            quality = "sub_n" if "sub_n" in row else "sw2_noisy"
-            say(row, quality.replace("_", "-"), row.get(quality))
-
-    run_all(tasks, workers=config.workers, done=keep)
+def compute(config: GmmOptions, out: Path, methods: list[str]) -> tuple[Rows, tuple[Point, ...]]:
+    """Every method for every seed, and the wall where the world is known: (rows, entries of wall.json)."""
+    source, wall_file = Source(config), out / "wall.json"
+    row, recipe = (Points, len(LEVELS)) if config.data is None else (OwnPoints, 0), OURS.changed(config.recipe)
+    experiment = Experiment(config, config.identity(), score_points, config.samples, recipe, Optimiser(), row)
+    tasks: list[Any] = experiment.fits(methods, source, out)
+    has_wall = config.preset != "smoke" and config.data is None and not wall_file.exists()
+    if has_wall and METHODS["deconvolution"].unfit(source(config.seed)) is None:
+        tasks.append(Wall(config.built_in(), config.seed, wall_file))
+    rows = experiment.run(tasks, lambda row: ("sub-n", row["sub_n"]) if "sub_n" in row else ("sw2-noisy", row.get("sw2_noisy")))
     return rows, read_wall(wall_file) if wall_file.exists() else ()

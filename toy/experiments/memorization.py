@@ -7,8 +7,8 @@
     python -m toy mnist memorization --images 1000 --method ours paper mixture
 
 The same network is trained on a few hundred digits, clean (oracle) and noisy; by default long enough to learn clean ones by
-heart. Training digits are noised and restored; so are as many held-out ones. The similarity to the nearest training digit tells
-who copies. Beside them: the perfect memoriser of these digits, and a smooth model of others.
+heart. Training digits are noised and restored; so are as many held-out ones. The similarity to the nearest training digit
+shows which model copies. Beside them: the perfect memoriser of these digits, and a smooth model of others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -24,27 +24,15 @@ from harness import records
 from harness.config import command_of, parse
 from harness.errors import UserError
 from harness.options import option
-from harness.pool import run_all
 from harness.runs import Run
 from toy.data.digits import FEWEST, Digits
-from toy.experiments.fit import FORMAT, Fit, choose, say, share_networks
+from toy.experiments.fit import FORMAT, Experiment, choose
+from toy.experiments.row import arrays_of
 from toy.images import copies
-from toy.images.attack import KNOWN, LAST, Attack, Calibration
+from toy.images.attack import KNOWN, Attack, Calibration
 from toy.images.classifier import features_of
-from toy.images.source import (  # fmt: skip
-    ADAM,
-    LARGEST,
-    NETWORKS,
-    PATHS,
-    RECIPE,
-    SKIPS,
-    ImageSource,
-    LevelOptions,
-    count,
-    evaluations,
-    sigma_n,
-    t_n,
-)
+from toy.images.source import ADAM, RECIPE, ImageSource, LevelOptions, but, count
+from toy.paths import PATHS, RATIOS, STEPS, UsualLevels, path_option
 from toy.report import memorization_page
 from toy.report.table import aligned, wrapped
 
@@ -53,60 +41,55 @@ PRESETS: dict[str, dict[str, Any]] = {
     "full": {"seeds": 3, "draws": 4},
     "smoke": {"evaluations": 0.002, "images": 100, "draws": 1, "steps": 10},
 }
-METHODS = ("ours", "paper", "ambient-only", "sure-denoise", "mixture", "wiener", "naive")  # that denoise at every level
-ATTACKED = {"sdxl": (300.0, 500.0, 700.0), "ve": (0.8, 1.6, 3.3)}  # alike: levels, and their noise
-INVISIBLE = {"sdxl": 1.0, "ve": LAST}
-OTHERS = 500  # digits that the smooth model is fitted to, at least
+METHODS = ("ours", "paper", "ambient-only", "sure-denoise", "mixture", "wiener", "naive")  # these denoise at every level
+OTHERS = 500  # digits to which the smooth model is fitted, at least
 
 
 @dataclass(frozen=True)
 class MemorizationOptions(LevelOptions):
-    """What is run."""
+    """The options."""
 
-    USUAL: ClassVar = {"ve": 0.35, "sdxl": 100}
-
-    images: int | None = option(
-        300, "number of training images, as many as are held out and attacked", group="data", metavar="N", at_least=100,
-        at_most=LARGEST,
-    )  # fmt: skip
-    world: str = option("digits", "distribution that the images come from", group="data", choices=("digits",))
-    path: str = option(
-        "sdxl", "noise process: sdxl, variance preserving with SDXL's 1,000 steps; or ve, X_t = X_0 + sigma Z", group="noise",
-        choices=PATHS,
-    )  # fmt: skip
-    sigma_n: float | None = sigma_n("0.35")
-    t_n: int | None = t_n("100")
+    images: int | None = but(
+        LevelOptions, "images", 300, help="number of training images; as many are held out, and both are attacked", usual=""
+    )
+    world: str = but(LevelOptions, "world", "digits", choices=("digits",))
+    path: str = path_option("sdxl")
+    sigma_n: float | None = but(LevelOptions, "sigma_n", usual=str(RATIOS.memorization))
+    t_n: int | None = but(LevelOptions, "t_n", usual=str(STEPS.memorization))
     method: tuple[str, ...] = option(
         ("paper", "mixture"), "methods trained on noisy images, next to the network trained on clean ones", group="method",
         choices=METHODS, metavar="NAME",
     )  # fmt: skip
     attack: tuple[float, ...] = option(
         (), "levels to which images are noised for the attack", group="measurement", metavar="T",
-        usual="300 500 700 for sdxl, 0.8 1.6 3.3 for ve",
+        usual="300 500 700 for sdxl, 0.8 1.6 3.3 for the other paths",
     )  # fmt: skip
-    network: str = option("mlp", "architecture; unet is diffusers' UNet2DModel", group="model", choices=NETWORKS)
-    skip: str = option(
-        "scalar", "denoiser that the network corrects: a scalar (as in EDM), a Wiener filter, or a mixture of Wiener filters",
-        group="model", choices=SKIPS,
-    )  # fmt: skip
-    evaluations: float = evaluations(0.2)
+    network: str = but(LevelOptions, "network", "mlp")
+    skip: str = but(LevelOptions, "skip", "scalar")
+    evaluations: float = but(LevelOptions, "evaluations", 0.2)
     draws: int = count(2, "number of posterior samples for each noisy image", at_least=1, at_most=10_000)
     steps: int = count(50, "number of sampling steps", at_least=2, at_most=100_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for t in self.levels():
-            self.check_level(t)
-            if t <= INVISIBLE[self.path]:
-                raise ValueError(f"--attack {t:g} is noise that hides nothing; attack above {INVISIBLE[self.path]:g}")
+            PATHS[self.path].refuse(t, self.path)
+            if t <= self.usual().invisible:
+                raise ValueError(f"--attack {t:g} is noise that hides nothing; attack above {self.usual().invisible:g}")
             if t < self.level():
                 raise ValueError(
                     f"--attack {t:g} lies below the level {self.level():g} of the data, where nothing is learned from them"
                 )
 
+    def usual(self) -> UsualLevels:
+        return PATHS[self.path].usual
+
+    def usual_level(self) -> float:
+        return self.usual().memorization
+
     def levels(self) -> tuple[float, ...]:
-        """Where to attack: as asked, or the usual levels from the data's own on."""
-        return self.attack or tuple(t for t in ATTACKED[self.path] if t >= self.level()) or (self.level(),)
+        """The levels of the attack: those that the user asks for, or the usual ones from the level of the data upwards."""
+        return self.attack or tuple(t for t in self.usual().attacks if t >= self.level()) or (self.level(),)
 
 
 OPTIONS = MemorizationOptions
@@ -115,25 +98,25 @@ OPTIONS = MemorizationOptions
 def main(argv: list[str]) -> None:
     """Run what `argv` describes."""
     config = parse(MemorizationOptions, argv, prog="python -m toy mnist memorization", description=__doc__ or "", presets=PRESETS)
-    everything = replace(config, images=None).read()
+    everything, process = replace(config, images=None).read(), PATHS[config.path]
     check_size(config, everything)
     out, identity = config.opened("memorization-", everything)
-    ruler, source = features_of(everything), ImageSource(config, config.level())
+    features, source = features_of(everything), ImageSource(config, config.level())
     training, held_out = everything.train[: config.images], everything.test[: config.images]
     with closing(Run(out, identity)) as run:
         problem = source(config.seed)
-        methods = choose(("oracle", *config.method), problem, named=True)
+        methods = choose(("oracle", *config.method), problem)
         levels = ", ".join(f"{t:g}" for t in config.levels())
         print(config.describe(everything, problem))
         print(f"{', '.join([*methods, *KNOWN])}, attacked at t = {levels} on {2 * len(training)} digits -> {out}", flush=True)
-        attack = Attack(ruler, training, held_out, config.levels(), config.steps)
-        models = compute(config, out, methods, attack, source, identity)
-        print("comparing what came out with the digits", flush=True)
+        times = tuple(float(process.time(level)) for level in config.levels())
+        models = compute(config, out, methods, Attack(features, training, held_out, times, config.steps), source, identity)
+        print("comparing the results with the digits", flush=True)
         results = {
             "format": FORMAT,
             "config": identity,
             "levels": config.levels(),
-            "baselines": copies.baselines(ruler, training, held_out),
+            "baselines": copies.baselines(features, training, held_out),
             "summary": copies.summarise(models, config.levels()),
             "differences": copies.differences(models, config.levels()),
         }
@@ -142,12 +125,12 @@ def main(argv: list[str]) -> None:
         run.finish()
     for kind, table in memorization_page.tables(results).items():
         print(f"\n{kind}\n{aligned(memorization_page.brief(table))}")
-    said = wrapped(memorization_page.verdict(results))
-    print(f"\n{said}\n\nmore columns: {out / 'table.md'}\nreport: {out / 'report.html'}")
+    verdict = wrapped(memorization_page.verdict(results))
+    print(f"\n{verdict}\n\nmore columns: {out / 'table.md'}\nreport: {out / 'report.html'}")
 
 
 def check_size(config: MemorizationOptions, digits: Digits) -> None:
-    """Raises: UserError where the data has too few images for all that is done here."""
+    """Raises: UserError if the data have too few images for training, attack and smooth model."""
     images, available, held_out = config.images or len(digits.train), len(digits.train), len(digits.test)
     most = min(available - OTHERS, held_out)
     if images <= most:
@@ -163,27 +146,15 @@ def check_size(config: MemorizationOptions, digits: Digits) -> None:
 def compute(
     config: MemorizationOptions, out: Path, methods: list[str], attack: Attack, source: ImageSource, identity: dict[str, Any]
 ) -> copies.Models:
-    """The attack on every model, its arrays by model with one more axis in front: seeds."""
-    budget, seeds = 1e6 * config.evaluations, range(config.seed, config.seed + config.seeds)
+    """The attack on every model: its arrays by model, with one more axis in front, seeds."""
+    effort = attack.effort(config.draws)
+    experiment = Experiment(config, identity, attack, config.draws, RECIPE, ADAM, effort=effort)
     known = {
-        name: [Calibration(name, seed, attack, source, config.draws, identity["digest"]) for seed in seeds] for name in KNOWN
+        name: [Calibration(name, seed, attack, source, config.draws, identity["digest"]) for seed in experiment.seeds]
+        for name in KNOWN
     }
-    fits = [
-        Fit(group, seed, source, out, budget, config.draws, identity, RECIPE, ADAM, attack, effort=attack.effort(config.draws))
-        for seed in seeds
-        for group in share_networks(methods)
-    ]
-
-    def keep(rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            say(row, "attacked", None)
-
-    run_all([*fits, *(task for tasks in known.values() for task in tasks)], workers=config.workers, done=keep)
-
-    def arrays(name: str, seed: int) -> copies.Arrays:
-        with np.load(out / "methods" / name / f"seed_{seed}" / "arrays.npz", allow_pickle=False) as file:
-            return dict(file)
-
-    found = {name: [arrays(name, seed) for seed in seeds] for name in methods}
-    found |= {name: [task.arrays() for task in tasks] for name, tasks in known.items()}
-    return {name: {key: np.stack([one[key] for one in mine]) for key in mine[0]} for name, mine in found.items()}
+    tasks = [*experiment.fits(methods, source, out), *(task for tasks in known.values() for task in tasks)]
+    experiment.run(tasks, lambda row: ("attacked", None))
+    by_seed = {name: [arrays_of(out, name, seed) for seed in experiment.seeds] for name in methods}
+    by_seed |= {name: [task.arrays() for task in tasks] for name, tasks in known.items()}
+    return {name: {key: np.stack([one[key] for one in mine]) for key in mine[0]} for name, mine in by_seed.items()}

@@ -4,7 +4,7 @@
     python -m toy mnist --world smooth                        a smooth world fitted to them: the truth is known exactly
     python -m toy mnist --data mnist.npz --preset full        28x28, three seeds
     python -m toy mnist --clean-share 0.1                     one image in ten is clean
-    python -m toy mnist --path sdxl --t-n 500                 SDXL's noise schedule
+    python -m toy mnist --path sdxl --t-n 500                 SDXL's noise schedule; also vp and flow
     python -m toy mnist table1 | figures | memorization       the paper's Table 1, Figs. 4 to 6, Fig. 8; each has --help
 
 Writes a run directory: config.yaml, environment.json, metrics, checkpoints, results.json, table.md, figures and report.html.
@@ -15,22 +15,22 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from harness import records
 from harness.config import command_of, parse
 from harness.files import write_atomically
 from harness.options import option
-from harness.pool import run_all
 from harness.runs import Run
-from toy.data.digits import Digits
-from toy.experiments.fit import FORMAT, Fit, choose, say, share_networks
+from harness.tables import markdown
+from harness.wording import several
+from toy.experiments.fit import FORMAT, Experiment, Rows, choose
 from toy.experiments.row import Images, KnownImages
-from toy.images import classifier as features
-from toy.images.scoring import BELOW, LEVELS, ImageScore
-from toy.images.source import ADAM, RECIPE, ImageSource, LevelOptions, count, evaluations, sigma_n, t_n, tell_held_out
+from toy.images.classifier import features_of
+from toy.images.scoring import AT_N, LEVELS, ImageScore
+from toy.images.source import ADAM, RECIPE, ImageSource, LevelOptions, but, count, tell_held_out
 from toy.methods.consistent import recipe
+from toy.paths import PATHS, RATIOS, STEPS
 from toy.registry import METHODS
 from toy.report import digits_page as report
 from toy.report import table
@@ -53,12 +53,10 @@ COMPARED = tuple(name for name in METHODS if name != "deconvolution")
 
 @dataclass(frozen=True)
 class MnistOptions(LevelOptions):
-    """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
+    """The options. `out` and `workers` do not change the results and are not part of a run's identity."""
 
-    USUAL: ClassVar = {"ve": 0.6, "sdxl": 500}
-    sigma_n: float | None = sigma_n("0.6")
-    t_n: int | None = t_n("500")
-    evaluations: float = evaluations(0.1)
+    sigma_n: float | None = but(LevelOptions, "sigma_n", usual=str(RATIOS.mnist))
+    t_n: int | None = but(LevelOptions, "t_n", usual=str(STEPS.mnist))
     method: tuple[str, ...] = option(COMPARED, "methods to compare", group="method", choices=COMPARED, metavar="NAME")
     points: int = count(1_000, "number of held-out images that errors are measured on; all, if they are fewer")
     samples: int = count(1_000, "number of images that each method generates")
@@ -69,6 +67,9 @@ class MnistOptions(LevelOptions):
         super().__post_init__()
         RECIPE.check(self.recipe, self.method)
 
+    def usual_level(self) -> float:
+        return PATHS[self.path].usual.mnist
+
 
 OPTIONS = MnistOptions
 
@@ -78,49 +79,34 @@ def main(argv: list[str]) -> None:
     config = parse(MnistOptions, argv, prog="python -m toy mnist", description=__doc__ or "", presets=PRESETS)
     digits = config.read()
     out, identity = config.opened("" if config.world == "digits" else f"{config.world}-", digits)
-    problem = ImageSource(config, config.level())(config.seed)
-    methods = choose(config.method, problem, named=config.method not in (COMPARED, PRESETS[config.preset].get("method")))
+    source = ImageSource(config, config.level())
+    problem = source(config.seed)
+    methods = choose(config.method, problem, by_default=(COMPARED, PRESETS[config.preset].get("method")))
     with closing(Run(out, identity)) as run:
-        print(f"{config.describe(digits, problem)}; {len(methods)} methods -> {out}")
+        print(f"{config.describe(digits, problem)}; {several(len(methods), 'method')} -> {out}")
         tell_held_out(config.points, problem)
         if digits.train_labels is None:
             print(NO_LABELS)
-        rows = compute(config, out, methods, digits, identity)
+        score = ImageScore(features_of(digits) if digits.train_labels is not None else None, config.samples, config.steps)
+        row = (KnownImages if config.world == "smooth" else Images), len(LEVELS)
+        experiment = Experiment(config, identity, score, config.points, RECIPE.changed(config.recipe), ADAM, row)
+        rows = over_the_oracle(experiment.run(experiment.fits(methods, source, out), quality))
         summary = table.summarise(rows)
         results = {"format": FORMAT, "config": identity, "summary": summary, "rows": rows}
         records.write(out / "results.json", results)
-        write_atomically(out / "table.md", table.as_markdown(summary, report.columns(summary)).encode())
+        write_atomically(out / "table.md", markdown(table.cells(summary, report.columns(summary))).encode())
         report.write_comparison(out, results, digits, problem, command_of("python -m toy mnist", config, PRESETS))
         run.finish()
     print(f"\n{table.as_text(summary, report.columns(summary))}\n\nreport: {out / 'report.html'}")
 
 
-def compute(
-    config: MnistOptions, out: Path, methods: list[str], digits: Digits, identity: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Every method for every seed; the excess over the oracle's error added."""
-    score = ImageScore(features.features_of(digits) if digits.train_labels is not None else None, config.samples, config.steps)
-    recipe, budget = RECIPE.changed(config.recipe), 1e6 * config.evaluations
-    row = (KnownImages if config.world == "smooth" else Images), len(LEVELS)
-    tasks = [
-        Fit(group, seed, ImageSource(config, config.level()), out, budget, config.points, identity, recipe, ADAM, score, row)
-        for seed in range(config.seed, config.seed + config.seeds)
-        for group in share_networks(methods)
-    ]
-    rows: list[dict[str, Any]] = []
-
-    def keep(result: list[dict[str, Any]]) -> None:
-        rows.extend(result)
-        for row in result:
-            at_n = row["mse"][len(BELOW)]
-            say(row, *(("sub-n", row["sub_n"]) if "sub_n" in row else ("MSE at n", at_n)))
-
-    run_all(tasks, workers=config.workers, done=keep)
-    return over_the_oracle(rows)
+def quality(row: dict[str, Any]) -> tuple[str, float | None]:
+    """The number that the terminal shows of a row: the sub-n mean, or the error at the data's noise."""
+    return ("sub-n", row["sub_n"]) if "sub_n" in row else ("MSE at n", row["mse"][AT_N])
 
 
-def over_the_oracle(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`excess`: error over that of the clean-trained network of the same seed, less 1, at each level; where both have one."""
+def over_the_oracle(rows: Rows) -> Rows:
+    """The rows with `excess`: the error over that of the oracle of the same seed, less 1, at each level where both have one."""
     oracle = {row["seed"]: row["mse"] for row in rows if row["method"] == "oracle"}
 
     def excess(row: dict[str, Any]) -> list[float | None]:

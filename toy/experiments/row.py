@@ -1,4 +1,4 @@
-"""result.json: what a method has come to for one seed. A command adds to `Row` the numbers that it scores by."""
+"""What a method leaves for one seed: result.json, a `Row` with the numbers of the experiment, and arrays for the figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+import numpy as np
+
 from harness import records
+from harness.cache import Arrays
 from harness.errors import UserError
 
 Numbers = tuple[float | None, ...]  # by level, None where a method has none
@@ -15,7 +18,7 @@ Measured = tuple[float, float] | None  # mean over held-out points, and its stan
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What all have in common."""
+    """The fields of every experiment."""
 
     remedy: ClassVar[str] = "delete that file, and the same command evaluates the method again"
     format: int = 1
@@ -27,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Points(Row):
-    """On a world that is known: errors by level, their mean below the data's noise, the one at it; distance of the samples."""
+    """For a known world: errors by level, their mean below the data's noise, the one at it; the distance of the samples."""
 
     errors: Numbers
     sub_n: float | None
@@ -37,7 +40,7 @@ class Points(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class OwnPoints(Row):
-    """On points whose truth is unknown."""
+    """For points whose truth is unknown."""
 
     risk_1: Measured = None
     risk_1_5: Measured = field(default=None, metadata={"key": "risk_1.5"})
@@ -48,7 +51,7 @@ class OwnPoints(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Images(Row):
-    """On images: error per pixel by level, and the Frechet distance of what is drawn, where the images have labels."""
+    """For images: the error per pixel by level and, where the images have labels, the Frechet distance of the samples."""
 
     mse: Numbers
     frechet: float | None = None
@@ -56,7 +59,7 @@ class Images(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class KnownImages(Images):
-    """On images of a world that is known."""
+    """For images of a known world."""
 
     errors: Numbers
     sub_n: float | None
@@ -65,19 +68,30 @@ class KnownImages(Images):
 
 @dataclass(frozen=True, kw_only=True)
 class Restored(Row):
-    """Of Table 1."""
+    """For Table 1."""
 
     mse: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn(Row):
-    """Of Figs. 4 to 6: the Frechet distance by the number of sampling steps."""
+    """For Figs. 4 to 6: the Frechet distance by the number of sampling steps."""
 
     frechet: tuple[float, ...]
 
 
 Kind = TypeVar("Kind", bound=Row)
+
+
+def folder_of(directory: Path, method: str, seed: int) -> Path:
+    """The folder of a method's results for one seed."""
+    return directory / "methods" / method / f"seed_{seed}"
+
+
+def arrays_of(directory: Path, method: str, seed: int) -> Arrays:
+    """The arrays of a method for one seed."""
+    with np.load(folder_of(directory, method, seed) / "arrays.npz", allow_pickle=False) as file:
+        return dict(file)
 
 
 def read(file: Path, kind: type[Kind], entries: int, *, method: str, seed: int) -> Kind:

@@ -1,4 +1,4 @@
-"""How a method for points is scored, and what its figures need."""
+"""The scores of a method for points, and the arrays of its figures."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from toy.method import Fitted
 from toy.problem import Problem
 from toy.without_truth import without_truth
 
-SHOWN = 4_000  # samples kept for the figures
+SHOWN = 4_000  # samples for the figures
 
 
 def score_points(fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
-    """Against the truth where it is known, else by held-out noisy points; `arrays`: samples and the field below the noise."""
-    found = (against_truth if problem.world else without_truth)(fitted, problem, count=count, seed=seed)
+    """Scores by the truth where it is known, else by held-out noisy points; `arrays`: samples, and the field below the noise."""
+    scores = (against_truth if problem.world else without_truth)(fitted, problem, count=count, seed=seed)
     field = field_below(fitted.denoiser, problem) if fitted.only_at is None and fitted.stop == 0 else {}
-    samples = found.pop("samples")[:SHOWN].numpy()
-    return {**found, "arrays": {"samples": samples, **field}}
+    samples = scores.pop("samples")[:SHOWN].numpy()
+    return {**scores, "arrays": {"samples": samples, **field}}
 
 
 @torch.no_grad()
 def field_below(denoiser: Callable[..., torch.Tensor], problem: Problem) -> dict[str, np.ndarray]:
-    """h(x, t) - x at half the data's noise, on a grid, in one or two dimensions: where the denoiser sends each point."""
+    """h(alpha x, t) - x at half the data's noise, on a grid of at most two dimensions: how the denoiser moves each point."""
     if problem.dim > 2:
         return {}
     t = problem.t_at(0.5)
     line = torch.linspace(-2.2, 2.2, 200 if problem.dim == 1 else 25) * problem.data_std
     grid = torch.cartesian_prod(*[line] * problem.dim).reshape(-1, problem.dim) + problem.data_mean
-    return {"grid": grid.numpy(), "field": (denoiser(grid, t) - grid).numpy()}
+    h = denoiser(float(problem.path(t).alpha) * grid, t)
+    return {"grid": grid.numpy(), "field": (h - grid).numpy()}

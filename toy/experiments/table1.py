@@ -24,15 +24,15 @@ from harness import records
 from harness.config import command_of, parse
 from harness.files import write_atomically
 from harness.options import option
-from harness.pool import run_all
 from harness.runs import Run
 from harness.statistics import mean
 from harness.tables import markdown
-from toy.experiments.fit import FORMAT, AtLevel, Fit, say
-from toy.experiments.row import Restored
+from toy.experiments.fit import FORMAT, Experiment, Rows
+from toy.experiments.row import Restored, arrays_of
 from toy.images.scoring import denoised
-from toy.images.source import ADAM, RECIPE, SCHEDULE, ImageOptions, ImageSource, count, evaluations, tell_held_out
+from toy.images.source import ADAM, RECIPE, SCHEDULE, ImageOptions, ImageSource, count, tell_held_out
 from toy.method import Fitted
+from toy.paths import path_option
 from toy.problem import Problem
 from toy.report import table1_page
 from toy.report.table import aligned, wrapped
@@ -44,35 +44,34 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 EVALUATED = (900, 800, 500, 100)
 TRAINED = ("ambient-only", "ours", "paper")
-SHOWN = 4  # held-out images kept at each level
+SHOWN = 4  # held-out images at each level for the figures
 
 
 @dataclass(frozen=True)
 class Table1Options(ImageOptions):
-    """What is run. `out` and `workers` do not change the results and are not part of a run's identity."""
+    """The options. `out` and `workers` do not change the results and are not part of a run's identity."""
 
-    path: str = option("sdxl", "noise process: SDXL's schedule, as in the paper", group="noise", choices=("sdxl",))
+    path: str = path_option("sdxl", ("sdxl",))
     levels: tuple[int, ...] = option(
         (100, 500, 800), "levels of the data, rising steps of the schedule, one model each", group="noise", metavar="T_N",
         at_least=1, at_most=SCHEDULE, rising=True,
     )  # fmt: skip
     method: str = option("ambient-only", "method that trains the models", group="method", choices=TRAINED, metavar="NAME")
-    evaluations: float = evaluations(0.1)
     points: int = count(1_000, "number of held-out images to restore; all, if they are fewer")
 
 
 @dataclass(frozen=True)
 class Source(ImageSource):
-    """Problems whose networks are trained up to the noisiest of EVALUATED."""
+    """Problems whose networks are trained up to the largest noise of EVALUATED."""
 
     def __call__(self, seed: int) -> Problem:
         problem = super().__call__(seed)
-        return replace(problem, noisiest=float(problem.path.noise_to_signal(float(EVALUATED[0]))) / problem.data_std)
+        return replace(problem, sigma_max_over_std=float(problem.path.noise_to_signal(float(EVALUATED[0]))) / problem.data_std)
 
 
 @dataclass(frozen=True)
 class Restoration:
-    """Scores a model by what it makes of held-out images at each of EVALUATED; the same noise for every model and seed."""
+    """Scores a model by the error of held-out images that it restores at each of EVALUATED; all models see the same noise."""
 
     def __call__(self, fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
         """`mse` per pixel at each level; arrays `errors` (levels, images) and `restored` (levels, SHOWN, D)."""
@@ -87,16 +86,11 @@ class Restoration:
 
 
 def noised(problem: Problem, t: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Held-out images, and the same at level t."""
+    """Held-out images, and the same images at level t."""
     assert problem.clean_test is not None
     x_0 = problem.clean_test[:count]
     noise = torch.randn(x_0.shape, generator=generator(0, "restoration", t))
     return x_0, problem.path(float(t)).apply(x_0, noise)
-
-
-def _shown(problem: Problem, t: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    x_0, x_t = (images[:SHOWN].numpy() for images in noised(problem, t, count))
-    return x_0, x_t
 
 
 OPTIONS = Table1Options
@@ -112,7 +106,12 @@ def main(argv: list[str]) -> None:
         noisy = ", ".join(map(str, config.levels))
         print(f"{digits.name}: {problem.count:,} images, clean and at t_n = {noisy}; {config.method} -> {out}")
         tell_held_out(config.points, problem)
-        rows = compute(config, out, identity)
+        experiment = Experiment(config, identity, Restoration(), config.points, RECIPE, ADAM, (Restored, len(EVALUATED)))
+        tasks = experiment.fits(("oracle",), Source(config, EVALUATED[-1]), folder(out, 0), level=0)  # for the skip: least noise
+        for level in config.levels:
+            tasks += experiment.fits((config.method,), Source(config, level), folder(out, level), level=level)
+        rows = experiment.run(tasks, lambda row: (f"MSE at {EVALUATED[1]}", row["mse"][1]))
+        rows.sort(key=lambda row: (row["level"], row["seed"]))
         summary = summarise(out, config)
         results = {"format": FORMAT, "config": identity, "rows": rows, "summary": summary, "mean_image": of_mean_image(problem)}
         cells = table1_page.cells(results)
@@ -120,49 +119,29 @@ def main(argv: list[str]) -> None:
         write_atomically(out / "table.md", markdown(cells).encode())
         write_atomically(out / "table.csv", pd.DataFrame(summary).to_csv(index=False).encode())
         command = command_of("python -m toy mnist table1", config, PRESETS)
-        table1_page.write(out, results, lambda t: _shown(problem, t, config.points), problem, command)
+        images = {t: tuple(x[:SHOWN].numpy() for x in noised(problem, t, config.points)) for t in EVALUATED}
+        table1_page.write(out, results, images, problem, command)
         run.finish()
-    found = wrapped(table1_page.verdict(results))
-    print(f"\n{aligned(cells)}\n{table1_page.NOTE}\n\n{found}\n\nreport: {out / 'report.html'}")
+    verdict = wrapped(table1_page.verdict(results))
+    print(f"\n{aligned(cells)}\n{table1_page.NOTE}\n\n{verdict}\n\nreport: {out / 'report.html'}")
 
 
-def compute(config: Table1Options, out: Path, identity: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each model and seed: level of its data (0 for clean), method, errors."""
-    first = (0, EVALUATED[-1], "oracle")  # its skip comes from images at the lowest level
-    models = [first, *((level, level, config.method) for level in config.levels)]
-    budget, rows = 1e6 * config.evaluations, list[dict[str, Any]]()
-
-    def task(seed: int, level: int, t: int, method: str) -> AtLevel:
-        source, folder = Source(config, t), folder_of(out, level)
-        row = Restored, len(EVALUATED)
-        fit = Fit((method,), seed, source, folder, budget, config.points, identity, RECIPE, ADAM, Restoration(), row)
-        return AtLevel(level, fit)
-
-    def keep(found: list[dict[str, Any]]) -> None:
-        rows.extend(found)
-        for row in found:
-            say(row | {"method": f"{row['method']} {row['level']}"}, f"MSE at {EVALUATED[1]}", row["mse"][1])
-
-    seeds = range(config.seed, config.seed + config.seeds)
-    run_all([task(seed, *model) for seed in seeds for model in models], workers=config.workers, done=keep)
-    return sorted(rows, key=lambda row: (row["level"], row["seed"]))
-
-
-def folder_of(out: Path, level: int) -> Path:
+def folder(out: Path, level: int) -> Path:
     """Where the models of a level are."""
     return out / f"t_n={level}"
 
 
-def summarise(out: Path, config: Table1Options) -> list[dict[str, Any]]:
+def summarise(out: Path, config: Table1Options) -> Rows:
     """For each level of noise and each model: MSE per pixel, its spread, and the paired difference to the clean-trained model.
 
     Errors of an image are averaged over seeds first; `difference` and its standard errors are shares of the clean-trained MSE.
     """
-    models = [(0, "oracle"), *((level, config.method) for level in config.levels)]
+    models, seeds = [(0, "oracle"), *((level, config.method) for level in config.levels)], range(config.seeds)
     errors = {
-        level: np.stack([_errors(out, level, name, config.seed + i) for i in range(config.seeds)]) for level, name in models
+        level: np.stack([arrays_of(folder(out, level), name, config.seed + i)["errors"].astype(np.float64) for i in seeds])
+        for level, name in models
     }
-    found = []
+    summary = []
     for number, t in enumerate(EVALUATED):
         clean = errors[0][:, number]
         for level, _ in models:
@@ -170,16 +149,11 @@ def summarise(out: Path, config: Table1Options) -> list[dict[str, Any]]:
             off = (mine - clean) / clean.mean()
             row = {"t": t, "t_n": level, "own": t >= level, "mse": float(mine.mean()), "std": float(mine.mean(0).std(ddof=1))}
             row |= {"difference": float(off.mean()), "error_images": mean(off.mean(0).tolist()).error}
-            found.append(row | {"error_seeds": mean(off.mean(1).tolist()).error})
-    return found
-
-
-def _errors(out: Path, level: int, method: str, seed: int) -> np.ndarray:
-    with np.load(folder_of(out, level) / "methods" / method / f"seed_{seed}" / "arrays.npz", allow_pickle=False) as file:
-        return file["errors"].astype(np.float64)
+            summary.append(row | {"error_seeds": mean(off.mean(1).tolist()).error})
+    return summary
 
 
 def of_mean_image(problem: Problem) -> float:
-    """MSE per pixel of the mean of clean images for each of the held-out ones: what is had without a look at the noisy image."""
+    """MSE per pixel of the mean image: the best guess without a look at the noisy image."""
     assert problem.clean_test is not None
     return float((problem.clean_test - problem.clean_test.mean(0)).square().mean())

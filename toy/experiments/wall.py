@@ -6,28 +6,30 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ambient.paths import VarianceExploding
 from harness import records
 from harness.errors import UserError
 from toy.data.mixtures import MIXTURES
 from toy.evaluation import normalised_errors, sub_n_mean
-from toy.methods import deconvolution, wiener
+from toy.method import Fitted
+from toy.methods import deconvolution
 from toy.problem import from_world
+from toy.training import Report
 
 NOISE = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)  # over the distance of the nearest modes
 COUNTS = (10_000, 1_000_000)
 
 
 def modulation(noise: float) -> float:
-    """What is left of a modulation of wavelength d in the density of data with noise `noise` d: exp(-2 pi^2 noise^2)."""
+    """exp(-2 pi^2 noise^2): what noise of standard deviation `noise` d leaves of a modulation of wavelength d in the density."""
     return math.exp(-2 * math.pi**2 * noise**2)
 
 
 @dataclass(frozen=True)
 class Point:
-    """Of wall.json, which lists one for each of NOISE: the sub-n means with the two COUNTS, and that of the Wiener filter."""
+    """An entry of wall.json, which has one for each of NOISE: sub-n means with the two COUNTS, and of the Wiener filter."""
 
     remedy: ClassVar[str] = "delete that file, and the same command makes it again"
     noise: float
@@ -38,28 +40,30 @@ class Point:
 
 
 def read_wall(file: Path) -> tuple[Point, ...]:
-    """Raises: UserError if the file is damaged."""
-    found = records.read(file, tuple[Point, ...])
-    if len(found) != len(NOISE):
-        raise UserError(f"{file} must have {len(NOISE)} entries; found {len(found)}; {Point.remedy}")
-    return found
+    """The entries of wall.json. Raises: UserError if the file is damaged."""
+    points = records.read(file, tuple[Point, ...])
+    if len(points) != len(NOISE):
+        raise UserError(f"{file} must have {len(NOISE)} entries; found {len(points)}; {Point.remedy}")
+    return points
 
 
 @dataclass(frozen=True)
 class Wall:
-    """A task: sub-n means of grid deconvolution and of the Wiener filter over noise levels and numbers of points."""
+    """A task: writes the sub-n means of grid deconvolution and of the Wiener filter over noise levels and numbers of points."""
 
     world: str
     seed: int
+    file: Path
 
-    def __call__(self, report: Callable[[str, float, float], None], stop: Callable[[], bool]) -> list[Point]:
-        """One for each noise level."""
-        mixture, found = MIXTURES[self.world], []
+    def __call__(self, report: Report, stop: Callable[[], bool]) -> list[dict[str, Any]]:
+        """No rows of the table."""
+        mixture, points = MIXTURES[self.world], list[Point]()
         for i, noise in enumerate(NOISE):
             t_n = noise * mixture.separation
             problems = [from_world(mixture.build(), VarianceExploding(), t_n, count=count, seed=self.seed) for count in COUNTS]
             grids = [(deconvolution.best_grid(problem, cells=8, stops=deconvolution.STOPS[:-2]), problem) for problem in problems]
-            fits = [*grids, (wiener.filter_of(problems[-1]), problems[-1])]
-            found.append(Point(noise, modulation(noise), *(sub_n_mean(normalised_errors(*fit, count=2000)) for fit in fits)))
+            fits = [*grids, (Fitted(problems[-1].gaussian().denoiser(problems[-1].path)), problems[-1])]
+            points.append(Point(noise, modulation(noise), *(sub_n_mean(normalised_errors(*fit, count=2000)) for fit in fits)))
             report("the wall", (i + 1) / len(NOISE), math.nan)
-        return found
+        records.write(self.file, points)
+        return []

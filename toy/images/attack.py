@@ -1,7 +1,8 @@
-"""The noise attack: digits are noised, a model restores them, and the results are compared with what it was trained on.
+"""The noise attack: digits are noised, a model restores them, and the results are compared with its training digits.
 
-Restored in one step, E[X_0 | X_t], and by samples of the posterior, which the sampler draws from x_t down to 0. The control is
-the same attack on as many held-out digits, compared with the held-out digits: to a model that has seen neither they are alike.
+A model restores in one step, E[X_0 | X_t], and by samples of the posterior, which the sampler draws from x_t down to 0. The
+control is the same attack on equally many held-out digits, whose results are compared with the held-out digits. To a model that
+has seen neither group, the two are alike.
 
 Paper: Sec. 4.1, Sec. 4.4, Figs. 3, 8.
 """
@@ -25,49 +26,50 @@ from harness.files import digest
 from toy.data import worlds
 from toy.data.digits import Digits
 from toy.experiments.fit import interruptible
-from toy.images import classifier as features
+from toy.images import classifier
+from toy.images.classifier import Features
 from toy.images.scoring import chunked, denoised
 from toy.images.source import ImageSource
 from toy.method import Fitted, watched
+from toy.paths import PATHS, RATIOS
 from toy.problem import Problem
 from toy.training import Report
 
-VERSION = 2  # of what is cached; another one where an attack changes
+VERSION = 2  # of the cached arrays; it must change whenever the attack does
 GROUPS = ("training", "held out")
-KINDS = {"one step": slice(0, 1), "samples": slice(1, None)}  # where they stand among the results for a digit
+KINDS = {"one step": slice(0, 1), "samples": slice(1, None)}  # their places among the results for a digit
 PICTURES = ("noisy", "one step", "sample")
-LAST = 0.02  # noise that no one sees, where pixels lie in [-1, 1]
-SHOWN = 8  # digits kept for the pictures
+SHOWN = 8  # digits in the pictures
 KNOWN = ("memoriser", "smooth")  # models that need no training
 
 
 @dataclass(frozen=True)
 class Attack:
-    """Scores a fitted method. Args: training and held_out, (N, D); levels at which both are noised; sampling steps."""
+    """Scores a fitted method. Args: features; training and held_out, (N, D); levels: times of the path; sampling steps."""
 
-    ruler: features.Features
+    features: Features
     training: Tensor
     held_out: Tensor
     levels: tuple[float, ...]
     steps: int
 
     def __call__(self, fitted: Fitted, problem: Problem, *, count: int, seed: int) -> dict[str, Any]:
-        """Arrays alone: what they say is worked out from all models and seeds together."""
+        """Arrays alone: `toy.images.copies` computes the numbers from all models and seeds together."""
         return {"arrays": self.on(fitted, problem.path, draws=count, seed=seed)}
 
     def effort(self, draws: int) -> int:
-        """How many samples a model is evaluated on."""
+        """The number of samples on which a model is evaluated."""
         return len(self.levels) * (len(self.training) + len(self.held_out)) * (1 + draws * (self.steps + 1))
 
     def on(self, fitted: Fitted, path: Path, *, draws: int, seed: int) -> Arrays:
-        """Of each result the similarity to the `nearest` training digit and to the nearest held-out one; the mean square error.
+        """Similarity of each result to the nearest training digit and to the nearest held-out digit; mean square errors.
 
-        `similarity` and `nearest` are (levels, group attacked, group compared with, 1 + draws, N): in one step, then samples;
-        `error` (levels, group, 1 + draws, N). The noise is the same for every model. `pictures` (levels, 3, SHOWN, D), of
-        training digits.
+        `similarity` and `nearest` have the axes (levels, group attacked, group compared with, 1 + draws, N): the result in one
+        step, then the samples. `error` is (levels, group, 1 + draws, N), and `pictures`, of training digits, is (levels, 3,
+        SHOWN, D). The noise is the same for every model.
         """
         groups, (count, dim) = (self.training, self.held_out), self.training.shape
-        known = [self.ruler(x) for x in groups]
+        references = [self.features(x) for x in groups]
         similarity = torch.zeros(len(self.levels), 2, 2, 1 + draws, count)
         nearest, error = similarity.to(torch.int64), similarity[:, :, 0].clone()
         pictures = torch.zeros(len(self.levels), len(PICTURES), min(SHOWN, count), dim)
@@ -79,18 +81,18 @@ class Attack:
                 for r, x in enumerate(restored):
                     error[i, j, r] = (x - x_0).square().mean(1)
                     for k in range(2):
-                        similarity[i, j, k, r], nearest[i, j, k, r] = features.similarity(self.ruler(x), known[k])
+                        similarity[i, j, k, r], nearest[i, j, k, r] = classifier.similarity(self.features(x), references[k])
                 if j == 0:
                     shown = (x_t / path(t).alpha.float(), *restored[:2])
                     pictures[i] = torch.stack([x[:SHOWN] for x in shown])
-        found = {"similarity": similarity, "nearest": nearest, "error": error, "pictures": pictures}
-        return {name: value.numpy() for name, value in found.items()}
+        results = {"similarity": similarity, "nearest": nearest, "error": error, "pictures": pictures}
+        return {name: value.numpy() for name, value in results.items()}
 
     def posterior(
         self, fitted: Fitted, path: Path, x_t: Tensor, t: float, draws: int, source: torch.Generator
     ) -> tuple[Tensor, ...]:
-        """Draws from the model's law of X_0 given X_t, each as x_t: sampled down to LAST, then denoised."""
-        last = float(path.t_from_noise_to_signal(LAST))
+        """Draws from the model's law of X_0 given X_t, each shaped as x_t: sampled down to invisible noise, then denoised."""
+        last = float(path.t_from_noise_to_signal(RATIOS.invisible))
         times = samplers.log_snr_grid(path, start=t, stop=last, steps=self.steps)
         x = samplers.sample_x_0(
             chunked(fitted).denoiser,
@@ -105,14 +107,14 @@ class Attack:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A task: the attack on a model that is known exactly, for one seed. Kept on disk, for other runs too."""
+    """A task: the attack on a model that is known exactly, for one seed. The cache keeps its arrays for other runs too."""
 
     name: str
     seed: int
     attack: Attack
     source: ImageSource
     draws: int
-    images: str  # digest of all there are
+    images: str  # digest of all images
 
     def __call__(self, report: Report, stop: Callable[[], bool]) -> list[dict[str, Any]]:
         start = time.process_time()
@@ -120,12 +122,12 @@ class Calibration:
         return [{"method": self.name, "seed": self.seed, "cpu_seconds": time.process_time() - start}]
 
     def arrays(self, seen: Callable[[int], None] = lambda count: None) -> Arrays:
-        """What `Attack.on` finds; `seen` as in `watched`."""
-        attack, path = self.attack, self.source.path()
+        """The arrays of `Attack.on`; `seen` as in `watched`."""
+        attack, path = self.attack, PATHS[self.source.config.path].path
         content = digest(attack.training.numpy().tobytes() + attack.held_out.numpy().tobytes())
         key = {"digest": self.images, "attacked": content, "draws": self.draws, "seed": self.seed}
         key |= {"path": self.source.config.path, "levels": attack.levels, "steps": attack.steps}
-        key |= {"versions": [VERSION, features.VERSION, worlds.VERSION]}
+        key |= {"versions": [VERSION, classifier.VERSION, worlds.VERSION]}
 
         def make() -> Arrays:
             return attack.on(watched(Fitted(self.world().denoiser(path)), seen), path, draws=self.draws, seed=self.seed)
@@ -133,7 +135,7 @@ class Calibration:
         return cached(f"attack-{self.name}", key, make)
 
     def world(self) -> World:
-        """The perfect memoriser of the training digits, or a smooth model of all other ones."""
+        """The perfect memoriser of the training digits, or a smooth model of all other digits."""
         if self.name == "memoriser":
             return Empirical(self.attack.training)
         return worlds.smooth(others(replace(self.source.config, images=None).digits(), len(self.attack.training)))

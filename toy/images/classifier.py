@@ -1,13 +1,13 @@
 """The metric of images: reference features of a small classifier, the Frechet distance of two sets, the nearest digit.
 
-The classifier is trained here, on the clean training images, in seconds; 97 % of held-out digits it names rightly. Its features
-are the 64 numbers before the last nonlinearity, nearer to Gaussian than those after it, as the Frechet distance wants them: the
-worst skewness is 1.1 against 2.8, the worst fourth moment 3.9 against 11.1 (a Gaussian has 0 and 3). They serve to redraw the
-digit as well as to name it, since naming alone forgets which seven it was.
+The classifier is trained here in seconds, on the clean training images; it names 97 % of held-out digits correctly. Its features
+are the 64 numbers before the last nonlinearity. They are nearer to Gaussian than those after it, as the Frechet distance assumes:
+the worst skewness is 1.1 against 2.8, the worst fourth moment 3.9 against 11.1 (a Gaussian has 0 and 3). The network redraws the
+digit as well as naming it, because features for the name alone forget which seven it was.
 
-What the distance sees, at 1,000 held-out digits of 14x14 with a floor of 1.1: blurred by half a pixel 2.6; with grain of
-standard deviation .1 1.2, which is hardly more than the floor, .2 1.9; averaged two by two 9.9. Images are used as they are:
-clipped to [-1, 1], grain of .2 would count 2.2, since it lightens the background.
+The Frechet distance of 1,000 held-out digits of 14x14 pixels, with a floor of 1.1: blurred by half a pixel, 2.6; with grain of
+standard deviation .1, 1.2, hardly more than the floor; with .2, 1.9; averaged two by two, 9.9. Images are not clipped to [-1, 1]:
+that would raise the 1.9 to 2.2, since it makes the background lighter.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from harness.errors import UserError
 from harness.neighbours import nearest
 from toy.data.digits import Digits
 
-VERSION = 2  # of the recipe below; another one where it changes
+VERSION = 2  # of the training below; it must change whenever the training does
 FEATURES, CHANNELS = 64, 16
 STEPS, BATCH, LEARNING_RATE = 2000, 64, 1e-2
-REDRAWING = 10.0  # weight of the mean square error of a redrawn pixel, against the cross entropy of the label
-GRAIN = 0.3  # standard deviation at most
+REDRAWING = 10.0  # weight of the mean square error of a redrawn pixel; the cross entropy of the label has weight 1
+GRAIN = 0.3  # the largest standard deviation
 CHUNK = 1000  # images at a time
 
 
 class Features:
-    """x (N, D), flat images in [-1, 1] or a little beyond -> (N, 64), each of mean 0 and variance 1 over the training images.
+    """A function from flat images x (N, D) to features (N, 64), with mean 0 and variance 1 over the training images.
 
-    The distances do not depend on the scale of a feature, and cosines are taken about the mean of the training images.
+    So distances do not depend on the scale of a feature, and cosines are about the mean of the training images.
     """
 
     def __init__(self, size: int, arrays: Arrays):
@@ -47,7 +47,7 @@ class Features:
         return (_in_chunks(self.network[0], self._images(x)) - self.mean) / self.std
 
     def label(self, x: Tensor) -> Tensor:
-        """The label that the classifier gives, (N,)."""
+        """The labels that the classifier gives, (N,)."""
         return self.labels[_in_chunks(self.network, self._images(x))[:, : len(self.labels)].argmax(1)]
 
     def _images(self, x: Tensor) -> Tensor:
@@ -57,9 +57,9 @@ class Features:
 
 
 def features_of(digits: Digits) -> Features:
-    """The features of a classifier trained on the training images and their labels, and kept on disk.
+    """The features of a classifier trained on the training images and their labels; the cache keeps its weights.
 
-    Give it all the images that there are, also where a model has seen a few of them only: with hundreds the features are poor.
+    `digits` should hold all images, even where a model has seen few of them: features from a few hundred images are poor.
 
     Raises: UserError where the images have no labels.
     """
@@ -91,7 +91,7 @@ def frechet(x: Tensor, y: Tensor) -> float:
 
 
 def similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row of x (N, F) the largest cosine with a row of y (M, F), and which row it is: both (N,).
+    """The largest cosine of each row of x (N, F) with a row of y (M, F), and the number of that row; both (N,).
 
     Cosines of `Features` are about their mean. Of two digits of different kinds they are near 0; of features that are all
     positive, as after a ReLU, they would be near 1, and no threshold would tell a copy from a stranger.
@@ -100,7 +100,7 @@ def similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _network(size: int, classes: int) -> nn.Sequential:
-    """(features, reader): the reader gives the scores of the labels, then the pixels."""
+    """(features, reader). The reader gives the scores of the labels, then the pixels."""
     stride = 1 if size < 20 else 2
     inner = -(-size // stride) // 4
     features = nn.Sequential(
@@ -118,7 +118,7 @@ def _network(size: int, classes: int) -> nn.Sequential:
 
 
 def _train(x: Tensor, labels: Tensor, size: int) -> Arrays:
-    """The weights, and the moments of the features of the training images. In one thread: their number would change digits."""
+    """The weights, and the moments of the features of the training images. One thread: the number of threads changes bits."""
     kinds, wanted = labels.unique(return_inverse=True)
     images, threads = x.reshape(-1, 1, size, size), torch.get_num_threads()
     torch.set_num_threads(1)
@@ -136,7 +136,7 @@ def _train(x: Tensor, labels: Tensor, size: int) -> Arrays:
 
 
 def _fit(network: nn.Sequential, images: Tensor, wanted: Tensor) -> None:
-    """Name and redraw the images from spoilt ones, so that the features are not brittle: copies, blurred or grainy, stay near."""
+    """Train to name and redraw images from degraded ones, so that the features of blurred and grainy copies stay near."""
     optimiser = torch.optim.AdamW(network.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
     kinds = int(wanted.max()) + 1
@@ -144,7 +144,7 @@ def _fit(network: nn.Sequential, images: Tensor, wanted: Tensor) -> None:
         draw = generator(0, "classifier of the features", step)
         index = torch.randint(len(images), (BATCH,), generator=draw)
         clean = _shifted(images[index], draw)
-        scores, redrawn = network(_spoilt(clean, draw)).tensor_split([kinds], 1)
+        scores, redrawn = network(_degraded(clean, draw)).tensor_split([kinds], 1)
         loss = nn.functional.cross_entropy(scores, wanted[index])
         loss = loss + REDRAWING * nn.functional.mse_loss(redrawn, clean.flatten(1))
         optimiser.zero_grad()
@@ -154,15 +154,15 @@ def _fit(network: nn.Sequential, images: Tensor, wanted: Tensor) -> None:
 
 
 def _shifted(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Each image by -1, 0 or 1 pixel down and across."""
+    """Each image, moved by -1, 0 or 1 pixel down and across."""
     size = images.shape[-1]
     windows = _padded(images).unfold(2, size, 1).unfold(3, size, 1)
     down, across = torch.randint(3, (2, len(images)), generator=draw)
     return windows[torch.arange(len(images)), :, down, across]
 
 
-def _spoilt(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Each image with some share of blur over 3 x 3 pixels, and some grain."""
+def _degraded(images: Tensor, draw: torch.Generator) -> Tensor:
+    """Each image with a random share of blur over 3 x 3 pixels and a random amount of grain."""
     blur, grain = torch.rand(2, len(images), 1, 1, 1, generator=draw)
     blurred = nn.functional.avg_pool2d(_padded(images), 3, 1)
     return images.lerp(blurred, blur) + GRAIN * grain * torch.randn(images.shape, generator=draw)

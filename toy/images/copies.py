@@ -1,7 +1,7 @@
-"""What an attack says about memory: how near its results are to training digits, and what differs between models.
+"""What an attack shows about memory: how near the results are to training digits, and how models differ.
 
-The unit is the digit: its results are averaged over draws and seeds, and intervals (95 %) are over digits, as in
-`harness.copying`. Standard errors are over seeds.
+The unit is the digit: its results are averaged over draws and seeds. Intervals (95 %) are over digits, as in `harness.copying`;
+standard errors are over seeds.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ Models = Mapping[str, Arrays]  # the arrays of an attack by model, with one more
 
 
 def summarise(models: Models, levels: tuple[float, ...]) -> list[dict[str, Any]]:
-    """For each kind of result, level and model: numbers of either group, and what a model keeps of its training digits.
+    """For each kind of result, level and model: the numbers of both groups, and the memory of the model.
 
-    A group has the `similarity` to its own nearest digit, the shares `close` and `copies`, the share whose nearest is the digit
-    `itself` and the mean square `error` from it. `memory` is the similarity of training digits less that of held-out ones, 0 for
-    a model that has seen neither. `across` is the similarity of attacked held-out digits to the nearest training digit.
+    The numbers of a group are the `similarity` to its nearest digit, the shares `close` and `copies`, the share whose nearest
+    digit is the one attacked, `itself`, and the mean square `error` from that digit. `memory` is the similarity of training
+    digits less that of held-out ones, 0 for a model that has seen neither. `across` is the similarity of attacked held-out
+    digits to the nearest training digit.
     """
     found = []
     for kind, results in KINDS.items():
@@ -45,10 +46,10 @@ def summarise(models: Models, levels: tuple[float, ...]) -> list[dict[str, Any]]
 
 
 def differences(models: Models, levels: tuple[float, ...]) -> list[dict[str, Any]]:
-    """For each kind, level and noisy-trained model: similarity of the clean-trained network's results less the model's.
+    """For each kind, level and noisy-trained model: the similarity of the clean-trained network's results less the model's.
 
-    Paired digit by digit, noise and all: `training`, `held out`, each to its own group. What it is larger by on training digits
-    is `memory`: a model that is merely worse loses as much on digits that neither has seen.
+    Results are paired by digit and noise; `training` and `held out` are each compared with their own group. `memory` is the
+    difference of the two: a model that is merely worse loses as much on digits that neither model has seen.
     """
     found = []
     for kind, results in KINDS.items():
@@ -62,11 +63,11 @@ def differences(models: Models, levels: tuple[float, ...]) -> list[dict[str, Any
     return found
 
 
-def baselines(ruler: Features, training: Tensor, held_out: Tensor) -> dict[str, Any]:
-    """Digits as they are: similarity of training digits to the nearest other one, of held-out digits to the nearest; variance."""
-    known = ruler(training)
+def baselines(features: Features, training: Tensor, held_out: Tensor) -> dict[str, Any]:
+    """Of the digits themselves: similarity of training digits to the nearest other one, and of held-out digits; variance."""
+    known = features(training)
     to_others = nearest(known, known, own=torch.arange(len(known))).first().similarity
-    found = {"training": to_others, "held out": similarity(ruler(held_out), known)[0]}
+    found = {"training": to_others, "held out": similarity(features(held_out), known)[0]}
     described = {}
     for group, x in found.items():
         values = x.numpy()[None]
@@ -75,7 +76,7 @@ def baselines(ruler: Features, training: Tensor, held_out: Tensor) -> dict[str, 
 
 
 def shares_of_bins(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The share of results in each bin, and its interval; similarities (seeds, draws, digits), those outside in the end bins."""
+    """Shares of similarities (seeds, draws, digits) by bin, with the ends of their intervals. The end bins take all beyond."""
     where = np.digitize(values.clip(edges[0], edges[-1] - 1e-9), edges) - 1
     shares = np.stack([(where == k).mean((0, 1)) for k in range(len(edges) - 1)], 1)  # (digits, bins)
     draws = statistics.resampled(torch.from_numpy(shares), seed=0, stream="images")
@@ -84,7 +85,7 @@ def shares_of_bins(values: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, n
 
 
 def compared(values: np.ndarray, less: np.ndarray | None = None) -> dict[str, Any]:
-    """The mean of (seeds, digits), less that of other digits: mean and standard error over seeds, interval over digits."""
+    """Mean of numbers (seeds, digits), less that of other digits: standard error over seeds, interval over digits."""
     ours = torch.from_numpy(values.mean(0, dtype=np.float64))
     if less is None:
         return copying.mean(ours, seed=0) | _over_seeds(values.mean(1))
@@ -93,14 +94,14 @@ def compared(values: np.ndarray, less: np.ndarray | None = None) -> dict[str, An
 
 
 def _numbers(near: np.ndarray, nearest: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
-    """Of one group, each (seeds, results, digits)."""
+    """The numbers of one group, from arrays (seeds, results, digits)."""
     itself = nearest == np.arange(nearest.shape[-1])
     means = {"similarity": near, "itself": itself, "error": errors}
     return {name: _over_seeds(values.mean((1, 2))) for name, values in means.items()} | _shares(near)
 
 
 def _shares(near: np.ndarray) -> dict[str, Any]:
-    """Of similarities (seeds, results, digits) the shares above the thresholds."""
+    """The shares of similarities (seeds, results, digits) above the two thresholds."""
     seeds, results, _ = near.shape
     values = copying.of_images(torch.from_numpy(np.ascontiguousarray(near)).flatten(0, 1).T)
     found = {}

@@ -1,4 +1,4 @@
-"""DDIM of second order: an estimate of X_0 for the middle of a step, extrapolated from the two latest; one evaluation a step."""
+"""DDIM of second order: a step uses an estimate of X_0 that is extrapolated from the two latest ones to the step's middle."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ambient.paths import Path, Times
 
 
 class SecondOrder:
-    """A kernel that remembers the step before, and uses it if x_t is where that step led; times are numbers.
+    """A kernel that remembers the step before, and uses it if that step ended at x_t. It needs one evaluation for a step.
 
     With l = log(alpha / sigma), a step t -> s after one u -> t is DDIM's with h(x_t, t) replaced by
-    h_t + (l_s - l_t) / (2 (l_t - l_u)) (h_t - h_u). First steps, and those to 0, are DDIM's.
+    h_t + (l_s - l_t) / (2 (l_t - l_u)) (h_t - h_u). The first step and steps to 0 are DDIM's. Times are numbers.
     Source: Lu et al. 2022 (DPM-Solver++), algorithm 2.
     """
 

@@ -1,25 +1,26 @@
-"""The options that all image experiments share, and the problem they describe."""
+"""The options that all image experiments share, and the problem that they describe."""
 
 from __future__ import annotations
 
 import pathlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ambient.paths import Discrete, Path, VarianceExploding
+from ambient.denoisers import Skip
 from ambient.randomness import generator
-from ambient.worlds import Empirical, GaussianMixture, World
+from ambient.worlds import Empirical, World
 from harness.errors import UserError
-from harness.options import Options, option
+from harness.options import Options, declarations, option
 from harness.runs import refuse_another
 from toy.data import worlds
-from toy.data.digits import RANGES, Digits, load, noise_of_nature
-from toy.methods import ours
+from toy.data.digits import RANGES, Digits, data_noise, load
+from toy.methods.recipes import OURS
 from toy.networks import ConvNet, UNet, WideMLP
+from toy.paths import PATHS, path_option
 from toy.problem import Problem, from_images
 from toy.training import Optimiser
 
@@ -30,41 +31,23 @@ WORLDS = {
 }
 NETWORKS = {"conv": ConvNet, "mlp": lambda size: WideMLP(size * size), "unet": UNet}
 SKIPS = ("scalar", "wiener", "mixture")
-PATHS = ("ve", "sdxl")
-THRIFT = 8  # batches of images are this many times smaller than those of points
-ADAM = Optimiser("adam", 2e-3)  # SOAP costs more than it gains; with 4e-3 the ambient loss may learn nothing
-RECIPE = ours.RECIPE.changed(("optimiser=adam", "learning_rate=0.002"))
-USUAL_SIZE = 14  # pixels across
-DRAWN = 60_000  # images of a world, unless --images says otherwise
+BATCH_DIVISOR = 8  # of batches of images: they are this many times smaller than those of points
+ADAM = Optimiser("adam", 2e-3)  # on images SOAP costs more than it gains; at 4e-3 the ambient loss may learn nothing
+RECIPE = OURS.changed(("optimiser=adam", "learning_rate=0.002"))
+USUAL_SIZE = 14  # pixels in a row
+DRAWN = 60_000  # images that are drawn from a world, unless --images says otherwise
 LARGEST = 10_000_000  # number of images, points or samples
-SCHEDULE = 999  # last step of --path sdxl
-
-
-def sigma_n(usual: str) -> Any:
-    """The level of the data on the ve path."""
-    what = "noise in the data, a standard deviation, where pixels lie in [-1, 1]; for --path ve"
-    return option(None, what, group="noise", above=0, below=100, usual=usual)
-
-
-def t_n(usual: str) -> Any:
-    """The level of the data on the sdxl path."""
-    what = "noise in the data, a step of the schedule; for --path sdxl"
-    return option(None, what, group="noise", metavar="STEP", at_least=1, at_most=SCHEDULE, usual=usual)
-
-
-def evaluations(default: float) -> Any:
-    what = "training budget of each network: millions of images passed forward and backward"
-    return option(default, what, group="run", above=0)
+SCHEDULE = int(PATHS["sdxl"].largest)  # its last step
 
 
 def count(default: int, what: str, *, at_least: int = 100, at_most: int = LARGEST) -> Any:
-    """A number of things that are measured or sampled."""
+    """An option for a number of things that are measured or sampled."""
     return option(default, what, group="measurement", metavar="COUNT", at_least=at_least, at_most=at_most)
 
 
 @dataclass(frozen=True)
 class ImageOptions(Options):
-    """What the data are, how noisy, and what network sees them."""
+    """The data, their noise, and the network that is trained on them."""
 
     preset: str = option("default", "set of defaults, which other options change", group="run")
     out: str | None = option(
@@ -91,10 +74,7 @@ class ImageOptions(Options):
         at_most=LARGEST, usual="all; 60,000 of a world that is not digits",
     )  # fmt: skip
     world: str = option("digits", "distribution that the images come from", group="data", choices=WORLDS)
-    path: str = option(
-        "ve", "noise process: ve, X_t = X_0 + sigma Z; or sdxl, variance preserving with SDXL's 1,000 steps", group="noise",
-        choices=PATHS,
-    )  # fmt: skip
+    path: str = path_option("ve")
     clean_share: float = option(
         0.0, "share of the training images that are clean", group="noise", metavar="SHARE", at_least=0, below=1
     )
@@ -106,40 +86,35 @@ class ImageOptions(Options):
     )  # fmt: skip
     seed: int = option(0, "first seed of data, noise and weights", group="run")
     seeds: int = option(1, "number of seeds", group="run", metavar="COUNT", at_least=1, at_most=1_000)
-    evaluations: float = evaluations(0.5)
+    evaluations: float = option(
+        0.1, "training budget of each network: millions of images passed forward and backward", group="run", above=0
+    )
     workers: int = option(
         2, "number of training processes, of one thread each", group="run", metavar="COUNT", at_least=1, at_most=1_000
     )
 
-    def check_level(self, t: float) -> None:
-        """Raises: ValueError for a level of the data's noise that the path does not have, or that leaves nothing of an image."""
-        if self.path == "ve" and not 0 < t < 100:
-            raise ValueError(f"on the ve path a level is a standard deviation above 0 and below 100; got {t:g}")
-        if self.path == "sdxl" and t not in range(1, SCHEDULE + 1):
-            raise ValueError(f"on the sdxl path a level is one of the steps 1 .. 999; got {t:g}")
-
     def identity(self, digits: Digits) -> dict[str, Any]:
-        """What the results depend on; data by their content."""
+        """What the results depend on; the data are known by their content."""
         own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers", "pixels")}
         return own | {"digest": digits.digest, "labels": digits.labels_digest}
 
     def opened(self, kind: str, digits: Digits) -> tuple[pathlib.Path, dict[str, Any]]:
-        """Run directory and identity. Raises: UserError for the folder of another run: at once, what comes next takes minutes."""
+        """Run directory and identity. Raises: UserError at once for the folder of another run: the next steps take minutes."""
         out, identity = pathlib.Path(self.out or f"runs/mnist-{kind}{self.preset}"), self.identity(digits)
         refuse_another(out, identity)
         return out, identity
 
     def describe(self, digits: Digits, problem: Problem) -> str:
-        """What is about to be run, for the terminal."""
-        ratio = float(problem.path.noise_to_signal(problem.t_n))
-        noise = f"noise sigma / alpha = {ratio:.3g} where pixels span -1 .. 1, {ratio / problem.data_std:.2g} of their own spread"
+        """The data of the run, for the terminal."""
+        of_spread = problem.noise / problem.data_std
+        noise = f"noise sigma / alpha = {problem.noise:.3g} where pixels span -1 .. 1, {of_spread:.2g} of their own spread"
         what = {"digits": "real images", "smooth": "images of a smooth world", "empirical": "draws from the images"}[self.world]
         clean = f", {problem.clean:,} of them clean" if problem.clean else ""
         pixels = f"pixels stored in {digits.pixels}"
         return f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}, {pixels}{clean}; {noise}"
 
     def read(self) -> Digits:
-        """`digits`, announced: reading may take a while, and so does what comes before the next line."""
+        """`digits`, after a line on the terminal: reading may take a while, and so do the steps before the next line."""
         print(f"reading {self.data}", flush=True)
         return self.digits()
 
@@ -156,34 +131,46 @@ class ImageOptions(Options):
 
 @dataclass(frozen=True)
 class LevelOptions(ImageOptions):
-    """With one level for all noisy images: that of the path, the usual one unless it is given."""
+    """The options of an experiment with one level for all noisy images: `usual_level` unless the user gives one."""
 
-    USUAL: ClassVar[dict[str, float]]  # by path
-    sigma_n: float | None = sigma_n("that of the experiment")
-    t_n: int | None = t_n("that of the experiment")
+    sigma_n: float | None = option(
+        None, "noise in the data, sigma_n / alpha_n: a standard deviation where pixels lie in [-1, 1]; not for --path sdxl",
+        group="noise", above=0, below=100,
+    )  # fmt: skip
+    t_n: int | None = option(
+        None, "noise in the data, a step of the schedule; for --path sdxl", group="noise", metavar="STEP", at_least=1,
+        at_most=SCHEDULE,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        mine, other = ("sigma_n", "t_n") if self.path == "ve" else ("t_n", "sigma_n")
+        mine, other = ("sigma_n", "t_n") if PATHS[self.path].option == "sigma_n" else ("t_n", "sigma_n")
         if getattr(self, other) is not None:
-            raise ValueError(f"--{_flag(other)} means nothing on the {self.path} path; give --{_flag(mine)}, or another --path")
+            raise ValueError(
+                f"{self.spelled(other)} means nothing on the {self.path} path; give {self.spelled(mine)}, or another --path"
+            )
         if getattr(self, mine) is None:
-            object.__setattr__(self, mine, type(self).USUAL[self.path])
-        self.check_level(self.level())
+            object.__setattr__(self, mine, self.usual_level())
+        PATHS[self.path].refuse(self.level(), self.path)
+
+    def usual_level(self) -> float:
+        """The level of the data where the user gives none."""
+        raise NotImplementedError
 
     def level(self) -> float:
-        """t_n on the path."""
-        level = self.sigma_n if self.path == "ve" else self.t_n
+        """The level of the data, as `toy.paths` has levels."""
+        level = self.t_n if PATHS[self.path].option == "t_n" else self.sigma_n
         assert level is not None
         return float(level)
 
 
-def _flag(name: str) -> str:
-    return name.replace("_", "-")
+def but(options: type, name: str, default: Any = None, **changes: Any) -> Any:
+    """An option of a base class with another default, or with other things that `option` says of it."""
+    return field(default=default, metadata={"option": declarations(options)[name]._replace(**changes)})
 
 
 def tell_held_out(points: int, problem: Problem) -> None:
-    """Say where fewer images are held out than were asked for."""
+    """Say so if fewer images are held out than the user asked for."""
     assert problem.clean_test is not None
     if len(problem.clean_test) < points:
         print(f"--points {points}: only {len(problem.clean_test)} images are held out; errors are measured on all of them")
@@ -191,43 +178,41 @@ def tell_held_out(points: int, problem: Problem) -> None:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Builds the problem of a seed, in whatever process needs it, with data at level `t_n`."""
+    """Builds the problem of a seed with data at a level of the path; it can be sent to another process."""
 
     config: ImageOptions
-    t_n: float
-
-    def path(self) -> Path:
-        return VarianceExploding() if self.config.path == "ve" else Discrete.scaled_linear()
+    level: float
 
     def __call__(self, seed: int) -> Problem:
-        config, path, digits = self.config, self.path(), self.config.digits()
+        config, process, digits = self.config, PATHS[self.config.path], self.config.digits()
         world, x_0, test = self.images(digits, seed)
-        levels = torch.full((len(x_0),), float(self.t_n))
+        levels = torch.full((len(x_0),), float(process.time(self.level)))
         levels[torch.rand(len(x_0), generator=generator(seed, "clean images")) < config.clean_share] = 0.0
         clean = int((levels == 0).sum())
         if config.clean_share and not 0 < clean < len(levels):
             raise UserError(
                 f"--clean-share {config.clean_share:g} makes {clean} of {len(levels)} images clean; take another share"
             )
-        noise = noise_of_nature(len(x_0), x_0.shape[1], seed)
-        problem = from_images(x_0, levels, noise, path, test=test, seed=seed, fresh=config.fresh_noise, world=world)
+        noise = data_noise(len(x_0), x_0.shape[1], seed)
+        problem = from_images(x_0, levels, noise, process.path, test=test, seed=seed, fresh=config.fresh_noise, world=world)
         key = {name: getattr(config, name) for name in ("world", "path", "clean_share")}
-        key |= {"digest": digits.digest, "size": digits.size, "images": len(x_0), "level": self.t_n, "seed": seed}
+        key |= {"digest": digits.digest, "size": digits.size, "images": len(x_0), "level": self.level, "seed": seed}
         network = partial(NETWORKS[config.network], digits.size)
-        mixture = worlds.wiener_mixture(problem.points, path, key)
-        return replace(problem, mixture=mixture, thrift=THRIFT, network=network, skip=self.skip(problem, mixture))
+        mixture = worlds.wiener_mixture(problem.points, process.path, key)
+        return replace(problem, mixture=mixture, batch_divisor=BATCH_DIVISOR, network=network, skip=self.skip(problem, mixture))
 
     def images(self, digits: Digits, seed: int) -> tuple[World | None, Tensor, Tensor]:
-        """(world if it is known, training images, held-out images)."""
+        """The world, or None if it is unknown; training images; held-out images."""
         if self.config.world == "digits":
             return None, digits.train, digits.test
         world = worlds.smooth(digits) if self.config.world == "smooth" else Empirical(digits.train)
         count = self.config.images or DRAWN
         return world, world.sample(count, generator(seed, "data")), world.sample(5_000, generator(0, "held-out images"))
 
-    def skip(self, problem: Problem, mixture: World) -> Any:
+    def skip(self, problem: Problem, mixture: World) -> Skip | None:
+        """The denoiser that networks correct."""
         if self.config.skip == "mixture":
             return mixture.denoise
         if self.config.skip == "wiener":
-            return GaussianMixture(torch.ones(1), problem.data_mean[None], problem.data_covariance[None]).denoise
+            return problem.gaussian().denoise
         return None

@@ -1,1 +1,1 @@
-"""The methods, one file each; `toy.registry` has them by name."""
+"""The methods; `toy.registry` has them by name."""

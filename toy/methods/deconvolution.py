@@ -1,7 +1,7 @@
 """Grid deconvolution: the histogram of the noisy data, deblurred by expectation maximisation (Richardson and Lucy).
 
-No network: what the data can say about p_0 in one or two dimensions. It is stopped where its denoiser is best, with the truth
-in hand, so it is a reference and not a method.
+It needs no network and shows how much the data say about p_0 in one or two dimensions. The truth decides when it stops, so it is
+a reference and not a method.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from toy.problem import Problem
 from toy.training import Trainer
 
 STOPS = (20, 40, 80, 160, 320, 640, 1280)  # numbers of EM steps
-CELLS = 16  # to one standard deviation of the noise
-POINTS = 2_000  # at which the error is looked at to choose the stop
+CELLS = 16  # in one standard deviation of the noise
+POINTS = 2_000  # for the error that chooses the stop
 
 
 def unfit(problem: Problem) -> str | None:
@@ -38,17 +38,17 @@ def fit(problem: Problem, trainer: Trainer) -> Fitted:
 def best_grid(problem: Problem, *, cells: int = CELLS, stops: tuple[int, ...] = STOPS) -> Fitted:
     """The deconvolved density whose denoiser has the smallest sub-n mean among the stops."""
     origin, cell, histogram = noisy_histogram(problem, cells)
-    density, found = np.full_like(histogram, 1 / histogram.size), []
+    density, fits = np.full_like(histogram, 1 / histogram.size), []
     for step in range(1, max(stops) + 1):
         density = density * blur(histogram / blur(density, cells).clip(1e-12), cells)
         if step in stops:
             grid = GridDensity(density / density.sum(), origin, cell, problem.path)
-            found.append(Fitted(grid.denoise, draw=grid.sample))
-    return min(found, key=lambda fitted: sub_n_mean(normalised_errors(fitted, problem, count=POINTS, levels=BELOW)) or math.inf)
+            fits.append(Fitted(grid.denoise, draw=grid.sample))
+    return min(fits, key=lambda fitted: sub_n_mean(normalised_errors(fitted, problem, count=POINTS, levels=BELOW)) or math.inf)
 
 
 def noisy_histogram(problem: Problem, cells: int) -> tuple[np.ndarray, float, np.ndarray]:
-    """Centre of the first cell, cell width, and the share of the points per cell, for points brought to unit signal."""
+    """Centre of the first cell, width of a cell, and the share of points in each cell; points are divided by alpha."""
     x_n, t_n = problem.points
     alpha, sigma = problem.path(t_n).like(x_n)
     scaled, cell = (x_n / alpha).double().numpy(), float((sigma / alpha).max()) / cells
@@ -90,11 +90,11 @@ class GridDensity:
         mass, axes = blur(density, width), np.indices(density.shape, dtype=float)
         at = (x_t.double().numpy() / alpha - self.origin).T / self.cell + pad
         means = [blur(axis * density, width) / mass for axis in axes]
-        found = [map_coordinates(mean, at, order=3, mode="nearest") for mean in means]
-        return torch.from_numpy((np.stack(found, 1) - pad) * self.cell + self.origin).to(x_t.dtype)
+        values = [map_coordinates(mean, at, order=3, mode="nearest") for mean in means]
+        return torch.from_numpy((np.stack(values, 1) - pad) * self.cell + self.origin).to(x_t.dtype)
 
     def sample(self, count: int, source: torch.Generator) -> Tensor:
-        """Draws from the density, even within a cell."""
+        """Draws from the density, uniform within a cell."""
         index = torch.multinomial(torch.from_numpy(self.density.ravel()), count, replacement=True, generator=source)
         cells = np.stack(np.unravel_index(index.numpy(), self.density.shape), 1)
         jitter = torch.rand(cells.shape, generator=source).numpy() - 0.5

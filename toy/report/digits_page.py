@@ -9,19 +9,17 @@ from typing import Any
 import torch
 
 from ambient.randomness import generator
-from harness import page
 from toy.data.digits import Digits
 from toy.evaluation import sub_n_mean
 from toy.images.classifier import features_of, frechet
 from toy.images.scoring import AT_N, BELOW, LEVELS
 from toy.problem import Problem
 from toy.report import digits_panels as panels
-from toy.report import figures, table
+from toy.report import figures, pages, table
 from toy.report.drawing import Drawing
 from toy.report.pictures import SHEET
-from toy.report.points_page import left_out
 from toy.report.table import over_seeds
-from toy.report.verdict import NONE, against, compare, effect_of_consistency, hero_of
+from toy.report.verdict import NONE, compare, effect_of_consistency, subject_of
 
 SHOWN = (0.3, 0.5, 0.7, 1.0, 1.5, 3.0)  # levels of the table
 STARTS = {
@@ -32,50 +30,49 @@ STARTS = {
 
 
 def write_comparison(out: Path, results: dict[str, Any], digits: Digits, problem: Problem, command: str) -> None:
-    """report.html and figures of `python -m toy mnist`; `command`: of the run."""
+    """Draw the figures of `python -m toy mnist` and write its page; `command` is the one that was run."""
     drawing = Drawing(out, results, problem)
     drawn = {name: getattr(panels, name) for name in ("data", "restored", "samples", "errors")} | {"training": figures.training}
     figures.save_all(out, {name: partial(draw, drawing) for name, draw in drawn.items()})
     summary, (visible, share) = with_ratios(results), visible_directions(problem)
-    about = page.about_run(out, command, results["config"])
-    page.write(
-        out, "toy", "digits.html.j2", **about, problem=problem, size=round(problem.dim**0.5), below=BELOW, sheet=SHEET**2,
-        ratio=float(problem.path.noise_to_signal(problem.t_n)), visible=visible, share=share, left_out=left_out(drawing),
+    pages.write(
+        out, "digits.html.j2", results, command, problem=problem, size=round(problem.dim**0.5), below=BELOW, sheet=SHEET**2,
+        ratio=problem.noise, visible=visible, share=share,
         verdict=verdict(summary, results["config"]["skip"]), kind=kind_of(summary), floor=floor(drawing, digits),
-        methods=[row["method"] for row in summary], marks=table.marks(summary),
-        table=table.with_column(table.cells(summary, columns(summary)), against(summary, "sub_n", "sub-n mean")),
+        methods=[row["method"] for row in summary],
+        **pages.comparison(drawing, table.cells(summary, columns(summary)), summary, "sub_n", "sub-n mean"),
     )  # fmt: skip
 
 
 def verdict(summary: list[dict[str, Any]], skip: str) -> str:
-    """Whether training went beyond the filter that networks start from, at the data's noise; and what consistency did below."""
+    """Whether training improved on the filter that networks start from, at the data's noise; and what consistency did below."""
     start, known = "mixture" if skip == "mixture" else "wiener", kind_of(summary) == "errors"
     at_n = {row["method"]: row.get("at_n") if known else row["mse"][AT_N] for row in summary}
     below = {row["method"]: row.get("sub_n") for row in summary}
-    hero = hero_of(summary) or ""
-    mine, least = at_n.get(hero), at_n.get(start)
+    subject = subject_of(summary) or ""
+    mine, least = at_n.get(subject), at_n.get(start)
     if mine is None or least is None:
         return NONE
     of = "error over the least possible" if known else "squared error per pixel on held-out images"
-    told = f"At the data's noise {compare(hero, mine, STARTS[skip], least)} in its {of}."
-    return told + effect_of_consistency(below)
+    verdict = f"At the data's noise {compare(subject, mine, STARTS[skip], least)} in its {of}."
+    return verdict + effect_of_consistency(below)
 
 
 def with_ratios(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """The summary; where the truth is unknown, with a `sub_n` that is the ratio to the error of the oracle, if that was run."""
-    summary, found = results["summary"], dict[str, list[float | None]]()
+    """The summary. If errors are known as excess over the oracle's, `sub_n` is the mean ratio to the oracle's error below n."""
+    summary, ratios = results["summary"], dict[str, list[float | None]]()
     if kind_of(summary) != "excess":
         return summary
     for row in results["rows"]:
         ratio = sub_n_mean([None if excess is None else 1 + excess for excess in row["excess"]], BELOW)
-        found.setdefault(row["method"], []).append(ratio)
-    return [row | {"sub_n": over_seeds(found[row["method"]])} for row in summary]
+        ratios.setdefault(row["method"], []).append(ratio)
+    return [row | {"sub_n": over_seeds(ratios[row["method"]])} for row in summary]
 
 
 def visible_directions(problem: Problem) -> tuple[int, float]:
-    """How many directions of the clean images stand out of the noise of the data, and their share of the variance.
+    """The number of directions of the clean images that stand out of the noise of the data, and their share of the variance.
 
-    Those with variance above (sigma_n / alpha_n)^2 sqrt(D / N). Source: Baik, Ben Arous and Peche 2005.
+    Their variance is above (sigma_n / alpha_n)^2 sqrt(D / N). Source: Baik, Ben Arous and Peche 2005.
     """
     assert problem.clean_test is not None
     assert problem.count is not None
@@ -86,7 +83,7 @@ def visible_directions(problem: Problem) -> tuple[int, float]:
 
 
 def floor(drawing: Drawing, digits: Digits) -> tuple[float, int] | None:
-    """The Frechet distance of other real images, and their number; None without labels."""
+    """The Frechet distance of other real images from the held-out ones, and their number; None without labels."""
     if not any("frechet" in row for row in drawing.summary):
         return None
     features, problem, count = features_of(digits), drawing.problem, drawing.results["config"]["samples"]
@@ -96,12 +93,12 @@ def floor(drawing: Drawing, digits: Digits) -> tuple[float, int] | None:
 
 
 def kind_of(summary: list[dict[str, Any]]) -> str:
-    """What the errors of the table are: `errors` against the truth, `excess` over the oracle's, or `mse`."""
+    """The kind of errors in the table: `errors` against the truth, `excess` over the oracle's, or `mse`."""
     return next(key for key in ("errors", "excess", "mse") if any(key in row for row in summary))
 
 
 def columns(summary: list[dict[str, Any]]) -> table.Columns:
-    """Errors at each level shown, and the Frechet distance."""
+    """The columns of the table: errors at each level of SHOWN, and the Frechet distance."""
     kind = kind_of(summary)
     word = {"errors": "nE", "excess": "excess", "mse": "MSE"}[kind]
     levels = [(f"{word} {'' if m == 1 else f'{m:g} '}n", table.entry(kind, LEVELS.index(m))) for m in SHOWN]

@@ -1,4 +1,4 @@
-"""What the figures and the report read of a finished run."""
+"""What the figures and pages read of a finished run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ambient.paths import Level
 from ambient.randomness import generator
 from ambient.worlds import GaussianMixture
 from toy.data.mixtures import MIXTURES
+from toy.experiments.row import arrays_of
 from toy.problem import Problem
 
 
@@ -32,22 +33,22 @@ class Drawing:
 
     @property
     def seed(self) -> int:
-        """The first seed: pictures of samples and fields are of this one."""
+        """The first seed, to which pictures of samples and fields belong."""
         return self.results["config"]["seed"]
 
     def number(self, method: str, key: str) -> dict[str, Any] | None:
-        """{mean, error, count} of a method, or None."""
+        """{mean, error, count} of a method, or None if it has no such number."""
         return next((row.get(key) for row in self.summary if row["method"] == method), None)
 
     def held_out_error(self, method: str, key: str) -> float | None:
-        """The standard error over held-out points in the first seed, of what is measured on each; a single one has none."""
+        """The standard error over held-out points for the first seed; None for numbers without one."""
         row = next(row for row in self.results["rows"] if row["method"] == method and row["seed"] == self.seed)
         return row[key][1] if isinstance(row[key], list) and math.isfinite(row[key][1]) else None
 
     @property
     def relative_noise(self) -> float | None:
         """s_n / d: the data's noise over the distance of the nearest modes."""
-        return None if self.problem.world is None else self.problem.t_n / MIXTURES[self.results["config"]["world"]].separation
+        return None if self.problem.world is None else self.problem.noise / MIXTURES[self.results["config"]["world"]].separation
 
     @cached_property
     def view(self) -> View:
@@ -56,16 +57,12 @@ class Drawing:
     @cached_property
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Samples and fields by method."""
-        found: dict[str, dict[str, np.ndarray]] = {}
-        for row in self.summary:
-            with np.load(self.out / "methods" / row["method"] / f"seed_{self.seed}" / "arrays.npz", allow_pickle=False) as file:
-                found[row["method"]] = dict(file)
-        return found
+        return {row["method"]: arrays_of(self.out, row["method"], self.seed) for row in self.summary}
 
 
 @dataclass(frozen=True)
 class View:
-    """The one or two coordinates of a problem that can be shown: as they are, the first two, or principal ones."""
+    """The one or two coordinates of a problem in its figures: all, the first two, or two principal components."""
 
     problem: Problem
 
@@ -75,14 +72,14 @@ class View:
 
     @property
     def words(self) -> str | None:
-        """What is shown, if it is not everything."""
+        """The coordinates in the figures, if they are not all."""
         if self.problem.dim <= 2:
             return None
         kind = "coordinates" if self.problem.world else "principal components"
         return f"the first two {kind} of {self.problem.dim}"
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Points (N, D) as seen, (N, 1 or 2)."""
+        """The coordinates of points (N, D) in the figures, (N, 1) or (N, 2)."""
         if self.problem.dim <= 2 or self.problem.world is not None:
             return x[:, : self.dim]
         _, axes = torch.linalg.eigh(self.problem.data_covariance)
@@ -90,7 +87,7 @@ class View:
 
     @cached_property
     def clean(self) -> GaussianMixture | None:
-        """The truth as seen: the marginal of the mixture."""
+        """The truth in these coordinates: the marginal of the mixture."""
         world = self.problem.world
         if not isinstance(world, GaussianMixture):
             return None
@@ -98,11 +95,12 @@ class View:
         return GaussianMixture(world.weights, world.means[:, :k], world.covariances[:, :k, :k])
 
     def level(self, multiple: float) -> Level:
-        """The level of the path at a multiple of the data's noise."""
-        return self.problem.path(self.problem.t_at(multiple))
+        """The level of points that were divided by alpha, at a multiple of the data's noise."""
+        alpha, sigma = self.problem.path(self.problem.t_at(multiple))
+        return Level(alpha / alpha, sigma / alpha)
 
     def noisy(self, count: int) -> np.ndarray:
-        """Some of the noisy data, brought to unit signal."""
+        """Some of the noisy data, divided by alpha."""
         x_n, t_n = (v[:count] for v in self.problem.points)
         return self((x_n / self.problem.path(t_n).like(x_n)[0]).numpy())
 
@@ -113,7 +111,7 @@ class View:
 
     @cached_property
     def box(self) -> list[tuple[float, float]]:
-        """Limits that hold nearly all noisy points, per coordinate; as wide in the one as in the other."""
+        """Limits for each coordinate, of equal width, between which nearly all noisy points lie."""
         low, high = np.quantile(self.noisy(20_000), [0.002, 0.998], axis=0)
         half = float((high - low).max()) * 0.52
         return [(float(centre) - half, float(centre) + half) for centre in (low + high) / 2]

@@ -1,4 +1,4 @@
-"""The figures of a run: errors, the wall, training here; samples and fields in `panels`. None touches global state."""
+"""The figures of a run: errors, the wall and training here; samples and fields in `panels`. None changes global settings."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from toy.report.drawing import Drawing
 from toy.report.style import COLOURS, DASHES, DATA, FAINT, INK, RC, canvas, label_ends
 from toy.training import Progress
 
-SHOWN = (1e-4, 10.0)  # errors beyond are at the border: done, or lost
-WIDTH = 0.006  # of a line, as a share of the height
+SHOWN = (1e-4, 10.0)  # the range of errors in the figure; those beyond stand at its border
+WIDTH = 0.006  # of a line, as a share of the height of the figure
 
 
 def draw_all(out: Path, results: dict[str, Any], problem: Problem) -> list[Path]:
-    """Draw what the problem allows into `out`/figures; the files."""
+    """Draw the figures of a run on points into `out`/figures; the files."""
     drawing = Drawing(out, results, problem)
     return save_all(out, {name: partial(draw, drawing) for name, draw in FIGURES.items()})
 
 
 def save_all(out: Path, figures: Mapping[str, Callable[[], Figure | None]]) -> list[Path]:
-    """Draw into `out`/figures what there is to draw; the files."""
+    """Draw into `out`/figures each figure for which there are data; the files."""
     folder, drawn = out / "figures", []
     folder.mkdir(exist_ok=True)
     with mpl.rc_context(RC):
@@ -43,41 +43,46 @@ def save_all(out: Path, figures: Mapping[str, Callable[[], Figure | None]]) -> l
             figure = draw()
             if figure is not None:
                 buffer = io.BytesIO()
-                figure.savefig(buffer, format="png")
+                figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.05)
                 write_atomically(folder / f"{name}.png", buffer.getvalue())
                 drawn.append(folder / f"{name}.png")
     return drawn
 
 
 def errors(drawing: Drawing) -> Figure | None:
-    """nE against the level, all methods with more than one level but the exact one; lines that coincide can all be seen."""
+    """nE against the noise level."""
     lines = lines_of(drawing.summary, "errors")
     return level_lines(lines, LEVELS, "error $E|h - h^*|^2$ / least possible error", shown=SHOWN) if lines else None
 
 
 def lines_of(summary: list[dict[str, Any]], key: str) -> dict[str, np.ndarray]:
-    """(means, standard errors) over the levels, for the methods that have more than one; the exact one has no line."""
+    """(means, standard errors) over the levels, for methods with a number at more than one level, except the exact one."""
     lines = {row["method"]: curve(row[key]) for row in summary if row["method"] != "exact" and key in row}
     return {name: line for name, line in lines.items() if np.isfinite(line[0]).sum() > 1}
+
+
+def curve(numbers: list[dict[str, Any] | None]) -> np.ndarray:
+    """(means, standard errors) over the levels, NaN where a method has no number."""
+    return np.array([(math.nan, math.nan) if n is None else (n["mean"], n["error"] or 0.0) for n in numbers]).T
 
 
 def level_lines(
     lines: dict[str, np.ndarray], levels: Sequence[float], ylabel: str, *, shown: tuple[float, float], seen: str = "never seen"
 ) -> Figure:
-    """(means, standard errors) of each method against the level; lines that coincide can all be seen.
+    """(means, standard errors) of each method against the noise level. A line is drawn wider where others lie on it.
 
-    Args: seen: what the data has below its noise.
+    Args: seen: what the data contain below their noise level.
     """
     figure = canvas(7.2, 4.4)
     axes = figure.add_subplot()
     means = np.concatenate([mean for mean, _ in lines.values()])
     low, high = max(0.9 * np.nanmin(means), shown[0]), min(1.1 * np.nanmax(means), shown[1])
-    order = sorted(lines, key=lambda name: (name in DASHES, name == "ours"))  # what is beneath shows between dashes
+    order = sorted(lines, key=lambda name: (name in DASHES, name == "ours"))  # what lies beneath shows between dashes
     near = WIDTH * np.log(high / low)
     for i, name in enumerate(order):
         mean, error = lines[name]
         above = sum((np.abs(np.log(mean / lines[other][0])) < near for other in order[i + 1 :]), np.zeros(len(mean)))
-        for depth in range(int(above.max()) + 1):  # wider where others lie on it
+        for depth in range(int(above.max()) + 1):
             width = RC["lines.linewidth"] + 2 * depth
             axes.plot(levels, np.where(above >= depth, mean, np.nan), DASHES.get(name, "-"), color=COLOURS[name], linewidth=width)
         axes.fill_between(levels, (mean - error).clip(mean / 50), mean + error, color=COLOURS[name], alpha=0.18, linewidth=0)
@@ -95,45 +100,29 @@ def level_lines(
     return figure
 
 
-def curve(numbers: list[dict[str, Any] | None]) -> np.ndarray:
-    """(means, standard errors) over the levels, NaN where a method has no number."""
-    return np.array([(math.nan, math.nan) if n is None else (n["mean"], n["error"] or 0.0) for n in numbers]).T
-
-
 def wall(drawing: Drawing) -> Figure | None:
-    """What is recovered against the noise over the distance of the modes, and the modulation that is left."""
+    """The error against the noise over the distance of the modes, and the modulation that the noise leaves."""
     rows, here = drawing.results["wall"], drawing.relative_noise
     if not rows or here is None:
         return None
     figure = canvas(6.4, 5.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    x = [row.noise for row in rows]
-    curves = [
-        ("wiener", "Wiener filter (linear)", COLOURS["wiener"], "-."),
-        (f"deconvolution_{COUNTS[0]}", f"grid deconvolution, $N$ = {COUNTS[0]:,}", "#444444", ":"),
-        (f"deconvolution_{COUNTS[1]}", f"grid deconvolution, $N$ = {COUNTS[1]:,}", "#444444", "-"),
-    ]
-    for key, label, colour, dash in curves:
-        upper.plot(x, [getattr(row, key) for row in rows], dash, color=colour, marker="o", markersize=3.5, label=label)
-    for name in ("ours", "paper"):
-        number = drawing.number(name, "sub_n")
-        if number is not None:
-            upper.plot(
-                here, number["mean"], "D" if name == "ours" else "s", color=COLOURS[name], label=f"{name}, this run", zorder=4
-            )
+    x, dots = [row.noise for row in rows], {"marker": "o", "markersize": 3.5}
+    upper.plot(x, [row.wiener for row in rows], "-.", color=COLOURS["wiener"], label="Wiener filter (linear)", **dots)
+    for count, dash in zip(COUNTS, (":", "-"), strict=True):
+        grid, strength = [getattr(row, f"deconvolution_{count}") for row in rows], 1 / math.sqrt(count)
+        upper.plot(x, grid, dash, color="#444444", label=f"grid deconvolution, $N$ = {count:,}", **dots)
+        lower.axhline(strength, color=FAINT, linewidth=0.8, linestyle="--")
+        lower.text(x[-1], 1.4 * strength, f"$1/\\sqrt{{N}}$ for $N$ = {count:,}", color=DATA, fontsize=8, ha="right")
+    for name, marker in (("ours", "D"), ("paper", "s")):
+        if number := drawing.number(name, "sub_n"):
+            upper.plot(here, number["mean"], marker, color=COLOURS[name], label=f"{name}, this run", zorder=4)
     upper.set(yscale="log", ylabel="error below the data's noise\n(sub-n mean)")
     upper.legend(frameon=False, loc="best", fontsize=8.5)
     fine = np.linspace(x[0], x[-1], 200)
-    lower.plot(fine, [modulation(float(v)) for v in fine], color=INK)
-    for count in COUNTS:
-        noise_floor = 1 / math.sqrt(count)
-        lower.axhline(noise_floor, color=FAINT, linewidth=0.8, linestyle="--")
-        lower.text(x[-1], noise_floor * 1.4, f"$1/\\sqrt{{N}}$ for $N$ = {count:,}", color=DATA, fontsize=8, ha="right")
-    lower.set(
-        yscale="log",
-        ylabel="modulation left\nin the noisy density",
-        xlabel="noise over the distance of the nearest modes: $s_n / d$",
-    )
+    lower.plot(fine, [modulation(float(noise)) for noise in fine], color=INK)
+    distance = "noise over the distance of the nearest modes: $s_n / d$"
+    lower.set(yscale="log", ylabel="modulation left\nin the noisy density", xlabel=distance)
     for axes in (upper, lower):
         axes.axvline(here, color=COLOURS["ours"], linewidth=0.9, alpha=0.7, zorder=1)
     lower.text(here + 0.01, lower.get_ylim()[1], "this run", color=COLOURS["ours"], va="top")
@@ -141,21 +130,21 @@ def wall(drawing: Drawing) -> Figure | None:
 
 
 def training(drawing: Drawing) -> Figure | None:
-    """The loss of each network against evaluations; the losses differ, so each has its own axis."""
+    """The loss of each network against evaluations. The losses differ, so each has an axis of its own."""
     curves = {}
     for file in sorted((drawing.out / "networks" / f"seed_{drawing.seed}").glob("*/metrics.jsonl")):
-        curve = [records.fit(row, Progress, where=str(file)) for row in read_metrics(file)]
-        if len(curve) > 1:
-            curves[file.parent.name] = curve
+        reports = [records.fit(row, Progress, where=str(file)) for row in read_metrics(file)]
+        if len(reports) > 1:
+            curves[file.parent.name] = reports
     if not curves:
         return None
     columns = min(4, len(curves))
     height = math.ceil(len(curves) / columns)
     figure = canvas(2.1 * columns, 1.55 * height)
     grid = figure.subplots(height, columns, squeeze=False).ravel()
-    for axes, (stage, curve) in zip(grid, curves.items(), strict=False):
-        loss = np.array([row.loss for row in curve])
-        axes.plot([row.evaluations / 1e6 for row in curve], loss, color=COLOURS.get(stage, DATA), linewidth=1.0)
+    for axes, (stage, reports) in zip(grid, curves.items(), strict=False):
+        loss = np.array([row.loss for row in reports])
+        axes.plot([row.evaluations / 1e6 for row in reports], loss, color=COLOURS.get(stage, DATA), linewidth=1.0)
         low, high = np.quantile(loss[len(loss) // 20 :], [0.0, 0.98])
         margin = 0.08 * (high - low) or 0.1 * abs(low) or 1.0
         axes.set(title=stage, ylim=(low - margin, high + margin))

@@ -12,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from harness import page
 from harness.copying import CLOSE, COPY
 from harness.files import write_atomically
 from harness.tables import markdown
 from toy.images.attack import GROUPS, KINDS
 from toy.images.copies import Models, shares_of_bins
+from toy.paths import PATHS
 from toy.registry import METHODS
+from toy.report import pages
 from toy.report.figures import save_all
 from toy.report.pictures import Row, image_grid
 from toy.report.style import COLOURS, FAINT, canvas
@@ -38,19 +39,21 @@ Number = dict[str, Any]
 
 
 def write(out: Path, results: dict[str, Any], models: Models, training: Tensor, command: str) -> None:
-    """Figures, table.md and report.html in `out`; `command`: of the run."""
-    config, found = results["config"], tables(results)
+    """Draw the figures and write table.md and the page; `command` is the one that was run."""
+    config, by_kind = results["config"], tables(results)
     save_all(out, {"similarity": partial(similarity, results, models), "digits": partial(digits, results, models, training)})
-    write_atomically(out / "table.md", "\n".join(f"{WORDS[kind]}\n\n{markdown(table)}" for kind, table in found.items()).encode())
+    write_atomically(
+        out / "table.md", "\n".join(f"{WORDS[kind]}\n\n{markdown(table)}" for kind, table in by_kind.items()).encode()
+    )
     shown = []
-    for kind, (head, *rows) in found.items():
+    for kind, (head, *rows) in by_kind.items():
         mine = [row for row in results["summary"] if row["kind"] == kind]
         marks = [(LOOK[row["model"]], TITLES.get(row["model"]) or METHODS[row["model"]].title) for row in mine]
         shown.append((WORDS[kind], ["model", *head[2:]], [[f"{name}, t = {t}", *numbers] for name, t, *numbers in rows], marks))
-    about = page.about_run(out, command, results["config"])
-    page.write(
-        out, "toy", "memorization.html.j2", **about, verdict=verdict(results), tables=shown, differences=differences(results),
-        level=config["sigma_n"] if config["path"] == "ve" else config["t_n"], close=CLOSE, copy=COPY,
+    process = PATHS[config["path"]]
+    pages.write(
+        out, "memorization.html.j2", results, command, verdict=verdict(results), tables=shown, differences=differences(results),
+        level=process.named(config[process.option]), close=CLOSE, copy=COPY,
         middle=results["levels"][len(results["levels"]) // 2], variance=results["baselines"]["variance"],
     )  # fmt: skip
 
@@ -68,27 +71,28 @@ def verdict(results: dict[str, Any]) -> str:
             f"**Nothing can be concluded about memory.** The clean-trained network (oracle) has not learned its digits by heart "
             f"({shares}). A larger budget (`--evaluations`) or fewer digits (`--images`) would change that."
         )
-    told = f"The clean-trained network (oracle) has learned digits by heart ({shares})."
+    verdict = f"The clean-trained network (oracle) has learned digits by heart ({shares})."
     for name in dict.fromkeys(row["model"] for row in results["differences"]):
         mine = _rows(results["differences"], model=name)
-        counts = [sum(word == relation(row["memory"]) for row in mine) for word in ("less", "not told apart", "more")]
-        less, same, more = counts
-        told += f" The memory of {name}, in {len(mine)} comparisons with it: **{less} less, {same} not told apart, {more} more**."
+        less, same, more = (sum(word == relation(row["memory"]) for row in mine) for word in ("less", "not told apart", "more"))
+        verdict += (
+            f" The memory of {name}, in {len(mine)} comparisons with it: **{less} less, {same} not told apart, {more} more**."
+        )
         steps = _rows(results["summary"], kind="one step", model=name)
         lost = [f"{row['t']:g}" for row in steps if row["held out"]["error"]["mean"] >= results["baselines"]["variance"]]
         if lost:
-            told += f" At t = {', '.join(lost)} {name} restores no better than the average digit: low similarity says nothing."
-    return told
+            verdict += f" At t = {', '.join(lost)} {name} restores no better than the average digit: low similarity says nothing."
+    return verdict
 
 
 def relation(more: Number) -> str:
-    """Whether a model keeps less than the clean-trained network, which has `more`: by the interval over digits."""
+    """Whether a model has less memory than the clean-trained network, which has `more` of it: by the interval over digits."""
     low, high = more["interval"]
     return "less" if low > 0 else "more" if high < 0 else "not told apart"
 
 
 def differences(results: dict[str, Any]) -> list[list[str]]:
-    """What the clean-trained network has more than each noisy-trained one, as a table, headings first."""
+    """The table of what the clean-trained network has more than each noisy-trained one, headings first."""
     head = ["compared with", "t", "similarity", "memory", "its memory"]
     rows = sorted(results["differences"], key=lambda row: list(KINDS)[::-1].index(row["kind"]))
     spans = [[span(row["training"]), span(row["memory"]), relation(row["memory"])] for row in rows]
@@ -97,7 +101,7 @@ def differences(results: dict[str, Any]) -> list[list[str]]:
 
 
 def span(number: Number) -> str:
-    """A mean with its interval over digits and, of several seeds, the standard error: 0.093 ± 0.004 [0.080, 0.106]."""
+    """A mean, its standard error over seeds if there are several, and its interval over digits: 0.093 ± 0.004 [0.080, 0.106]."""
     low, high = number["interval"]
     error = "" if number["error"] is None else f" ± {number['error']:.3f}"
     return f"{number['mean']:.3f}{error} [{low:.3f}, {high:.3f}]"
@@ -108,26 +112,26 @@ def _rows(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
 
 
 def tables(results: dict[str, Any]) -> dict[str, list[list[str]]]:
-    """For each kind of result a table as text, headings first."""
+    """A table for each kind of result, as text, headings first."""
     head = ["model", "t", "similarity", "held out", "memory", "across", f"> {CLOSE:g}", "held out", f"> {COPY:g}", "held out"]
-    found = {kind: [[*head, "itself", "held out", "error", "held out"]] for kind in reversed(KINDS)}
+    by_kind = {kind: [[*head, "itself", "held out", "error", "held out"]] for kind in reversed(KINDS)}
     for row in results["summary"]:
         pairs = [[show(row[group][key]) for group in GROUPS] for key in ("similarity", "close", "copies", "itself", "error")]
         near, *others = pairs
-        found[row["kind"]].append(
+        by_kind[row["kind"]].append(
             [row["model"], f"{row['t']:g}", *near, span(row["memory"]), show(row["across"]), *chain(*others)]
         )
-    return found
+    return by_kind
 
 
 def brief(table: list[list[str]]) -> list[list[str]]:
-    """The columns of a table that a terminal has room for; of either group the training digits."""
-    kept = [table[0].index(heading) for heading in BRIEF]
-    return [[row[i] for i in kept] for row in table]
+    """The columns of a table for which a terminal has room; of the two groups, the training digits."""
+    columns = [table[0].index(heading) for heading in BRIEF]
+    return [[row[i] for i in columns] for row in table]
 
 
 def similarity(results: dict[str, Any], models: Models) -> Figure:
-    """Fig. 8, at every level and for both kinds of result."""
+    """Fig. 8: the similarity to training digits, at every level and for both kinds of result."""
     levels = results["levels"]
     figure = canvas(3.1 * max(2, len(levels)), 5.2)
     grid = figure.subplots(len(KINDS), len(levels), sharex=True, squeeze=False)
@@ -147,7 +151,7 @@ def similarity(results: dict[str, Any], models: Models) -> Figure:
 
 
 def histogram(axes: Axes, name: str, values: np.ndarray) -> float:
-    """Shares by bin with their intervals, of similarities (seeds, draws, digits); the highest of the intervals."""
+    """Draw shares of similarities (seeds, draws, digits) by bin with their intervals; returns the highest end of an interval."""
     share, low, high = shares_of_bins(values, BINS)
     axes.stairs(share, BINS, color=LOOK[name], linewidth=1.5, label=name)
     bottom, top = (np.append(v, v[-1]) for v in (low, high))
@@ -156,7 +160,7 @@ def histogram(axes: Axes, name: str, values: np.ndarray) -> float:
 
 
 def digits(results: dict[str, Any], models: Models, training: Tensor) -> Figure:
-    """Figs. 2 and 8 in pictures, at the level in the middle, for the first seed."""
+    """Figs. 2 and 8 as pictures, at the level in the middle, for the first seed."""
     middle = len(results["levels"]) // 2
     shown = {name: arrays["pictures"][0, middle] for name, arrays in models.items()}
     noisy = next(iter(shown.values()))[0]
@@ -172,7 +176,4 @@ def digits(results: dict[str, Any], models: Models, training: Tensor) -> Figure:
         ]
         colours[mine[0][0]] = LOOK[name]
         rows += mine
-    figure = image_grid(rows, colours=colours)
-    for axes in figure.axes:
-        axes.set_anchor("W")  # centred in what is too wide for them, rows leave no room for their labels
-    return figure
+    return image_grid(rows, colours=colours)

@@ -1,4 +1,4 @@
-"""The figures in the plane of the data: samples, denoiser fields below the data's noise, and what noisy data alone can tell."""
+"""The figures in the plane of the data: samples, denoiser fields below the data's noise, and what noisy data alone can show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from toy.report.drawing import Drawing, View
 from toy.report.style import COLOURS, DATA, FAINT, INK, TRUTH, canvas, frame
 from toy.without_truth import MULTIPLES
 
-SHOWN = 4_000  # points a panel
+SHOWN = 4_000  # points in a panel
 FIELDS = ("exact", "ours", "paper", "ambient-only")
 MEASURES = {
     **{f"risk_{m:g}": f"held-out risk\nat {m:g} n" if m != 1 else "held-out risk\nat n" for m in MULTIPLES},
@@ -26,7 +26,7 @@ MEASURES = {
 
 
 def samples(drawing: Drawing) -> Figure | None:
-    """A panel each for the truth, the noisy data, and every method's samples, all over the outline of the truth."""
+    """A panel each for the truth, the noisy data, and the samples of every method, with the outline of the truth."""
     view, problem = drawing.view, drawing.problem
     panels: list[tuple[str, np.ndarray, str]] = []
     if problem.world is not None:
@@ -36,7 +36,7 @@ def samples(drawing: Drawing) -> Figure | None:
         name, distance = row["method"], row.get("sw2")
         title = name if distance is None else f"{name}\nSW2 {distance['mean']:.3f}"
         panels.append((title, view(drawing.arrays[name]["samples"]), COLOURS[name]))
-    across = 4 if len(panels) > 3 else len(panels)
+    across = min(4, len(panels))
     down = math.ceil(len(panels) / across)
     figure = canvas(2.1 * across, (2.55 if view.dim == 2 else 1.8) * down + 0.25 * bool(view.words))
     grid = figure.subplots(down, across, squeeze=False, sharey=view.dim == 1).ravel()
@@ -51,7 +51,6 @@ def samples(drawing: Drawing) -> Figure | None:
 
 
 def _histogram(axes: Axes, points: np.ndarray, colour: str, view: View) -> None:
-    """The points over the curve of the true density."""
     axes.hist(points[:, 0], bins=np.linspace(*view.box[0], 70).tolist(), density=True, color=colour, alpha=0.45)
     axes.set(xlim=view.box[0], yticks=[])
     if view.clean is not None:
@@ -60,7 +59,6 @@ def _histogram(axes: Axes, points: np.ndarray, colour: str, view: View) -> None:
 
 
 def _cloud(axes: Axes, points: np.ndarray, colour: str, view: View) -> None:
-    """The points, and the outline of the truth."""
     size, opacity = (2.0, 0.25) if len(points) > 1_000 else (6.0, 0.6)
     axes.scatter(points[:, 0], points[:, 1], s=size, color=colour, alpha=opacity, linewidths=0)
     axes.set(xlim=view.box[0], ylim=view.box[1], aspect="equal")
@@ -82,14 +80,12 @@ def _outline(axes: Axes, view: View, share: float, multiple: float) -> tuple[flo
 
 
 def fields(drawing: Drawing) -> Figure | None:
-    """h(x) - x at half the data's noise: arrows, over how far they are from the exact ones."""
+    """h(x) - x at half the data's noise; in two dimensions arrows, over their distance from the exact ones."""
     shown = [name for name in FIELDS if "field" in drawing.arrays.get(name, {})]
     if not shown or shown == ["exact"]:
         return None
-    return _curves(drawing, shown) if drawing.problem.dim == 1 else _quivers(drawing, shown)
-
-
-def _quivers(drawing: Drawing, shown: list[str]) -> Figure:
+    if drawing.problem.dim == 1:
+        return _curves(drawing, shown)
     figure = canvas(2.5 * len(shown) + 0.5, 2.75)
     grid = figure.subplots(1, len(shown), squeeze=False).ravel()
     images = [image for axes, name in zip(grid, shown, strict=True) if (image := _quiver(axes, drawing, name)) is not None]
@@ -100,7 +96,7 @@ def _quivers(drawing: Drawing, shown: list[str]) -> Figure:
 
 
 def _quiver(axes: Axes, drawing: Drawing, name: str) -> AxesImage | None:
-    """Arrows where the noisy points are, and the background if the exact field is known."""
+    """Arrows where the noisy points are; the image of the background, if the exact field is known."""
     view, points, field = drawing.view, drawing.arrays[name]["grid"], drawing.arrays[name]["field"]
     side, image, exact = math.isqrt(len(points)), None, drawing.arrays.get("exact", {}).get("field")
     axes.set(title=name, xlim=(points[0, 0], points[-1, 0]), ylim=(points[0, 1], points[-1, 1]), aspect="equal")
@@ -125,16 +121,10 @@ def _quiver(axes: Axes, drawing: Drawing, name: str) -> AxesImage | None:
 def _curves(drawing: Drawing, shown: list[str]) -> Figure:
     figure = canvas(6.4, 3.2)
     axes = figure.add_subplot()
-    for name in sorted(shown, key=lambda name: name != "exact"):
-        points, field = drawing.arrays[name]["grid"], drawing.arrays[name]["field"]
-        axes.plot(
-            points[:, 0],
-            field[:, 0],
-            "--" if name == "exact" else "-",
-            color=COLOURS[name],
-            label=name,
-            zorder=3 - (name != "exact"),
-        )
+    for name in shown:
+        exact, arrays = name == "exact", drawing.arrays[name]
+        style = {"linestyle": "--" if exact else "-", "color": COLOURS[name], "label": name, "zorder": 3 if exact else 2}
+        axes.plot(arrays["grid"][:, 0], arrays["field"][:, 0], **style)
     axes.axhline(0, color=FAINT, linewidth=0.6)
     axes.set(xlabel="$x$", ylabel="$h(x) - x$ at half the data's noise")
     axes.legend(frameon=False, ncols=len(shown), loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -142,7 +132,7 @@ def _curves(drawing: Drawing, shown: list[str]) -> Figure:
 
 
 def without_truth(drawing: Drawing) -> Figure | None:
-    """A panel a measure, a point a method: what held-out noisy data says, with its standard error."""
+    """A panel for each measure and a point for each method, with the standard error over held-out points or seeds."""
     if drawing.problem.world is not None:
         return None
     measures = {key: title for key, title in MEASURES.items() if any(row.get(key) for row in drawing.summary)}
@@ -155,18 +145,14 @@ def without_truth(drawing: Drawing) -> Figure | None:
             if number is not None:
                 error = number["error"] if number["count"] > 1 else drawing.held_out_error(name, key)
                 axes.errorbar(number["mean"], place, xerr=error, fmt="o", markersize=5, color=COLOURS[name], elinewidth=1.2)
-        axes.set(title=title, ylim=(-0.6, len(names) - 0.4))
+        axes.set(title=title, ylim=(-0.6, len(names) - 0.4), axisbelow=True)
         axes.grid(axis="y", color="#eeeeee")
-        axes.set_axisbelow(True)
         axes.locator_params(axis="x", nbins=3)
         axes.tick_params(axis="x", labelsize=8)
         axes.tick_params(axis="y", length=0)
-    grid[-1].axvline(_floor(drawing), color=FAINT, linewidth=0.9, linestyle="--")
+    path, points = drawing.problem.path, (drawing.problem.points, drawing.problem.held_out)
+    seen, held_out = (x_n / path(t_n).like(x_n).alpha for x_n, t_n in points)
+    floor = sliced_wasserstein(seen[: len(held_out)], held_out)  # below the distance of noisy data, methods cannot be told apart
+    grid[-1].axvline(floor, color=FAINT, linewidth=0.9, linestyle="--")
     grid[0].set_yticks(range(len(names)), names)
     return figure
-
-
-def _floor(drawing: Drawing) -> float:
-    """The distance of two sets of noisy data from each other: no method can be told apart below it."""
-    (points, _), (held_out, _) = drawing.problem.points, drawing.problem.held_out
-    return sliced_wasserstein(points[: len(held_out)], held_out)

@@ -1,4 +1,4 @@
-"""Images in figures: rows of them with labels, and sheets of samples. Clean pixels lie in [-1, 1]; all is clipped to that."""
+"""Images in figures: rows of images with labels, and sheets of samples. Clean pixels lie in [-1, 1]; others are clipped."""
 
 from __future__ import annotations
 
@@ -9,69 +9,57 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
 
-from toy.report.style import COLOURS, INK, RC, canvas
+from toy.report.style import COLOURS, INK, canvas
 
 GAP = 1  # pixels between images
-INCHES = 0.62  # an image across
-BETWEEN = 0.12  # and from group to group
-MARGIN = 0.25  # left of the longest label, and what the label keeps from the images
+INCHES = 0.62  # width and height of an image
+BETWEEN = 0.12  # inches between two groups of columns
 SIZE = 11  # of labels, in points
-SHEET = 6  # images across and down a sheet
+SHEET = 6  # images in a row and in a column of a sheet
 
 Row = tuple[str, np.ndarray]  # label, flat images (k, D)
 
 
 def image_grid(rows: Sequence[Row], *, headings: Sequence[str] = (), colours: dict[str, Any] = COLOURS) -> Figure:
-    """Rows of as many images each, labelled at the left; under `headings` the columns stand in as many groups.
+    """Rows of equally many images, with labels at the left. There is a group of columns for each of `headings`.
 
     Images that are not finite stay blank.
     """
     groups = max(1, len(headings))
     each = len(rows[0][1]) // groups
-    left, top = max(_width(label) for label, _ in rows) + MARGIN, 0.3 if headings else 0.04
-    width, height = left + groups * (INCHES * each + BETWEEN), top + 1.06 * INCHES * len(rows)
-    figure = Figure(figsize=(width, height))  # laid out here: the usual engines cut labels off
-    for down, (label, images) in enumerate(rows, 1):
-        for right, part in enumerate(np.split(images, groups)):
-            corner = (left + right * (INCHES * each + BETWEEN), height - top - 1.06 * INCHES * down)
-            axes = figure.add_axes((corner[0] / width, corner[1] / height, INCHES * each / width, INCHES / height))
+    figure = Figure(figsize=(groups * INCHES * each + (groups - 1) * BETWEEN, 1.06 * INCHES * len(rows)))
+    space = {"left": 0, "right": 1, "bottom": 0, "top": 1, "hspace": 0.06, "wspace": BETWEEN / (INCHES * each)}
+    grid = figure.subplots(len(rows), groups, squeeze=False, gridspec_kw=space)
+    for line, (label, images) in zip(grid, rows, strict=True):
+        for axes, part in zip(line, np.split(images, groups), strict=True):
             _show(axes, mosaic(part, each))
-            if right == 0:
-                axes.set_ylabel(label, rotation=0, ha="right", va="center", color=colour_of(label, colours), fontsize=SIZE)
-            if headings and down == 1:
-                axes.set_title(headings[right], fontsize=SIZE)
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", color=colour_of(label, colours), fontsize=SIZE)
+    for axes, heading in zip(grid[0], headings, strict=False):
+        axes.set_title(heading, fontsize=SIZE)
     return figure
 
 
-def sheets(panels: Sequence[Row], *, across: int = 4, colours: dict[str, Any] = COLOURS) -> Figure:
+def sheets(panels: Sequence[Row]) -> Figure:
     """A square of images for each label."""
-    down = math.ceil(len(panels) / across)
-    figure = canvas(2.1 * across, 2.65 * down + 0.1)
-    grid = figure.subplots(down, across, squeeze=False).ravel()
+    down = math.ceil(len(panels) / 4)
+    figure = canvas(8.4, 2.65 * down + 0.1)
+    grid = figure.subplots(down, 4, squeeze=False).ravel()
     for axes, (label, images) in zip(grid, panels, strict=False):
         _show(axes, mosaic(images[: SHEET**2], SHEET))
-        axes.set_title(label, color=colour_of(label, colours), fontsize=SIZE)
+        axes.set_title(label, color=colour_of(label, COLOURS), fontsize=SIZE)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     return figure
 
 
 def colour_of(label: str, colours: dict[str, Any]) -> Any:
-    """That of what the first line names; the star of a reference is not part of its name."""
+    """The colour of the method that the first line of a label names, with or without the star of a reference."""
     return colours.get(label.split("\n")[0].removesuffix(" *"), INK)
 
 
-def _width(label: str) -> float:
-    """Of a label in inches."""
-    font = FontProperties(family=RC["font.family"], size=SIZE)
-    return max(float(TextPath((0, 0), line, prop=font).get_extents().width) for line in label.split("\n")) / 72
-
-
 def mosaic(images: np.ndarray, across: int) -> np.ndarray:
-    """Flat images (k, D) side by side, `across` in a row, with NaN between and for what is missing: one picture."""
+    """One picture of flat images (k, D), `across` of them in each row, with NaN between them and in empty places."""
     size, down = math.isqrt(images.shape[1]), math.ceil(len(images) / across)
     step = size + GAP
     picture = np.full((down * step - GAP, across * step - GAP), np.nan)
@@ -83,5 +71,5 @@ def mosaic(images: np.ndarray, across: int) -> np.ndarray:
 
 def _show(axes: Axes, picture: np.ndarray) -> None:
     axes.imshow(picture, cmap="gray_r", vmin=-1, vmax=1)
-    axes.set(xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[], anchor="W")
     axes.set_frame_on(False)

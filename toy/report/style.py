@@ -41,11 +41,11 @@ COLOURS = {
     "naive": style.WINE,
 }
 
-DASHES = {"oracle": "--", "deconvolution": ":", "wiener": "-."}  # references, and the one that needs no training
+DASHES = {"oracle": "--", "deconvolution": ":", "wiener": "-."}  # of references, and of a method without training
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that leaves room for what is drawn. Not pyplot's: nothing outside changes."""
+    """An empty figure, sizes in inches. It is not one of pyplot, so global state does not change."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -57,9 +57,9 @@ def frame(axes: Axes) -> None:
 
 
 def label_ends(axes: Axes, ends: dict[str, tuple[float, float]], *, gap: float = 0.062) -> None:
-    """Name each line at the right of its last point, in its colour, pushed apart where names would touch.
+    """Name each line at the right of its last point, in its colour; names that would touch are moved apart.
 
-    Limits and scales must have been set.
+    Limits and scales must be set before.
     """
     to_fraction = axes.transData + axes.transAxes.inverted()
     heights = {name: float(to_fraction.transform(end)[1]) for name, end in ends.items()}

@@ -6,27 +6,27 @@ import textwrap
 from typing import Any
 
 from harness.statistics import mean
-from harness.tables import markdown
 from toy.evaluation import LEVELS
 from toy.registry import METHODS
-from toy.report.style import COLOURS
 from toy.without_truth import MULTIPLES
 
 SHOWN_LEVELS = (0.3, 0.5, 0.7, 1.0)
 PER_LEVEL = ("errors", "mse", "excess")  # lists with an entry for each level
 FOOTNOTE = "* uses the truth or clean data: a reference, not a competitor"
-Columns = list[tuple[str, Any]]  # heading, and how to find the number in a row of the summary
+Columns = list[tuple[str, Any]]  # heading, and the function that takes the number from a row of the summary
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each method, in the order of the registry: every number as {mean, error, count} over seeds; None where it has none."""
+    """For each method, in the order of the registry, every number as {mean, error, count} over seeds, or None."""
     summary = []
     for name in METHODS:
         mine = [row for row in rows if row["method"] == name]
         if not mine:
             continue
         keys = [key for key in mine[0] if key not in ("format", "method", "seed", *PER_LEVEL)]
-        numbers: dict[str, Any] = {key: over_seeds([_first(row.get(key)) for row in mine]) for key in keys}
+        values = {key: [row.get(key) for row in mine] for key in keys}
+        firsts = {key: [v[0] if isinstance(v, list) else v for v in column] for key, column in values.items()}  # of mean, error
+        numbers: dict[str, Any] = {key: over_seeds(column) for key, column in firsts.items()}
         for key in PER_LEVEL:
             if key in mine[0]:
                 numbers[key] = [over_seeds(list(values)) for values in zip(*(row[key] for row in mine), strict=True)]
@@ -34,21 +34,17 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return summary
 
 
-def _first(value: Any) -> Any:
-    return value[0] if isinstance(value, list) else value
-
-
 def over_seeds(values: list[float | None]) -> dict[str, float | int | None] | None:
     """Mean, standard error of the mean (None for one seed) and count."""
     known = [value for value in values if value is not None]
     if not known:
         return None
-    found = mean(known)
-    return {"mean": found.mean, "error": found.error, "count": len(known)}
+    average = mean(known)
+    return {"mean": average.mean, "error": average.error, "count": len(known)}
 
 
 def columns(known_truth: bool) -> Columns:
-    """What is shown of a run on points."""
+    """The columns of a run on points."""
     if known_truth:
         at = [(f"nE({level:g} n)" if level != 1 else "nE(n)", entry("errors", LEVELS.index(level))) for level in SHOWN_LEVELS]
         return [*at, ("sub-n mean", entry("sub_n")), ("SW2", entry("sw2"))]
@@ -57,7 +53,7 @@ def columns(known_truth: bool) -> Columns:
 
 
 def entry(key: str, index: int | None = None) -> Any:
-    """How to find a number, or that of a level, in a row of the summary."""
+    """A function that takes a number, or the number of a level, from a row of the summary."""
     if index is None:
         return lambda row: row.get(key)
     return lambda row: row[key][index] if key in row else None
@@ -90,38 +86,21 @@ def as_text(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str
     return aligned(cells(summary, wanted)) + note
 
 
-def with_column(table: list[list[str]], column: list[str]) -> list[list[str]]:
-    """The table with one more column, heading first; unchanged if the column is empty."""
-    return [[*row, cell] for row, cell in zip(table, column, strict=True)] if column else table
-
-
-def marks(summary: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """(colour, what it is) of each method."""
-    return [(COLOURS[row["method"]], row["title"]) for row in summary]
-
-
 def starred(method: str) -> str:
     """The name of a method, with a star if it uses the truth."""
     return method + " *" * METHODS[method].reference
 
 
 def wrapped(text: str) -> str:
-    """For a terminal: in short lines, and nothing set in bold."""
+    """A paragraph for a terminal: in short lines, without the marks of bold letters."""
     return textwrap.fill(text.replace("**", ""), 110)
 
 
 def aligned(table: list[list[str]]) -> str:
-    """Rows of text with aligned columns, the headings underlined."""
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
+    """Rows of text with aligned columns and underlined headings."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for first, *others in table:
+        cells = [first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(others, widths[1:], strict=True))]
+        lines.append("  ".join(cells))
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def as_markdown(summary: list[dict[str, Any]], wanted: Columns | None = None) -> str:
-    """The table of docs/results.md."""
-    return markdown(cells(summary, wanted))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,41 +12,44 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from harness import page
+from toy.experiments.row import arrays_of
 from toy.problem import Problem
+from toy.report import pages
 from toy.report.figures import save_all
 from toy.report.pictures import image_grid
 from toy.report.style import COLOURS, INK, canvas
 from toy.report.verdict import SLIGHT, WORDS
 
-Look = Callable[[int], tuple[np.ndarray, np.ndarray]]  # t -> clean and noisy images
+Images = Mapping[int, tuple[np.ndarray, ...]]  # clean and noisy images, by t
 Entry = dict[str, Any]  # of the summary: a model at a level
 
 LEVEL_COLOURS = (COLOURS["oracle"], "#41049d", "#a62098", "#d5546e", "#f48849", "#fcc127")  # clean, and up with the level
-SHOWN = (-0.06, 0.3)  # differences; those beyond are written at the border
-CLOSE = 0.03  # what is called close: about the largest difference between models in the paper's Table 1, .0219 to .0226
-ROUGH = 0.05  # a standard error from which percentages need no decimals
+SHOWN = (-0.06, 0.3)  # the range of differences in the figure; those beyond are written at its border
+CLOSE = 0.03  # about the largest difference between models in the paper's Table 1, .0219 to .0226
+ROUGH = 0.05  # from this standard error on, percentages have no decimals
 NOTE = "* trained on clean images; mean (standard deviation over images) per pixel; ~ below the level of the model's noisy images"
 
 
-def write(out: Path, results: dict[str, Any], look: Look, problem: Problem, command: str) -> None:
-    """Figures and report.html in `out`; `problem`: of the first level and seed; `command`: of the run."""
-    save_all(out, {"differences": partial(differences, results), "restored": partial(restored, out, results, look)})
+def write(out: Path, results: dict[str, Any], images: Images, problem: Problem, command: str) -> None:
+    """Draw the figures and write the page; `problem` is that of the first level and seed, `command` the one that was run."""
+    save_all(out, {"differences": partial(differences, results), "restored": partial(restored, out, results, images)})
     config, colours = results["config"], colours_of(results)
     levels = [0, *config["levels"]]
-    about = page.about_run(out, command, results["config"])
-    page.write(
-        out, "toy", "table1.html.j2", **about, problem=problem, table=cells(results), close=CLOSE, verdict=verdict(results),
+    pages.write(
+        out, "table1.html.j2", results, command, problem=problem, table=cells(results), close=CLOSE, verdict=verdict(results),
         marks=[(colours[level], "") for level in [*levels, *levels[1:]]] + [(INK, "a guess without a look at the noisy image")],
-        sigmas=[float(problem.path(float(t)).sigma) for t in config["levels"]], shown=len(look(900)[0]),
+        sigmas=[float(problem.path(float(t)).sigma) for t in config["levels"]], shown=len(next(iter(images.values()))[0]),
     )  # fmt: skip
 
 
 def cells(results: dict[str, Any]) -> list[list[str]]:
-    """The table, headings first: mean (std) of each model, then the differences to the clean-trained one, then the mean image."""
+    """The table, headings first: mean (std) of each model, its difference from the clean-trained model, and the mean image."""
     table, times = entries(results), list(dict.fromkeys(row["t"] for row in results["summary"]))
-    body = [[name_of(level), *(_mean(table[t, level]) for t in times)] for level in (0, *results["config"]["levels"])]
-    body += [[f"{name_of(level)}, over clean", *(_off(table[t, level]) for t in times)] for level in results["config"]["levels"]]
+    body = [[name_of(level), *(errors(table[t, level]) for t in times)] for level in (0, *results["config"]["levels"])]
+    body += [
+        [f"{name_of(level)}, over clean", *(sign(table[t, level]) + percent(table[t, level]) for t in times)]
+        for level in results["config"]["levels"]
+    ]
     mean_image = ["mean image, over clean", *(f"{results['mean_image'] / table[t, 0]['mse']:.2f} times" for t in times)]
     return [["trained", *(f"t = {t}" for t in times)], *body, mean_image]
 
@@ -56,33 +59,35 @@ def entries(results: dict[str, Any]) -> dict[tuple[int, int], Entry]:
     return {(row["t"], row["t_n"]): row for row in results["summary"]}
 
 
+def sign(row: Entry) -> str:
+    """The mark of an entry below the level of the model's own noisy images."""
+    return "" if row["own"] else "~"
+
+
 def name_of(level: int) -> str:
-    """What a model is called."""
+    """The name of a model."""
     return f"at t_n = {level}" if level else "clean *"
 
 
-def _mean(row: Entry) -> str:
-    return f"{'' if row['own'] else '~'}{row['mse']:.4f} ({row['std']:.4f})"
-
-
-def _off(row: Entry) -> str:
-    return f"{'' if row['own'] else '~'}{percent(row)}"
+def errors(row: Entry) -> str:
+    """Mean and standard deviation of the squared error."""
+    return f"{sign(row)}{row['mse']:.4f} ({row['std']:.4f})"
 
 
 def percent(row: Entry) -> str:
-    """The difference with its standard error, over images and seeds together."""
+    """The difference and its standard error over images and seeds, in percent."""
     error = standard_error(row)
     shown = 1 if error < ROUGH else 0
     return f"{100 * row['difference']:+.{shown}f} ± {100 * error:.{shown}f} %"
 
 
 def standard_error(row: Entry) -> float:
-    """Over images and, if there are several, seeds: the two are independent."""
+    """The standard error of the difference over images and, if there are several, seeds: the two are independent."""
     return math.hypot(row["error_images"], row["error_seeds"] or 0.0)
 
 
 def verdict(results: dict[str, Any]) -> str:
-    """At and above their own level: the worst noisy-trained model against the clean-trained one, and how far they lie apart."""
+    """The worst noisy-trained model at or above its own level against the clean-trained model, and how much models differ."""
     rows = results["summary"]
     own = [row for row in rows if row["t_n"] and row["own"]]
     if not own:
@@ -90,22 +95,21 @@ def verdict(results: dict[str, Any]) -> str:
     worst = max(own, key=lambda row: row["difference"])
     least, off = max(SLIGHT, 2 * standard_error(worst)), worst["difference"]
     word = WORDS["worse" if off > least else "better" if off < -least else "same"]
-    told = (
+    verdict = (
         "At and above its own level, the noisy-trained model with the largest difference from the clean-trained model "
         f"**{word}** it: {percent(worst)} for t_n = {worst['t_n']} at t = {worst['t']}."
     )
-    together = agreement(rows)
-    if not together:
-        return told
-    most = max(together.values())
+    spread = agreement(rows)
+    if not spread:
+        return verdict
+    most = max(spread.values())
     side = "less" if most < CLOSE else "more"
-    return (
-        f"{told} These models differ by at most {most:.1%} from each other, {side} than the {CLOSE:.0%} of the paper's Table 1."
-    )
+    together = f"These models differ by at most {most:.1%} from each other"
+    return f"{verdict} {together}, {side} than the {CLOSE:.0%} of the paper's Table 1."
 
 
 def agreement(rows: list[Entry]) -> dict[int, float]:
-    """At each t where two or more models restore at or above their own level: largest over smallest error, less 1."""
+    """The largest error over the smallest, less 1, at each t where two or more models restore at or above their own level."""
     by_level: dict[int, list[float]] = {}
     for row in rows:
         if row["t_n"] and row["own"]:
@@ -120,7 +124,7 @@ def colours_of(results: dict[str, Any]) -> dict[int, str]:
 
 
 def differences(results: dict[str, Any]) -> Figure:
-    """Error over the clean-trained model's, with standard errors; hollow below a model's own level."""
+    """Error over the clean-trained model's, with standard errors; marks below a model's own level are hollow."""
     rows, colours = results["summary"], colours_of(results)
     times, levels = list(dict.fromkeys(row["t"] for row in rows)), results["config"]["levels"]
     figure = canvas(6.8, 3.4)
@@ -136,14 +140,8 @@ def differences(results: dict[str, Any]) -> Figure:
                 axes.errorbar(at + shift, off, yerr=standard_error(row), fmt="o", elinewidth=1.3, **style)
             else:
                 axes.plot(at + shift, min(max(off, SHOWN[0]), SHOWN[1]), "o", clip_on=False, **style)
-                axes.text(
-                    at + shift,
-                    SHOWN[1] * (0.95 - 0.07 * place),
-                    f"{100 * off:+.0f} %",
-                    color=colours[level],
-                    ha="center",
-                    va="top",
-                )
+                height, text = SHOWN[1] * (0.95 - 0.07 * place), f"{100 * off:+.0f} %"
+                axes.text(at + shift, height, text, color=colours[level], ha="center", va="top")
     axes.axhline(0, color=INK, linewidth=0.9)
     axes.axhspan(-CLOSE, CLOSE, color="#f3f4f6", linewidth=0, zorder=0)
     axes.set(xlim=(-0.5, len(times) - 0.5), ylim=SHOWN, ylabel="error over the\nclean-trained model's")
@@ -153,18 +151,16 @@ def differences(results: dict[str, Any]) -> Figure:
     return figure
 
 
-def restored(out: Path, results: dict[str, Any], look: Look) -> Figure:
+def restored(out: Path, results: dict[str, Any], images: Images) -> Figure:
     """Held-out images, noised, and restored by each model."""
     config, times = results["config"], list(dict.fromkeys(row["t"] for row in results["summary"]))
-    images = [look(t) for t in times]
-    rows = [("real, held out", np.concatenate([x_0 for x_0, _ in images])), ("noisy", np.concatenate([x_t for _, x_t in images]))]
+    clean, noisy = (np.concatenate([images[t][i] for t in times]) for i in range(2))
+    rows = [("real, held out", clean), ("noisy", noisy)]
     colours = {}
     for level, colour in colours_of(results).items():
         name = f"trained {name_of(level)}"
         method = config["method"] if level else "oracle"
-        with np.load(
-            out / f"t_n={level}" / "methods" / method / f"seed_{config['seed']}" / "arrays.npz", allow_pickle=False
-        ) as file:
-            rows.append((name, np.concatenate(list(file["restored"]))))
+        restored = arrays_of(out / f"t_n={level}", method, config["seed"])["restored"]
+        rows.append((name, np.concatenate(list(restored))))
         colours[name.removesuffix(" *")] = colour
     return image_grid(rows, headings=[f"t = {t}" for t in times], colours=colours)
