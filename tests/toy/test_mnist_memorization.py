@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ from toy.experiments import memorization
 from toy.experiments.fit import interruptible
 from toy.images import classifier as features
 from toy.images import copies
-from toy.images.attack import Attack, others
+from toy.images.attack import GROUPS, Attack, others
 from toy.method import Fitted, watched
-from toy.report.memorization_page import differences, tables, verdict
+from toy.report.memorization_page import LEARNED, differences, tables, verdict
 
 DIM, COUNT, SPREAD = 20, 150, 1.0
 PATH = VarianceExploding()
@@ -177,10 +178,7 @@ def test_histograms_lose_nothing():
     assert ((low <= share) & (share <= high)).all()
 
 
-@pytest.mark.parametrize(
-    ("gain", "counts"), [(0.1, "2 less, 0 not told apart"), (0.0, "0 less, 2 not"), (-0.1, "0 less, 0 not told apart, 2 more")]
-)
-def test_the_verdict_says_what_the_numbers_say(gain, counts):
+def results_with(gain: float) -> dict[str, Any]:
     """Training digits of the clean-trained network come nearer by `gain`; six of 60 are copies, above .95 whatever the gain."""
     rng = np.random.default_rng(2)
     noise = rng.normal(size=(3, 1, 2, 2, 2, 60)) * 0.01
@@ -191,6 +189,14 @@ def test_the_verdict_says_what_the_numbers_say(gain, counts):
     models |= {"memoriser": by_hand(1.0, seeds=3), "smooth": by_hand(0.7 + noise, seeds=3)}
     results = {"baselines": {"variance": 0.2}}
     results |= {"summary": copies.summarise(models, (9.0,)), "differences": copies.differences(models, (9.0,))}
+    return results
+
+
+@pytest.mark.parametrize(
+    ("gain", "counts"), [(0.1, "2 less, 0 not told apart"), (0.0, "0 less, 2 not"), (-0.1, "0 less, 0 not told apart, 2 more")]
+)
+def test_the_verdict_says_what_the_numbers_say(gain, counts):
+    results = results_with(gain)
     told = verdict(results)
     if gain < 0:
         assert "Nothing can be concluded" in told  # it is further from its training digits than from held-out ones
@@ -201,6 +207,20 @@ def test_the_verdict_says_what_the_numbers_say(gain, counts):
     assert counts in told
     assert "At t = 9 ours restores no better than the average digit" in told
     assert all(len(row) == len(table[0]) for table in tables(results).values() for row in table)
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out", "learned"),
+    [(LEARNED, 0.0, True), (LEARNED - 1e-9, 0.0, False), (0.2, 0.2, False), (0.2, 0.2 - 1e-9, True)],
+)
+def test_the_clean_trained_network_has_learned_from_a_share_of_copies_on(training, held_out, learned):
+    """One in a hundred training digits must be copies, and more of them than of held-out ones."""
+    results = results_with(0.1)
+    for row in results["summary"]:
+        if row["model"] == "oracle":
+            for group, share in zip(GROUPS, (training, held_out), strict=True):
+                row[group]["copies"]["mean"] = share
+    assert ("Nothing can be concluded" in verdict(results)) != learned
 
 
 def test_without_memory_nothing_is_said_of_memory():
