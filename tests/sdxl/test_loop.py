@@ -240,3 +240,16 @@ def test_faults_of_the_objective_are_refused(base, data, fault):
         member.objective = changed.Objective(**vars(member.objective))
     with pytest.raises(AssertionError):
         compare(steps_of(members), expected_of("two processes, two steps", base, data))
+
+
+@pytest.mark.parametrize(("scale", "overflows", "refused"), [(2.0, True, False), (2.0**-11, True, True), (1e-3, False, False)])
+def test_in_float16_training_ends_when_the_loss_scale_has_vanished(base, data, scale, overflows, refused):
+    """The scaler halves its scale at each step whose gradient overflows; such a step alone is no failure."""
+    config, processes = config_of("two processes, two steps")
+    (member, *_) = loops(config, base, data, processes)
+    member.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    member.scaler.scale(torch.ones(()))  # the scaler makes its tensor of the scale at the first use
+    reasons: list[str] = []
+    member.group.end_if = reasons.extend
+    member.refuse_failure({"ambient": 1.0, "gradient": math.inf if overflows else 1.0}, 1)
+    assert any("not finite" in reason for reason in reasons) == refused

@@ -104,14 +104,15 @@ def test_the_start_of_sampling_has_the_spread_of_noisy_data():
         seen.append((x_t, float(t)))
         return x_t
 
-    problem = replace(KNOWN, path=VariancePreserving(), t_n=0.2, data_mean=torch.tensor([10.0, -20.0]))
+    moments = {"data_mean": torch.tensor([10.0, -20.0]), "data_covariance": 9 * torch.eye(2)}
+    problem = replace(KNOWN, path=VariancePreserving(), t_n=0.2, **moments)
     generate(Fitted(h), problem, 20_000, seed=0, steps=2)
     x_t, t = seen[0]
     alpha, sigma = map(float, problem.path(t))
-    assert sigma / alpha == pytest.approx(16.0)
+    assert sigma / alpha == pytest.approx(24.0)
     assert [time for _, time in seen] == pytest.approx([t, problem.t_at(0.02)])
     mean_is(x_t, alpha * torch.tensor([10.0, -20.0]), 0.12)
-    mean_is((x_t - alpha * torch.tensor([10.0, -20.0])).square(), alpha**2 * 4 + sigma**2, 0.15)
+    mean_is((x_t - alpha * torch.tensor([10.0, -20.0])).square(), alpha**2 * 9 + sigma**2, 0.15)
 
 
 def test_each_step_of_sampling_draws_noise_of_its_own():
