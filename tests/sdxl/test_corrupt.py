@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
@@ -30,7 +31,7 @@ from sdxl.images import crop
 from sdxl.images.crop import fit
 from sdxl.model import text as encode
 from sdxl.model.base import Base
-from sdxl.model.vae import latent
+from sdxl.model.vae import latent, picture
 from tests.faults import planted
 from tests.sdxl.launch import in_two, refusal
 from theory_checks.statistics_kit import mean_is
@@ -224,8 +225,14 @@ def test_a_vae_with_means_and_spreads_is_undone_by_the_pipelines_formula(tiny_ba
         expected = vae.encode(image).latent_dist.mode()
     mean, std = torch.tensor([1.0, -2.0, 0.5, 0.0]), torch.tensor([2.0, 1.0, 4.0, 0.5])
     vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
-    back = latent(vae, image) * std.view(1, 4, 1, 1) / vae.config.scaling_factor + mean.view(1, 4, 1, 1)
+    encoded = latent(vae, image)
+    back = encoded * std.view(1, 4, 1, 1) / vae.config.scaling_factor + mean.view(1, 4, 1, 1)
     torch.testing.assert_close(back, expected)
+    assert not encoded.requires_grad
+    with torch.no_grad():
+        decoded = VaeImageProcessor().postprocess(vae.decode(expected).sample)[0]
+    decodes = np.asarray(picture(vae, encoded[0], "key")).astype(int) - np.asarray(decoded).astype(int)
+    assert abs(decodes).max() <= 1  # of 255
 
 
 def test_clean_latents_are_never_written(made, tiny_base):
