@@ -6,6 +6,8 @@ The reference is told what the step drew, and nothing else. Every fault in FAULT
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
@@ -184,3 +186,48 @@ def test_faults_of_consistency_are_refused(fault):
     changed = planted(consistent, FAULTS[fault])
     with pytest.raises(AssertionError):
         check(changed, "ours, with less weight", points([0.5, 0.3, 0.0]))
+
+
+OURS = {
+    "antithetic": True,
+    "kernel": "matched",
+    "descent_kernel": "ddim",
+    "weight": 1.0,
+    "steps": (0.1, 1.0),
+    "level_power": 3.0,
+    "share_at_t_n": 0.7,
+    "batch": 64,
+    "warmup_share": 0.1,
+    "optimiser": "soap",
+    "learning_rate": 5e-3,
+}
+PAPERS = {
+    "antithetic": False,
+    "kernel": "ancestral",
+    "descent_kernel": "ancestral",
+    "weight": 0.1,
+    "steps": (0.02, 0.2),
+    "level_power": 1.0,
+    "share_at_t_n": 0.0,
+    "optimiser": "adam",
+    "learning_rate": 2e-3,
+}
+
+
+def test_the_published_tables_were_made_with_these_recipes():
+    """A change of any of these values needs new tables in docs/results.md."""
+    assert asdict(recipes.OURS) == OURS
+    assert asdict(recipes.PAPER) == OURS | PAPERS
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("learning_rate=1", "--recipe learning_rate must be above 0 and below 1; got 1"),
+        ("steps=0.1", "--recipe steps takes 2 values; got 1"),
+        ("steps=1,0.1", "--recipe steps must rise; got 1.0 0.1"),
+    ],
+)
+def test_values_that_a_recipe_cannot_take_are_refused(word, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        recipes.OURS.changed((word,))
