@@ -112,10 +112,8 @@ def test_the_start_of_sampling_has_the_spread_of_noisy_data():
     assert sigma / alpha == pytest.approx(24.0)
     assert [time for _, time in seen] == pytest.approx([t, problem.t_at(0.02)])
     mean_is(x_t, alpha * torch.tensor([10.0, -20.0]), 0.12)
-    z = torch.randn(20_000, 2, generator=generator(0, "sampling"))
-    torch.testing.assert_close(
-        x_t - alpha * torch.tensor([10.0, -20.0]), (alpha**2 * 9 + sigma**2) ** 0.5 * z, rtol=1e-4, atol=1e-5
-    )
+    spread = (alpha**2 * 9 + sigma**2) ** 0.5 * torch.randn(20_000, 2, generator=generator(0, "sampling"))
+    torch.testing.assert_close(x_t - alpha * torch.tensor([10.0, -20.0]), spread, rtol=1e-4, atol=1e-5)
 
 
 def test_each_step_of_sampling_draws_noise_of_its_own():
