@@ -1,7 +1,7 @@
 """Kernels: one reverse step from X_t to a less noisy X_s. The consistency loss and the samplers use the same kernels.
 
 Given X_t and X_0, X_s is Gaussian with mean (alpha_s q^2 X_0 + r sigma_s^2 X_t) / sigma_t^2 and variance
-sigma_s^2 q^2 / sigma_t^2, where X_t = r X_s + q Z (see `paths.transition`). Averaging over the posterior of X_0 gives
+sigma_s^2 q^2 / sigma_t^2, where X_t = r X_s + q Z' (see `paths.transition`). Averaging over the posterior of X_0 gives
 
     E[X_s | X_t]   = (alpha_s q^2 E[X_0 | X_t] + r sigma_s^2 X_t) / sigma_t^2
     Cov(X_s | X_t) = (sigma_s^2 q^2 / sigma_t^2) I + (alpha_s q^2 / sigma_t^2)^2 Cov(X_0 | X_t)

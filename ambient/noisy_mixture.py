@@ -12,7 +12,8 @@ v sqrt(D / N_k) are then smaller than the sampling noise of the estimate. Two st
                        minus v, averaged over the folds and made monotone.
 
 `fit` returns a distribution p_0. Its denoiser is exact for this p_0, so it is consistent at every level. Points may have
-different levels and may be clean. A point has the weight 1 / (u + v)^2, where u is the mean variance of a coordinate of X_0.
+different levels and may be clean. A point has the weight 1 / (data_variance + v)^2, where data_variance is the mean variance of
+a coordinate of X_0.
 """
 
 from __future__ import annotations
