@@ -46,10 +46,10 @@ def ambient(
       "eps": ||Z - (q / sigma_t) eps_h||^2 with eps_h = (X_t - alpha_t h) / sigma_t, w = (alpha_t q / sigma_t^2)^2.
       "x_0": ||h - Y||^2 + 2 (c / q) Z . (h - Y) - D sigma_n^2 / alpha_n^2 with Y = X_n / alpha_n and c = r sigma_n^2 / alpha_n,
              w = 1. Its mean is the denoising risk E||h - X_0||^2. Up to terms without h, this loss is ||h - Y + (c / q) Z||^2,
-             which is the "x_n" loss divided by its w: the same use of Tweedie's formula twice, with the same minimiser.
+             which is the "x_n" loss divided by its w. So it uses Tweedie's formula twice as well and has the same minimiser.
     At t = t_n, w is 0 for "x_n" and "eps"; only "x_0" has a weight there. The variance of "x_0" grows as 1 / q^2, which
     `antithetic_ambient` avoids. If q < 0.01 sigma_n, "x_0" draws X_t with q = 0.01 sigma_n; h is still evaluated at t, which is a
-    small bias: the noise in X_t is stronger by at most about 0.005 % than at t.
+    small bias: the noise in X_t is at most about 0.005 % stronger than at t.
     With t_n = 0 and t > 0, "x_n" and "x_0" equal `denoising`, and "eps" is the usual noise-prediction loss.
 
     Raises: ValueError where t is less noisy than t_n, and unless `space` is "x_n", "eps" or "x_0".
