@@ -115,8 +115,8 @@ def consistency(
     """An unbiased estimate of ||h(x_t, t) - E[h(X_s, s) | x_t]||^2: how far h is from a martingale along its reverse process.
 
     Theorem 3.4: a consistent h that meets (A1) and (A2) is the exact denoiser of some distribution. If h is also exact at t_n,
-    this distribution and p_0 have the same noisy density there. Gaussian noise never makes two distributions equal, so the
-    distribution is p_0, and h is exact at all lower levels.
+    this distribution and p_0 have the same noisy density there. Different distributions stay different under Gaussian noise, so
+    the distribution is p_0, and h is exact at all lower levels.
 
     One step of `kernel` from x_t, which uses h, gives k draws of X_s and k residuals h(X_s^i, s) - h(x_t, t), independent given
     x_t. The estimate is the mean, over pairs i != j, of the inner product of residuals i and j. It may be negative. The paper
