@@ -9,9 +9,9 @@ sigma_s^2 q^2 / sigma_t^2, where X_t = r X_s + q Z' (see `paths.transition`). Av
 A Gaussian kernel replaces E[X_0 | X_t] by h and Cov(X_0 | X_t) by an estimate. The Gaussian kernels differ only in this estimate
 (D is the number of coordinates of a sample):
 
-    ancestral        0                                     as if X_0 were h
-    euler_maruyama   (sigma_t / alpha_t)^2 I               makes Cov(X_s | X_t) = (q / r)^2 I
-    matched          (sigma_t^2 / alpha_t) dh/dx           makes both moments exact (second-order Tweedie)
+    ancestral        0                                       as if X_0 were h
+    euler_maruyama   (sigma_t / alpha_t)^2 I                 makes Cov(X_s | X_t) = (q / r)^2 I
+    matched          (sigma_t^2 / alpha_t) dh/dx             makes both moments exact (second-order Tweedie)
     matched_trace    (sigma_t^2 / alpha_t) tr(dh/dx) I / D   makes the mean and the total variance exact
 
 The kernel `ddim`, a step of the probability flow, is deterministic. One step has the bias E h(X_s, s) - h(x_t, t). For the exact
