@@ -2,8 +2,9 @@
 
     from ambient import losses, kernels, VariancePreserving
 
-`CONTENTS` lists the modules in reading order and the public names of each. All modules and all classes are attributes of the
-package. A module is imported when it is first used, so importing the package takes no time.
+`CONTENTS` lists the modules in reading order, and the public functions and classes of each (constants and type aliases are left
+out). All modules and all classes are attributes of the package. A module is imported when it is first used, so importing the
+package takes no time.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     ),
     # h(x_t, t, condition), an estimate of E[X_0 | X_t]
     "denoisers": ("Denoiser", "NetworkDenoiser", "Preconditioned", "GradientField", "scalar_skip", "gaussian_mmse"),
+    # one step of the reverse process
+    "kernels": ("Step", "Kernel", "ancestral", "euler_maruyama", "matched", "matched_trace", "ddim"),
     # losses of h for clean data, for noisy data, and for consistency
     "losses": (
         "denoising", "ambient", "antithetic_ambient", "consistency", "martingale", "sure", "noisier2noise", "min_snr_weight",
         "squared_norm", "repeat",
     ),
-    # one step of the reverse process
-    "kernels": ("Step", "Kernel", "ancestral", "euler_maruyama", "matched", "matched_trace", "ddim"),
     # all steps of the reverse process
     "samplers": ("State", "log_snr_grid", "reverse_process", "sample", "sample_x_0"),
     # distributions whose exact h is known
@@ -40,7 +41,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     # the fit of a subspace mixture to noisy points
     "noisy_mixture": ("fit",),
     # noise as a function of (seed, stream, step)
-    "randomness": ("generator", "lasting_noise"),
+    "randomness": ("generator", "fixed_noise"),
 }  # fmt: skip
 MODULE_OF = {name: module for module, names in CONTENTS.items() for name in names if name[0].isupper()}
 

@@ -22,7 +22,7 @@ class Denoiser(Protocol):
     def __call__(self, x_t: Tensor, t: Times, condition: Any = None) -> Tensor: ...
 
 
-X_0_FROM: dict[str, Callable[..., Tensor]] = {
+X_0_FROM: dict[str, Callable[..., Tensor]] = {  # by what a network predicts: the function that turns it into x_0
     "eps": tweedie.x_0_from_eps,
     "v": tweedie.x_0_from_v,
     "flow": tweedie.x_0_from_flow,
@@ -49,11 +49,11 @@ class NetworkDenoiser(nn.Module):
         return X_0_FROM[self.prediction](x_t, self.network(x_t, times, condition), at_t=self.path(times))
 
 
-Skip = Callable[[Tensor, Level], Tensor]
+Skip = Callable[[Tensor, Level], Tensor]  # a simple denoiser, of x_t and its level, that a network corrects: see `Preconditioned`
 
 
 def scalar_skip(data_std: float) -> Skip:
-    """The posterior mean if X_0 were N(0, s^2 I), s = data_std: alpha_t s^2 x / (alpha_t^2 s^2 + sigma_t^2).
+    """The posterior mean if X_0 were N(0, data_std^2 I): alpha_t data_std^2 x / (alpha_t^2 data_std^2 + sigma_t^2).
 
     Source: Karras et al. 2022 (EDM), Table 1, the skip connection.
     """
@@ -65,10 +65,11 @@ def scalar_skip(data_std: float) -> Skip:
 
 
 def gaussian_mmse(at_t: Level, data_std: float) -> Tensor:
-    """The posterior variance of a coordinate if X_0 were N(0, s^2 I), s = data_std; float64, shaped as the level.
+    """The posterior variance of one coordinate if X_0 were N(0, data_std^2 I); float64, shaped as the level.
 
-    sigma_t^2 s^2 / (alpha_t^2 s^2 + sigma_t^2). If a loss is divided by this variance, all levels have about the same
-    weight; on the VE path this is the weight lambda(sigma) of EDM.
+    sigma_t^2 data_std^2 / (alpha_t^2 data_std^2 + sigma_t^2). The minimum mean square error (MMSE) of a sample with D coordinates
+    is D times as large. If a loss is divided by this variance, all levels have about the same weight. On the VE path, the inverse
+    of this variance is the weight lambda(sigma) of EDM.
 
     Source: Karras et al. 2022, Table 1. Checked by: theory_checks/test_assumptions.py
     """
@@ -76,16 +77,18 @@ def gaussian_mmse(at_t: Level, data_std: float) -> Tensor:
 
 
 class Preconditioned(nn.Module):
-    """A denoiser that is exact on clean data: a network F corrects a simple denoiser, which is called the skip.
+    """A denoiser that returns clean data unchanged: a network F corrects a simple denoiser, which is called the skip.
 
-    h(x, t) = skip(x, t) + c_out F(c_in (x - alpha_t m), c_noise),  where m is the mean of X_0, s = data_std,
-    c_in^2 = 1 / (alpha_t^2 s^2 + sigma_t^2),  c_out^2 = `gaussian_mmse`,  c_noise = ln(sigma_t / (alpha_t s)) within [-8, 8].
+    h(x, t) = skip(x, t) + c_out F(c_in (x - alpha_t m), c_noise),  where m is the mean of X_0,
+    c_in^2 = 1 / (alpha_t^2 data_std^2 + sigma_t^2),  c_out^2 = `gaussian_mmse`,
+    c_noise = ln(sigma_t / (alpha_t data_std)) within [-8, 8].
     Then h(x, 0) = x for every F, as assumption (A1) requires. With the default skip on the VE path this is the preconditioning
-    of EDM, except that EDM has c_noise = ln(sigma_t) / 4. This c_noise does not depend on the scale of the data; it is 0 where
-    noise and signal are equally strong. The `denoise` of a world that was fitted to the data is a better skip than the default.
+    of EDM, except that EDM has c_noise = ln(sigma_t) / 4. The c_noise used here does not depend on the scale of the data; it is 0
+    where noise and signal are equally strong. A better skip than the default is the exact denoiser of a distribution that was
+    fitted to the data: `denoise` of a `World`, for example of the result of `noisy_mixture.fit`.
 
     Args: network: a function of the scaled x, c_noise ((B,), of the type of x) and the condition; mean: m, one sample, by
-    default 0; skip: a function of x_t and the level, by default the posterior mean if X_0 were N(m, s^2 I).
+    default 0; skip: a function of x_t and the level, by default the posterior mean if X_0 were N(m, data_std^2 I).
     Raises: ValueError for a data_std that is not positive and finite.
     Paper: (A1) of Theorem A.6. Source: Karras et al. 2022, Table 1. Checked by: theory_checks/test_assumptions.py
     """

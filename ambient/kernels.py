@@ -1,21 +1,23 @@
 """Kernels: one reverse step from X_t to a less noisy X_s. The consistency loss and the samplers use the same kernels.
 
 Given X_t and X_0, X_s is Gaussian with mean (alpha_s q^2 X_0 + r sigma_s^2 X_t) / sigma_t^2 and variance
-sigma_s^2 q^2 / sigma_t^2, where r and q belong to the transition from s to t. Averaging over the posterior of X_0 gives
+sigma_s^2 q^2 / sigma_t^2, where X_t = r X_s + q Z' (see `paths.transition`). Averaging over the posterior of X_0 gives
 
     E[X_s | X_t]   = (alpha_s q^2 E[X_0 | X_t] + r sigma_s^2 X_t) / sigma_t^2
     Cov(X_s | X_t) = (sigma_s^2 q^2 / sigma_t^2) I + (alpha_s q^2 / sigma_t^2)^2 Cov(X_0 | X_t)
 
-A Gaussian kernel replaces E[X_0 | X_t] by h and Cov(X_0 | X_t) by an estimate. The Gaussian kernels differ only in this estimate:
+A Gaussian kernel replaces E[X_0 | X_t] by h and Cov(X_0 | X_t) by an estimate. The Gaussian kernels differ only in this estimate
+(D is the number of coordinates of a sample):
 
-    ancestral        0                            as if X_0 were h
-    euler_maruyama   (sigma_t / alpha_t)^2 I      makes Cov(X_s | X_t) = (q / r)^2 I
-    matched          (sigma_t^2 / alpha_t) dh/dx  makes both moments exact (second-order Tweedie)
-    matched_trace    (its trace / D) I            makes the mean and the total variance exact
+    ancestral        0                                       as if X_0 were h
+    euler_maruyama   (sigma_t / alpha_t)^2 I                 makes Cov(X_s | X_t) = (q / r)^2 I
+    matched          (sigma_t^2 / alpha_t) dh/dx             makes both moments exact (second-order Tweedie)
+    matched_trace    (sigma_t^2 / alpha_t) tr(dh/dx) I / D   makes the mean and the total variance exact
 
 The kernel `ddim`, a step of the probability flow, is deterministic. One step has the bias E h(X_s, s) - h(x_t, t). For the exact
-h it is of order 2 in the size of the step for `ancestral` and `euler_maruyama` and of order 3 for `matched`, as
-theory_checks/test_reverse_sde.py shows. From clean data (sigma_t = 0, so s = t and q = 0) every kernel is the identity.
+h this bias is of order 2 for `ancestral` and `euler_maruyama` and of order 3 for `matched`, in the share of sigma / alpha that
+the step removes; theory_checks/test_reverse_sde.py measures the orders. On clean data (sigma_t = 0, so s = t and q = 0) every
+kernel is the identity.
 """
 
 from __future__ import annotations
@@ -70,8 +72,8 @@ def _variance_terms(*, at_t: Level, at_s: Level) -> tuple[Tensor, Tensor]:
 
     offset = sigma_s^2 q^2 / sigma_t^2,  weight = (alpha_s q^2 / sigma_t^2)^2.
     """
-    added = torch.where(at_t.sigma == 0, 0.0, transition(at_n=at_s, at_t=at_t).sigma ** 2 / at_t.sigma**2)
-    return at_s.sigma**2 * added, (at_s.alpha * added) ** 2
+    added_share = torch.where(at_t.sigma == 0, 0.0, transition(at_n=at_s, at_t=at_t).sigma ** 2 / at_t.sigma**2)
+    return at_s.sigma**2 * added_share, (at_s.alpha * added_share) ** 2
 
 
 def ancestral(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
@@ -97,7 +99,7 @@ def euler_maruyama(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: 
 
 
 def matched(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None) -> Step:
-    """The step with both moments of X_s given X_t, from the Jacobian of h.
+    """The step whose mean and covariance are those of X_s given X_t, from the Jacobian of h.
 
     It takes D Jacobian products, so it is meant for small D. No gradient flows through the covariance. The Jacobian of a network
     need not be symmetric or positive semi-definite: its symmetric part is used, and negative eigenvalues count as 0.
@@ -119,7 +121,7 @@ def matched(denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, 
 def matched_trace(
     denoiser: Denoiser, x_t: Tensor, *, path: Path, t: Times, s: Times, condition: Any = None, probe: Tensor | None = None
 ) -> Step:
-    """The step with the mean and the total variance of X_s given X_t; all coordinates have the same variance.
+    """The step whose mean and total variance are those of X_s given X_t; all coordinates have the same variance.
 
     With a probe Z the trace of dh/dx is estimated by Z . (dh/dx) Z, which takes one Jacobian product. Without a probe it is
     exact and takes D products. No gradient flows through the variance.

@@ -1,8 +1,9 @@
 """The losses. Each takes its noise as an argument and returns one number per sample, which the caller weights and averages.
 
-Notation: x_n is the noisy data at level t_n; t_n = 0 is clean data. X_t = r X_n + q Z for t >= t_n. h is the denoiser, and d is
-the number of coordinates of a sample. A squared norm is a sum over coordinates. Losses and their gradients are finite at t = t_n.
-Shapes, unless a docstring says otherwise: samples x and `noise` (B, ...); times t, s and t_n () or (B,); every loss returns (B,).
+Notation: x_n is the noisy data at level t_n; t_n = 0 is clean data. X_t = r X_n + q Z for t >= t_n, where Z is the argument
+`noise`. h is the denoiser, and D is the number of coordinates of a sample. A squared norm is a sum over coordinates. Losses and
+their gradients are finite at t = t_n. Shapes, unless a docstring says otherwise: samples x and `noise` (B, ...); times t, s and
+t_n () or (B,); every loss returns (B,).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ambient.denoisers import Denoiser
 from ambient.kernels import Kernel, Step
 from ambient.paths import Level, Path, Times, Transition, expand, flat, require_same_shape, transition
 
-SMALLEST_Q = 1e-2  # as a multiple of sigma_n: the least q that `ambient` uses in x_0 space, where it divides by q
+SMALLEST_Q_OVER_SIGMA_N = 1e-2  # the least q / sigma_n that `ambient` uses in space "x_0", where it divides by q
 
 
 def squared_norm(x: Tensor) -> Tensor:
@@ -35,27 +36,21 @@ def denoising(denoiser: Denoiser, x_0: Tensor, noise: Tensor, *, path: Path, t: 
 
 
 def ambient(
-    denoiser: Denoiser,
-    x_n: Tensor,
-    noise: Tensor,
-    *,
-    path: Path,
-    t_n: Times,
-    t: Times,
-    space: str = "x_n",
-    condition: Any = None,
+    denoiser: Denoiser, x_n: Tensor, noise: Tensor, *, path: Path, t_n: Times, t: Times, space: str = "x_n", condition: Any = None
 ) -> Tensor:
-    """The loss of ambient denoising score matching: its minimiser is E[X_0 | X_t] for t >= t_n, from noisy data alone.
+    """The loss of ambient denoising score matching: for t > t_n its minimiser is E[X_0 | X_t], from noisy data alone.
 
-    X_t = r X_n + q Z. In each space the mean of the loss is w E||h - E[X_0 | X_t]||^2 plus a constant that does not depend on h:
-      "x_n": ||(alpha_n q^2 h + r sigma_n^2 X_t) / sigma_t^2 - X_n||^2, w = (alpha_n q^2 / sigma_t^2)^2. This is the paper's loss.
-      "eps": ||Z - (q / sigma_t) eps_h||^2 with eps_h = (X_t - alpha_t h) / sigma_t, w = (alpha_t q / sigma_t^2)^2. It predicts
-             the added noise and never divides by q.
-      "x_0": ||h - Y||^2 + 2 (c / q) Z . (h - Y) - d sigma_n^2 / alpha_n^2 with Y = X_n / alpha_n and c = r sigma_n^2 / alpha_n,
-             w = 1. Its mean is the denoising risk E||h - X_0||^2 itself. Up to terms that do not depend on h, the loss is
-             ||h - Y + (c / q) Z||^2, whose target is X_0 plus noise independent of X_t. The variance of the loss grows
-             as 1 / q^2; `antithetic_ambient` avoids this. If q is less than 0.01 sigma_n, X_t is drawn with q = 0.01 sigma_n.
-    With t_n = 0, "x_n" and "x_0" equal `denoising`, and "eps" is the usual noise-prediction loss.
+    The space of a loss is the quantity whose error is measured: X_n (the paper's loss), the added noise Z, or X_0. In each space
+    the mean of the loss is w E||h - E[X_0 | X_t]||^2 plus a constant that does not depend on h:
+      "x_n": ||(alpha_n q^2 h + r sigma_n^2 X_t) / sigma_t^2 - X_n||^2, w = (alpha_n q^2 / sigma_t^2)^2.
+      "eps": ||Z - (q / sigma_t) eps_h||^2 with eps_h = (X_t - alpha_t h) / sigma_t, w = (alpha_t q / sigma_t^2)^2.
+      "x_0": ||h - Y||^2 + 2 (c / q) Z . (h - Y) - D sigma_n^2 / alpha_n^2 with Y = X_n / alpha_n and c = r sigma_n^2 / alpha_n,
+             w = 1. Its mean is the denoising risk E||h - X_0||^2. Up to terms without h, this loss is ||h - Y + (c / q) Z||^2,
+             which is the "x_n" loss divided by its w. So it uses Tweedie's formula twice as well and has the same minimiser.
+    At t = t_n, w is 0 for "x_n" and "eps"; only "x_0" has a weight there. The variance of "x_0" grows as 1 / q^2, which
+    `antithetic_ambient` avoids. If q < 0.01 sigma_n, "x_0" draws X_t with q = 0.01 sigma_n; h is still evaluated at t, which is a
+    small bias: the noise in X_t is at most about 0.005 % stronger than at t.
+    With t_n = 0 and t > 0, "x_n" and "x_0" equal `denoising`, and "eps" is the usual noise-prediction loss.
 
     Raises: ValueError where t is less noisy than t_n, and unless `space` is "x_n", "eps" or "x_0".
     Paper: Theorem 3.1, Theorem A.3, Theorem A.5. Checked by: theory_checks/test_ambient.py
@@ -63,7 +58,7 @@ def ambient(
     at_n, at_t = path(t_n), path(t)
     step = transition(at_n=at_n, at_t=at_t)
     if space == "x_0":
-        step = Transition(step.ratio, step.sigma.maximum(SMALLEST_Q * at_n.sigma))
+        step = Transition(step.ratio, step.sigma.maximum(SMALLEST_Q_OVER_SIGMA_N * at_n.sigma))
     x_t = step.apply(x_n, noise)
     h = denoiser(x_t, t, condition)
     if space == "x_n":
@@ -85,9 +80,9 @@ def antithetic_ambient(
 ) -> Tensor:
     """The ambient loss in x_0 space, averaged over +Z and -Z: unbiased for E||h - X_0||^2, with bounded variance as t -> t_n.
 
-    In the average the terms in 1 / q cancel, except (c / q) Z . (h(r X_n + q Z) - h(r X_n - q Z)). This one tends to
-    2 c Z . (dh/dx) Z, so that at t = t_n the loss is SURE with a Hutchinson probe. The same loss therefore serves every level
-    t >= t_n. It takes two evaluations of h per sample and no Jacobian product.
+    In the average the terms in 1 / q cancel, except (c / q) Z . (h(r X_n + q Z) - h(r X_n - q Z)). As q tends to 0, this term
+    tends to 2 c Z . (dh/dx) Z, and the loss to `sure` with the probe Z. At t = t_n, where q = 0.01 sigma_n is used, the term is a
+    finite difference for this limit. One loss therefore serves every level t >= t_n, with two evaluations of h per sample.
 
     Raises: ValueError where t is less noisy than t_n.
     Paper: not in the paper; it extends Theorem A.3. Checked by: theory_checks/test_antithetic.py
@@ -119,11 +114,16 @@ def consistency(
 ) -> Tensor:
     """An unbiased estimate of ||h(x_t, t) - E[h(X_s, s) | x_t]||^2: how far h is from a martingale along its reverse process.
 
-    One step of `kernel` from x_t, which uses h, gives k draws of X_s and k independent residuals D_i = h(X_s^i, s) - h(x_t, t).
-    The estimate is the mean of D_i . D_j over pairs i != j and may be negative. The paper has k = 2. Gradients flow through X_s.
+    Theorem 3.4: a consistent h that meets (A1) and (A2) is the exact denoiser of some distribution. If h is also exact at t_n,
+    this distribution and p_0 have the same noisy density there. Different distributions stay different under Gaussian noise, so
+    the distribution is p_0, and h is exact at all lower levels.
 
-    Args: noise: Z, (k, B, ...), k >= 2; antithetic: average each D_i over +Z_i and -Z_i, so that its noise is of second order
-    in the size of the step.
+    One step of `kernel` from x_t, which uses h, gives k draws of X_s and k residuals h(X_s^i, s) - h(x_t, t), independent given
+    x_t. The estimate is the mean, over pairs i != j, of the inner product of residuals i and j. It may be negative. The paper
+    has k = 2. Gradients flow through X_s.
+
+    Args: noise: Z, (k, B, ...), k >= 2; antithetic: average each residual over +Z_i and -Z_i, so that its noise is of second
+    order in the size of the step.
     Raises: ValueError for fewer than two draws, and where s is noisier than t.
     Paper: Eq. (3.5), two-sample estimator of Sec. 3.2. Checked by: theory_checks/test_estimators.py
     """
@@ -166,8 +166,8 @@ def sure(
 ) -> Tensor:
     """Stein's unbiased risk estimate (SURE) of E||h(X_n, t_n) - X_0||^2, from noisy data alone.
 
-    ||h - X_n / alpha_n||^2 + 2 (sigma_n^2 / alpha_n) div h - d sigma_n^2 / alpha_n^2
-    Without a probe the divergence is exact and takes d Jacobian products. With a probe Z its estimate is Z . (dh/dx) Z, or
+    ||h - X_n / alpha_n||^2 + 2 (sigma_n^2 / alpha_n) div h - D sigma_n^2 / alpha_n^2
+    Without a probe the divergence is exact and takes D Jacobian products. With a probe Z its estimate is Z . (dh/dx) Z, or
     Z . (h(X_n + e Z) - h(X_n)) / e for a `difference_step` e.
 
     Args: probe: (B, ...), of mean 0 and covariance I.
@@ -238,13 +238,13 @@ def _per_sample(value: Times, x: Tensor) -> Tensor:
     return times.expand(len(x))
 
 
-def repeat(value: Any, times: int) -> Any:
-    """A condition for a batch that is stacked `times` times: its tensors, also inside dicts and lists, are repeated on axis 0."""
+def repeat(value: Any, copies: int) -> Any:
+    """The condition of `copies` copies of a batch, one after another: tensors, also in dicts and lists, repeat on axis 0."""
     if isinstance(value, Tensor):
-        return value if value.ndim == 0 else torch.cat([value] * times)
+        return value if value.ndim == 0 else torch.cat([value] * copies)
     if isinstance(value, dict):
-        return {key: repeat(entry, times) for key, entry in value.items()}
+        return {key: repeat(entry, copies) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        entries = [repeat(entry, times) for entry in value]
+        entries = [repeat(entry, copies) for entry in value]
         return type(value)(*entries) if hasattr(value, "_fields") else type(value)(entries)  # a named tuple takes them one by one
     return value

@@ -1,12 +1,12 @@
 """Linear Gaussian paths X_t = alpha_t X_0 + sigma_t Z, and the transition between two of their levels.
 
-Every path of the paper, and rectified flow, is one pair of functions (alpha_t, sigma_t) of a time t that grows with the
-noise; t = 0 is clean data (alpha = 1, sigma = 0). Two levels are ordered by their signal-to-noise ratio alone. Therefore
-variance exploding (VE), variance preserving (VP) and flow paths share every formula of this package.
+X_0 is clean data, and Z is standard normal noise. Every path of the paper, and rectified flow, is one pair of functions (alpha_t,
+sigma_t) of a time t that grows with the noise; at t = 0, alpha = 1 and sigma = 0. Two levels are ordered by their signal-to-noise
+ratio alone. Therefore variance exploding (VE), variance preserving (VP) and flow paths share every formula of this package.
 
-Levels are float64, whatever the type of the data. A coefficient such as q^2 = sigma_t^2 - r^2 sigma_n^2 is a difference of
-nearly equal numbers when t is close to t_n. `expand` casts a coefficient only where it is multiplied with the data.
-Samples are (B, ...); times and levels are () or (B,).
+The data X_n have the level (alpha_n, sigma_n) of a time t_n. Adding noise makes a noisier X_t = r X_n + q Z' (`transition`).
+Levels are float64, whatever the type of the data, because q^2 is a difference of nearly equal numbers when t is close to t_n.
+`expand` casts a coefficient only where it is multiplied with the data. Samples are (B, ...); times and levels are () or (B,).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 Times = float | int | Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
 SDXL_BETAS, SDXL_STEPS = (0.00085, 0.012), 1000  # SDXL's training schedule: first and last beta, number of times
-Q_SQUARED_ROUNDING = 1e-5  # of sigma_t^2: rounding t to float32 changes q^2 by at most this if sigma_t / alpha_t < 100
+Q_SQUARED_ROUNDING = 1e-5  # rounding t to float32 changes q^2 / sigma_t^2 by at most this if sigma_t / alpha_t < 100
 
 
 def expand(value: Tensor, x: Tensor) -> Tensor:
@@ -94,11 +94,11 @@ class Transition(NamedTuple):
 
 
 def transition(*, at_n: Level, at_t: Level) -> Transition:
-    """The law of X_t given X_n, for t at least as noisy as n.
+    """The coefficients r and q of X_t given X_n, for t at least as noisy as n.
 
     X_t = r X_n + q Z',  r = alpha_t / alpha_n,  q^2 = sigma_t^2 - r^2 sigma_n^2.
     VE: r = 1, q^2 = sigma_t^2 - sigma_n^2. VP: r^2 = (1 - sigma_t^2) / (1 - sigma_n^2).
-    If t is less noisy than n by no more than the rounding of a time to float32 explains, t counts as n: q = 0.
+    A time that was rounded to float32 may be slightly below t_n. It counts as t_n (q = 0) while q^2 >= -1e-5 sigma_t^2.
 
     Raises: ValueError where t is less noisy than n; where n has no signal left (alpha_n = 0); and at t = n if t records
     gradients, because dq/dt is infinite there.
@@ -110,9 +110,7 @@ def transition(*, at_n: Level, at_t: Level) -> Transition:
     scaled = ratio * at_n.sigma
     variance = (at_t.sigma - scaled) * (at_t.sigma + scaled)  # exactly 0 at t = n; the difference of the squares may not be
     if not bool((variance >= -Q_SQUARED_ROUNDING * at_t.sigma**2).all()):
-        raise ValueError(
-            "t is less noisy than t_n: noise can be added to the data and not removed (need t >= t_n; in a reverse step, s <= t)"
-        )
+        raise ValueError("t is less noisy than t_n, but noise can only be added: need t >= t_n (in a reverse step, s <= t)")
     variance = variance.clamp_min(0)
     if variance.requires_grad and bool((variance == 0).any()):
         raise ValueError("the gradient in t is infinite at t = t_n, where q = 0; detach t, or keep it above t_n")
@@ -135,7 +133,8 @@ class Path(ABC):
     def __call__(self, t: Times) -> Level:
         """(alpha_t, sigma_t). Raises: ValueError for a time that is negative, not finite, or greater than t_max."""
         times = torch.as_tensor(t, dtype=torch.float64)  # in one step, so that a Python float is not rounded to float32 first
-        times = times.clone() if times.is_inference() and not torch.is_inference_mode_enabled() else times
+        if times.is_inference() and not torch.is_inference_mode_enabled():
+            times = times.clone()  # autograd cannot save a tensor that was made in inference mode
         if not bool(((times >= 0) & (times <= self.t_max)).all()):  # NaN fails both comparisons
             raise ValueError(f"times must be finite and lie in [0, {self.t_max:g}] on this path; got {t}")
         return self.level(times)
@@ -191,8 +190,8 @@ class VariancePreserving(Path):
         return Level(log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt())
 
     def t_from_log_snr(self, log_snr: Times) -> Tensor:
-        total = torch.nn.functional.softplus(-torch.as_tensor(log_snr, dtype=torch.float64), threshold=40.0)  # -2 log alpha_t
-        return 2 * total / (self.beta_min + (self.beta_min**2 + 2 * self.slope * total).sqrt())
+        beta_integral = torch.nn.functional.softplus(-torch.as_tensor(log_snr, dtype=torch.float64), threshold=40.0)
+        return 2 * beta_integral / (self.beta_min + (self.beta_min**2 + 2 * self.slope * beta_integral).sqrt())
 
 
 class RectifiedFlow(Path):
@@ -220,7 +219,8 @@ class Discrete(Path):
     def __init__(self, alphas_cumprod: Tensor):
         table = torch.as_tensor(alphas_cumprod).to(torch.float64).cpu()
         if table.ndim != 1 or len(table) < 2 or not bool((table[1:] < table[:-1]).all()) or table[0] > 1 or table[-1] < 0:
-            raise ValueError("alphas_cumprod must be one strictly decreasing sequence within [0, 1]")
+            found = f"shape {tuple(table.shape)}, first values {table.flatten()[:3].tolist()}"
+            raise ValueError(f"alphas_cumprod must be one strictly decreasing sequence within [0, 1]; got {found}")
         self.alphas_cumprod = torch.cat([torch.ones(1, dtype=torch.float64), table[1:]])
         self.t_max = float(len(table) - 1)
 
@@ -243,7 +243,7 @@ class Discrete(Path):
         """The integer time whose log-SNR is nearest to `log_snr`; float64. Raises: ValueError for NaN."""
         wanted = torch.as_tensor(log_snr, dtype=torch.float64)
         if bool(wanted.isnan().any()):
-            raise ValueError("a log-SNR is not a number")
+            raise ValueError(f"a log-SNR must be a number; NaN stands in {int(wanted.isnan().sum())} of {wanted.numel()} places")
         noisy = self.alphas_cumprod[1:]
         grid = (noisy / (1 - noisy)).log().to(wanted.device)
         nearest = 1 + (wanted.unsqueeze(-1) - grid).abs().argmin(-1).to(torch.float64)

@@ -30,21 +30,21 @@ def log_snr_grid(path: Path, *, start: float, stop: float, steps: int, last: flo
     """`steps` + 1 falling times from `start` to `stop`, evenly spaced in log-SNR.
 
     On a discrete path there may be fewer, because repeated times are removed. The log-SNR is infinite at time 0. If stop = 0, the
-    grid is therefore even from `start` to `last`, and one more step leads to 0.
+    grid is therefore evenly spaced from `start` to `last`, the last time above 0, and one more step leads to 0.
 
     Args: start, stop, last: times with start > stop and, if stop = 0, start > last > 0; steps: at least 1, or 2 if stop = 0.
     Raises: ValueError for other arguments, and if no signal is left at `start` (alpha = 0).
     """
-    end = last if stop == 0 else stop
-    even = steps - 1 if stop == 0 else steps
-    if end is None or not 0 < end < start or even < 1:
-        raise ValueError(
-            f"a grid needs start > {'last > 0' if stop == 0 else 'stop'} and enough steps; got {start}, {end}, {steps}"
-        )
+    end, end_name = (last, "last") if stop == 0 else (stop, "stop")
+    even_steps = steps - 1 if stop == 0 else steps
+    if end is None or not 0 < end < start or even_steps < 1:
+        found = f"start = {start}, {end_name} = {end}, steps = {steps}"
+        raise ValueError(f"a grid needs start > {end_name} > 0 and steps >= {2 if stop == 0 else 1}; got {found}")
     ends = path.log_snr(torch.tensor([start, end], dtype=torch.float64))
     if not bool(ends.isfinite().all()):
         raise ValueError(f"no signal is left at {start}, so its log-SNR is not finite; start the grid at a smaller time")
-    inner = path.t_from_log_snr(torch.linspace(float(ends[0]), float(ends[1]), even + 1, dtype=torch.float64)).tolist()
+    log_snrs = torch.linspace(float(ends[0]), float(ends[1]), even_steps + 1, dtype=torch.float64)
+    inner = path.t_from_log_snr(log_snrs).tolist()
     times = [float(start), *inner[1:-1], float(end)] + ([0.0] if stop == 0 else [])
     return list(dict.fromkeys(times))
 
@@ -67,7 +67,7 @@ def reverse_process(
     Paper: Eq. (2.3). Checked by: theory_checks/test_reverse_chain.py
     """
     if len(times) < 2:
-        raise ValueError("a reverse process needs at least two times")
+        raise ValueError(f"a reverse process needs at least two times; got {len(times)}")
     for i, (t, s) in enumerate(pairwise(times)):
         step = kernel(denoiser, x_t, path=path, t=t, s=s, condition=condition)
         x_t = step.draw(noise(i))
@@ -77,8 +77,8 @@ def reverse_process(
 @torch.no_grad()
 def sample(denoiser: Denoiser, x_t: Tensor, times: list[float], **options: Any) -> Tensor:
     """The last sample of `reverse_process`, (B, ...), without gradients. Args: as for `reverse_process`."""
-    *_, last = reverse_process(denoiser, x_t, times, **options)
-    return last.x_t
+    *_, last_state = reverse_process(denoiser, x_t, times, **options)
+    return last_state.x_t
 
 
 @torch.no_grad()

@@ -1,11 +1,17 @@
 """Tweedie's formula and what follows from it: pure functions of tensors and levels.
 
-Tweedie's formula turns the score of the noisy density into the posterior mean. For the pairs (X_t, X_0) and (X_t, X_n) it
-expresses the same score in two ways. Eliminating the score relates E[X_n | X_t], which can be learned from noisy data, to
-E[X_0 | X_t], which is wanted. This elimination, `x_n_from_x_0`, is the first idea of the paper.
+Tweedie's formula expresses the score of p_t, the density of X_t, through a posterior mean. It holds for X_t = alpha_t X_0 +
+sigma_t Z and, for t noisier than n, for X_t = r X_n + q Z' (see `paths.transition`). The same score is therefore
 
-The function `a_from_b` computes a from b. Its arguments x_t and estimates, and its result, are (B, ...). Levels are () or (B,)
-and are passed by keyword.
+    grad log p_t(x) = (alpha_t E[X_0 | X_t = x] - x) / sigma_t^2 = (r E[X_n | X_t = x] - x) / q^2.
+
+Solving the second equality for E[X_n | X_t = x], with alpha_t = r alpha_n and sigma_t^2 - q^2 = r^2 sigma_n^2, gives
+
+    E[X_n | X_t = x] = (alpha_n q^2 E[X_0 | X_t = x] + r sigma_n^2 x) / sigma_t^2.
+
+Regression on noisy data can learn the left side, and E[X_0 | X_t], which is wanted, follows. This is the first idea of the paper;
+the function is `x_n_from_x_0`. All conversions have names of this form: `score_from_x_0` returns the score, given E[X_0 | X_t].
+Their tensors are (B, ...). Levels are () or (B,) and are passed by keyword.
 """
 
 from __future__ import annotations
@@ -20,15 +26,19 @@ from ambient.paths import Level, expand, flat, require_same_shape, transition
 
 def require_signal(level: Level) -> Level:
     """The level itself. Raises: ValueError where no signal is left (alpha = 0), so that X_0 cannot be computed."""
-    if torch.any(level.alpha == 0):
-        raise ValueError("no signal is left at this level (alpha = 0), so X_0 does not follow from what is given; use less noise")
+    without = level.alpha == 0
+    if torch.any(without):
+        found = f"alpha = 0 at {int(without.sum())} of {without.numel()} levels"
+        raise ValueError(f"no signal is left ({found}), so X_0 cannot be computed; use a less noisy time")
     return level
 
 
 def _require_noise(level: Level) -> Level:
     """The level itself. Raises: ValueError where there is no noise (sigma = 0), so that neither score nor noise is defined."""
-    if torch.any(level.sigma == 0):
-        raise ValueError("there is no noise at this level (sigma = 0), so neither score nor noise follows from X_0")
+    without = level.sigma == 0
+    if torch.any(without):
+        found = f"sigma = 0 at {int(without.sum())} of {without.numel()} levels"
+        raise ValueError(f"there is no noise ({found}), so neither the score nor eps follows from X_0; use a time above 0")
     return level
 
 
@@ -55,9 +65,9 @@ def x_0_from_score(x_t: Tensor, score: Tensor, *, at_t: Level) -> Tensor:
 def x_n_from_x_0(x_t: Tensor, x_0_hat: Tensor, *, at_t: Level, at_n: Level) -> Tensor:
     """Double Tweedie: E[X_n | X_t] from E[X_0 | X_t], for t at least as noisy as n.
 
-    E[X_n | X_t = x] = (alpha_n q^2 E[X_0 | X_t = x] + r sigma_n^2 x) / sigma_t^2,  with X_t = r X_n + q Z.
-    The mean of X_n given X_t and X_0 is the same formula with X_0 in place of its posterior mean, because it is linear in X_0.
-    The result is finite on every path, also at t = t_n, where it is x, and where no signal is left at t (r = 0).
+    E[X_n | X_t = x] = (alpha_n q^2 E[X_0 | X_t = x] + r sigma_n^2 x) / sigma_t^2,  with X_t = r X_n + q Z'.
+    With X_0 in place of E[X_0 | X_t = x], the formula gives E[X_n | X_t = x, X_0], the mean of X_n if X_0 is known as well.
+    The result is finite on every path. At t = t_n it is x. At a level t without signal (r = 0) it is alpha_n E[X_0].
 
     Raises: ValueError where t is less noisy than n.
     Paper: identity of Sec. 3.1, Lemma A.2, Lemma A.4. Checked by: theory_checks/test_double_tweedie.py

@@ -72,7 +72,8 @@ class GaussianMixture(World):
         if bool((self.weights < 0).any()) or abs(float(self.weights.sum()) - 1) > 1e-5:
             raise ValueError(f"weights must be non-negative and sum to 1; they sum to {float(self.weights.sum()):.6g}")
         if not torch.allclose(self.covariances, self.covariances.mT, rtol=1e-5, atol=1e-6 * float(self.covariances.abs().max())):
-            raise ValueError("covariances must be symmetric")
+            largest = float((self.covariances - self.covariances.mT).abs().max())
+            raise ValueError(f"covariances must be symmetric; entries ij and ji differ by up to {largest:.3g}")
         self.variances, self.axes = torch.linalg.eigh(self.covariances)  # (K, D), (K, D, D) with axes as columns
         if bool((self.variances <= 0).any()):
             raise ValueError(
@@ -98,9 +99,12 @@ class GaussianMixture(World):
 
     @without_autocast
     def _components(self, x_t: Tensor, at_t: Level) -> tuple[Tensor, Tensor, Tensor]:
-        """log(w_k p_t(x | k)), (B, K); and E[X_0 | x, k] - mu_k and the posterior variances along the axes of k, (B, K, D)."""
+        """For each component k, its joint log-density and two posterior moments of X_0, in the coordinates of the axes of k.
+
+        Returns: log(w_k p_t(x | k)), (B, K); E[X_0 | x, k] - mu_k, (B, K, D); the variances of X_0 given x and k, (B, K, D).
+        """
         if x_t.ndim != 2 or x_t.shape[1] != self.means.shape[1]:
-            raise ValueError(f"this mixture lives in {self.means.shape[1]} dimensions; got points of shape {tuple(x_t.shape)}")
+            raise ValueError(f"x_t must have the shape (B, {self.means.shape[1]}), as the means; got {tuple(x_t.shape)}")
         x = x_t.to(self.means)[:, None, :]  # (B, 1, D)
         alpha, sigma = at_t.like(x)
         centred = torch.einsum("kij,bki->bkj", self.axes, x - alpha * self.means)  # (B, K, D)
@@ -129,25 +133,27 @@ class GaussianMixture(World):
         weights = log_weights.softmax(1)
         means = self.means + torch.einsum("kij,bkj->bki", self.axes, shrunk)
         within = torch.einsum("bk,kij,bkj,klj->bil", weights, self.axes, variances, self.axes)
-        spread = means - torch.einsum("bk,bkd->bd", weights, means)[:, None]
-        return (within + torch.einsum("bk,bki,bkj->bij", weights, spread, spread)).to(x_t.dtype)
+        deviation = means - torch.einsum("bk,bkd->bd", weights, means)[:, None]
+        return (within + torch.einsum("bk,bki,bkj->bij", weights, deviation, deviation)).to(x_t.dtype)
 
     @without_autocast
     def moments(self) -> tuple[Tensor, Tensor]:
         """The mean (D,) and the covariance (D, D) of X_0."""
         mean = self.weights @ self.means
-        spread = self.means - mean
-        return mean, torch.einsum("k,kij->ij", self.weights, self.covariances + spread[:, :, None] * spread[:, None, :])
+        deviation = self.means - mean
+        return mean, torch.einsum("k,kij->ij", self.weights, self.covariances + deviation[:, :, None] * deviation[:, None, :])
 
 
 class Empirical(World):
-    """p_0 is a finite data set. Its denoiser, which returns weighted means of the data, is the perfect memoriser.
+    """p_0 is a finite data set. Its exact denoiser, a weighted mean of the data, is called the perfect memoriser.
 
     E[X_0 | X_t = x] = sum_i softmax_i(log w_i - ||x - alpha x_i||^2 / (2 sigma^2)) x_i; at sigma = 0, the nearest point.
-    This is attention with the data as keys and values; the squared norm and the log-weight of a key are two more coordinates of
-    it. The sum runs over chunks of the data with a running maximum, so its memory does not grow with N. It is computed in float32
-    if the points are float32 and the largest exponent times the epsilon of float32 is below 0.01 (then no exponent changed by
-    more than 0.02 in our tests), and in float64 otherwise.
+    This is attention with the data as keys and values. Each key has D + 2 coordinates: the point, its squared norm, and its
+    log-weight. The sum runs over chunks of the data with a running maximum, so its memory does not grow with N.
+
+    The sum is computed in float32 only if the points are float32 and the rounding of the exponents is harmless: a bound on the
+    exponents, times the epsilon of float32, is below 0.01 (then no exponent changed by more than 0.02 in our tests). Otherwise
+    it is computed in float64.
 
     Args: points: x_i, (N, ...), finite, of a floating type, N >= 1; weights: w_i, (N,), positive, of any sum; by default equal.
     Raises: ValueError for other points or weights.
@@ -187,28 +193,28 @@ class Empirical(World):
     def _attend(self, x_t: Tensor, at_t: Level) -> tuple[Tensor, Tensor]:
         """E[X_0 | x], flat, (B, D), and log sum_i w_i exp(-||x - alpha x_i||^2 / (2 sigma^2)), (B,)."""
         if x_t.shape[1:] != self.points.shape[1:]:
-            raise ValueError(f"this data set holds points {tuple(self.points.shape[1:])}; got {tuple(x_t.shape[1:])}")
+            raise ValueError(f"x_t must have the shape (B, {', '.join(map(str, self.points.shape[1:]))}); got {tuple(x_t.shape)}")
         alpha, sigma = at_t.like(flat(x_t).double())
         sigma = sigma.clamp_min(self.smallest_sigma)
         x = flat(x_t).double() - alpha * self.centre
         per_norm = (-(alpha**2) / (2 * sigma**2)).expand(len(x), 1)
         query = torch.cat([alpha / sigma**2 * x, per_norm, torch.ones_like(per_norm)], 1)  # (B, D + 2), as for the keys
         largest = (alpha / sigma**2 * x).norm(dim=1) * self.largest_square**0.5 - per_norm[:, 0] * self.largest_square
-        single = self.points.dtype == torch.float32 and bool((largest * torch.finfo(torch.float32).eps < 0.01).all())
-        query = query.to(torch.float32 if single else torch.float64)
+        use_float32 = self.points.dtype == torch.float32 and bool((largest * torch.finfo(torch.float32).eps < 0.01).all())
+        query = query.to(torch.float32 if use_float32 else torch.float64)
 
-        peak = query.new_full((len(query), 1), -torch.inf)
-        total, weighted = torch.zeros_like(peak), torch.zeros_like(query)
+        running_max = query.new_full((len(query), 1), -torch.inf)
+        total, weighted = torch.zeros_like(running_max), torch.zeros_like(query)
         for keys in self._keys(query.dtype):
             logits = query @ keys.T  # (B, D + 2), (chunk, D + 2) -> (B, chunk)
-            higher = torch.maximum(peak, logits.amax(1, keepdim=True))
-            weights = logits.sub_(higher).exp_()
-            rescale = (peak - higher).exp()
+            new_max = torch.maximum(running_max, logits.amax(1, keepdim=True))
+            weights = logits.sub_(new_max).exp_()
+            rescale = (running_max - new_max).exp()
             total = total * rescale + weights.sum(1, keepdim=True)
             weighted = weighted * rescale + weights @ keys
-            peak = higher
+            running_max = new_max
         mean = weighted[:, :-2].double() / total + self.centre
-        log_sum = (peak.double() + total.double().log()).squeeze(1) - (x.square() / (2 * sigma**2)).sum(1)
+        log_sum = (running_max.double() + total.double().log()).squeeze(1) - (x.square() / (2 * sigma**2)).sum(1)
         return mean, log_sum
 
     def log_prob(self, x_t: Tensor, at_t: Level) -> Tensor:

@@ -4,9 +4,9 @@
 
 The clean points X_0 are unknown. The data are X_n = X_0 + t_n Z, with Z standard normal and a known noise level t_n. A sampler
 needs the denoiser h(x, t) = E[X_0 | X_t = x] for X_t = X_0 + t Z at every level t. Two losses teach it to a network:
-  - Ambient loss, for t >= t_n: it adds noise to X_n and predicts X_n; Tweedie's formula turns that into E[X_0 | X_t], exactly.
-  - Consistency loss, for t <= t_n: after a step of the reverse process from X_t down to X_s, the mean of h(X_s, s) must be
-    h(X_t, t). This carries what is known at t_n down to the levels where there are no data.
+  - Ambient loss, for t >= t_n: it adds noise to X_n and estimates the risk E||h - X_0||^2 from noisy data alone, by a form of
+    the paper's loss (Tweedie's formula, used twice) that also works at t = t_n.
+  - Consistency loss, for t <= t_n: if a step of the sampler leads from X_t to X_s, the mean of h(X_s, s) must be h(X_t, t).
 """
 
 import sys
@@ -22,7 +22,7 @@ T_N, T_MAX = 0.6, 10.0  # the level of the data, a third of the distance between
 
 
 class MLP(nn.Module):
-    """The network inside the denoiser. `c_noise` is the logarithm of t over the standard deviation of the clean data."""
+    """The network inside the denoiser. `c_noise` is ln(t / data_std), with data_std as in `train`."""
 
     def __init__(self):
         super().__init__()

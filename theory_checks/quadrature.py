@@ -44,8 +44,8 @@ def law_at(world: GaussianMixture, at_t: Level) -> GaussianMixture:
 
 def dense(world: SubspaceMixture) -> GaussianMixture:
     """The same law as a mixture of D x D covariances: N(centre + V (mu_k, 0), V diag(C_k, c) V^T)."""
-    means = torch.nn.functional.pad(world.mixture.means, (0, len(world.rest)))
-    blocks = torch.stack([torch.block_diag(covariance, world.rest.diag()) for covariance in world.mixture.covariances])
+    means = torch.nn.functional.pad(world.mixture.means, (0, len(world.rest_variances)))
+    blocks = torch.stack([torch.block_diag(covariance, world.rest_variances.diag()) for covariance in world.mixture.covariances])
     covariances = world.basis @ blocks @ world.basis.T
     return GaussianMixture(world.mixture.weights, world.centre + means @ world.basis.T, (covariances + covariances.mT) / 2)
 

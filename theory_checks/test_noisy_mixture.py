@@ -53,8 +53,8 @@ def with_levels(change: Callable[[Level], Level]) -> Fit:
 
 def sums_with(change) -> Fit:
     """`change` acts on counts, means, scatter matrices and noise variances."""
-    of = noisy_mixture._Statistics.of
-    return planted(lambda patch: patch.setattr(noisy_mixture._Statistics, "of", lambda sums, folds: change(*of(sums, folds))))
+    statistics, of_folds = noisy_mixture._Statistics, noisy_mixture._Statistics.of_folds
+    return planted(lambda patch: patch.setattr(statistics, "of_folds", lambda sums, folds: change(*of_folds(sums, folds))))
 
 
 def axes_of(choose: Callable[[list[int]], list[int]]) -> Fit:
@@ -102,7 +102,7 @@ def one_component(fit: Fit, case: str, count: int) -> tuple[float, float]:
     few = torch.rand(count, generator=g) < 0.2
     at_n = path(torch.where(few, time_at(path, rare), time_at(path, common)).double())
     x_n = at_n.apply(TRUE.sample(count, g), torch.randn(count, 3, generator=g, dtype=torch.float64))
-    found = dense(fit(x_n, at_n, torch.zeros(count), leading=2, sweeps=1, warm_up=(1, count)))
+    found = dense(fit(x_n, at_n, torch.zeros(count), leading_count=2, sweeps=1, warm_up=(1, count)))
 
     mean, covariance = TRUE.means[0], TRUE.covariances[0]
     v = (at_n.sigma / at_n.alpha).square()

@@ -52,7 +52,7 @@ def with_weights_of(directions: Callable[[Tensor], Tensor]) -> Answers:
     def claim(world: SubspaceMixture, x: Tensor, at_t: Level) -> tuple[Tensor, Tensor]:
         coordinates = (x - at_t.like(x).alpha * world.centre) @ world.basis
         weights = world.mixture.log_components(directions(coordinates), at_t).softmax(1)
-        single = [SubspaceMixture(one, world.basis, world.rest, world.centre) for one in components(world.mixture)]
+        single = [SubspaceMixture(one, world.basis, world.rest_variances, world.centre) for one in components(world.mixture)]
         each = torch.stack([part.denoise(x, at_t) for part in single], 1)
         return torch.einsum("bk,bkd->bd", weights, each), world.log_prob(x, at_t)
 
@@ -67,7 +67,7 @@ def components(mixture: GaussianMixture) -> list[GaussianMixture]:
 def without_alpha_squared(world: SubspaceMixture, x: Tensor, at_t: Level) -> tuple[Tensor, Tensor]:
     """Outside the leading directions v + sigma^2 for alpha^2 v + sigma^2, sample by sample."""
     found = [
-        answers(SubspaceMixture(world.mixture, world.basis, world.rest / a**2, world.centre), x[i : i + 1], Level(a, s))
+        answers(SubspaceMixture(world.mixture, world.basis, world.rest_variances / a**2, world.centre), x[i : i + 1], Level(a, s))
         for i, (a, s) in enumerate(zip(*at_t, strict=True))
     ]
     return torch.cat([mean for mean, _ in found]), torch.cat([log_prob for _, log_prob in found])
@@ -78,19 +78,21 @@ def not_centred(world: SubspaceMixture, x: Tensor, at_t: Level) -> tuple[Tensor,
 
 
 MUTANTS: dict[str, Answers] = {
-    "basis transposed": asked_of(lambda w: SubspaceMixture(w.mixture, w.basis.T, w.rest, w.centre)),
-    "leading directions last": asked_of(lambda w: SubspaceMixture(w.mixture, w.basis.roll(1, 1), w.rest, w.centre)),
+    "basis transposed": asked_of(lambda w: SubspaceMixture(w.mixture, w.basis.T, w.rest_variances, w.centre)),
+    "leading directions last": asked_of(lambda w: SubspaceMixture(w.mixture, w.basis.roll(1, 1), w.rest_variances, w.centre)),
     "centre not scaled by alpha": not_centred,
-    "centre forgotten": asked_of(lambda w: SubspaceMixture(w.mixture, w.basis, w.rest, 0 * w.centre)),
+    "centre forgotten": asked_of(lambda w: SubspaceMixture(w.mixture, w.basis, w.rest_variances, 0 * w.centre)),
     "variances outside without alpha^2": without_alpha_squared,
-    "standard deviations for variances": asked_of(lambda w: SubspaceMixture(w.mixture, w.basis, w.rest.sqrt(), w.centre)),
+    "standard deviations for variances": asked_of(
+        lambda w: SubspaceMixture(w.mixture, w.basis, w.rest_variances.sqrt(), w.centre)
+    ),
     "the component from other coordinates": with_weights_of(lambda y: y[:, -2:]),
     "prior weights of the components": with_weights_of(lambda y: torch.zeros_like(y[:, :2])),
     "sigma^2 for sigma": lambda w, x, at: answers(w, x, Level(at.alpha, at.sigma**2)),
     "the mean level for all samples": lambda w, x, at: answers(w, x, Level(at.alpha.mean(), at.sigma.mean())),
     "outside left out of the density": lambda w, x, at: (
         w.denoise(x, at),
-        w.mixture.log_prob(((x - at.like(x).alpha * w.centre) @ w.basis)[:, : w.leading], at),
+        w.mixture.log_prob(((x - at.like(x).alpha * w.centre) @ w.basis)[:, : w.leading_count], at),
     ),
 }
 
@@ -148,10 +150,10 @@ def sampling(world: SubspaceMixture) -> tuple[float, float]:
 
 
 SAMPLING_MUTANTS = {
-    "basis transposed": SubspaceMixture(TILTED, FIXED.basis.T, FIXED.rest, FIXED.centre),
-    "variances for standard deviations": SubspaceMixture(TILTED, FIXED.basis, FIXED.rest**2, FIXED.centre),
-    "centre forgotten": SubspaceMixture(TILTED, FIXED.basis, FIXED.rest, 0 * FIXED.centre),
-    "leading directions last": SubspaceMixture(TILTED, FIXED.basis.roll(1, 1), FIXED.rest, FIXED.centre),
+    "basis transposed": SubspaceMixture(TILTED, FIXED.basis.T, FIXED.rest_variances, FIXED.centre),
+    "variances for standard deviations": SubspaceMixture(TILTED, FIXED.basis, FIXED.rest_variances**2, FIXED.centre),
+    "centre forgotten": SubspaceMixture(TILTED, FIXED.basis, FIXED.rest_variances, 0 * FIXED.centre),
+    "leading directions last": SubspaceMixture(TILTED, FIXED.basis.roll(1, 1), FIXED.rest_variances, FIXED.centre),
 }
 
 

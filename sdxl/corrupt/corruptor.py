@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ambient.randomness import lasting_noise
+from ambient.randomness import fixed_noise
 from harness.errors import UserError
 from sdxl.corrupt.options import CorruptOptions
 from sdxl.images.crop import fit
@@ -36,7 +36,7 @@ class Corruptor:
                 "--vae madebyollin/sdxl-vae-fp16-fix"
             )
         t_n = torch.tensor([picture.t_n], dtype=torch.float64)
-        x_n = self.path(t_n).apply(x_0, lasting_noise(seed, key, tuple(x_0.shape)))
+        x_n = self.path(t_n).apply(x_0, fixed_noise(seed, key, tuple(x_0.shape)))
         return {"x_n": self._stored(x_n), "t_n": t_n, "time_ids": time_ids[None]} | {
             name: self._stored(value) for name, value in self.text.of_image(picture.caption).items()
         }

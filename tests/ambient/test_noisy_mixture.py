@@ -23,7 +23,14 @@ FEW: dict[str, Any] = {"warm_up": (2, 200), "sweeps": 2}
 
 
 def numbers(world: SubspaceMixture) -> list[torch.Tensor]:
-    return [world.mixture.weights, world.mixture.means, world.mixture.covariances, world.basis, world.rest, world.centre]
+    return [
+        world.mixture.weights,
+        world.mixture.means,
+        world.mixture.covariances,
+        world.basis,
+        world.rest_variances,
+        world.centre,
+    ]
 
 
 def healthy(world: SubspaceMixture, x: torch.Tensor, at: Level) -> None:
@@ -36,7 +43,7 @@ def healthy(world: SubspaceMixture, x: torch.Tensor, at: Level) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("leading", [1, 4, 6, 100])
 def test_shapes_and_types(leading, dtype):
-    world = noisy_mixture.fit(NOISY.to(dtype), VE(0.5), KINDS, leading=leading, **FEW)
+    world = noisy_mixture.fit(NOISY.to(dtype), VE(0.5), KINDS, leading_count=leading, **FEW)
     inside = min(leading, 6)
     assert [tuple(v.shape) for v in numbers(world)] == [(3,), (3, inside), (3, inside, inside), (6, 6), (6 - inside,), (6,)]
     assert {v.dtype for v in numbers(world)} == {torch.float32}
@@ -79,15 +86,15 @@ def test_scaled_points_of_another_path_are_the_same_points():
 def test_units_do_not_matter(scale):
     """Though the fourth powers of such points leave float32."""
     scaled = Level(VE(0.5).alpha, scale * VE(0.5).sigma)
-    one = noisy_mixture.fit(NOISY, VE(0.5), KINDS, leading=4, **FEW)
-    other = noisy_mixture.fit(scale * NOISY, scaled, KINDS, leading=4, **FEW)
+    one = noisy_mixture.fit(NOISY, VE(0.5), KINDS, leading_count=4, **FEW)
+    other = noisy_mixture.fit(scale * NOISY, scaled, KINDS, leading_count=4, **FEW)
     x = normal(5, 6)
     assert torch.allclose(other.denoise(scale * x, scaled) / scale, one.denoise(x, VE(0.5)), rtol=0, atol=ROUNDING)
 
 
 def test_the_first_sweeps_see_the_first_points_alone():
     """The weights are those of the first 250 points, but for the basis, which all points turn and the pull feels a little."""
-    options: dict[str, Any] = {"warm_up": (2, 250), "leading": 6}
+    options: dict[str, Any] = {"warm_up": (2, 250), "leading_count": 6}
     moved = torch.cat([NOISY[:250], NOISY[:50] + 5])
     ours, first, all_points = (
         noisy_mixture.fit(x, VE(0.5), KINDS[: len(x)], sweeps=sweeps, **options).mixture.weights
@@ -108,23 +115,23 @@ def test_sweeps_of_both_kinds_make_the_points_likelier():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_n": NOISY[:9], "labels": KINDS[:9]}, "a mixture needs at least 10 points; got 9"),
-        ({"warm_up": (2, 9)}, "at least 10 points; got 9"),
-        ({"labels": KINDS[:-1]}, r"points \(N, D\), a label for each; got shapes \(300, 6\) and \(299,\)"),
-        ({"labels": KINDS[:, None]}, r"got shapes \(300, 6\) and \(300, 1\)"),
-        ({"labels": KINDS[:0]}, r"a label for each; got shapes \(300, 6\) and \(0,\)"),
-        ({"x_n": NOISY[:, 0]}, r"got shapes \(300,\) and"),
-        ({"x_n": NOISY[:, :0]}, r"got shapes \(300, 0\) and"),
-        ({"x_n": NOISY.reshape(300, 1, 2, 3)}, r"got shapes \(300, 1, 2, 3\)"),
-        ({"labels": KINDS - 1}, "labels count from 0, leading from 1; got -1 and 128"),
-        ({"leading": 0}, "leading from 1; got 0 and 0"),
-        ({"leading": -3}, "leading from 1; got 0 and -3"),
+        ({"x_n": NOISY[:9], "labels": KINDS[:9]}, "a mixture needs at least 10 points, also for the warm-up; got 9 points"),
+        ({"warm_up": (2, 9)}, "got 300 points, and 9 for the warm-up"),
+        ({"labels": KINDS[:-1]}, r"shape \(N, D\), labels \(N,\); got \(300, 6\) and \(299,\)"),
+        ({"labels": KINDS[:, None]}, r"got \(300, 6\) and \(300, 1\)"),
+        ({"labels": KINDS[:0]}, r"got \(300, 6\) and \(0,\)"),
+        ({"x_n": NOISY[:, 0]}, r"got \(300,\) and"),
+        ({"x_n": NOISY[:, :0]}, r"got \(300, 0\) and"),
+        ({"x_n": NOISY.reshape(300, 1, 2, 3)}, r"got \(300, 1, 2, 3\)"),
+        ({"labels": KINDS - 1}, "got the label -1 and leading_count = 128"),
+        ({"leading_count": 0}, "leading_count at least 1; got the label 0 and leading_count = 0"),
+        ({"leading_count": -3}, "leading_count = -3"),
         ({"at_n": VE(torch.full((299,), 0.5))}, "one for each of the 300 samples"),
         ({"at_n": RectifiedFlow()(1.0)}, "must be finite"),
         ({"x_n": NOISY / 0}, "must be finite"),
-        ({"x_n": NOISY * math.nan}, "must be finite, with a spread between 1e-15 and 1e15; it is nan"),
-        ({"x_n": NOISY * 1e16}, "spread between 1e-15 and 1e15; it is .*e"),
-        ({"x_n": NOISY * 1e-20}, "spread between 1e-15 and 1e15; it is .*e-20"),
+        ({"x_n": NOISY * math.nan}, "must be finite, with a standard deviation between 1e-15 and 1e15; it is nan"),
+        ({"x_n": NOISY * 1e16}, "deviation between 1e-15 and 1e15; it is .*e"),
+        ({"x_n": NOISY * 1e-20}, "deviation between 1e-15 and 1e15; it is .*e-20"),
     ],
     ids=str,
 )
@@ -178,7 +185,7 @@ def test_folds_count_by_their_points():
     """
     kinds = (torch.arange(2000) % 5 == 0).long()
     x = (100 * kinds[:, None] + 2 * normal(2000, 4)) + 0.5 * normal(2000, 4, step=1)
-    world = noisy_mixture.fit(x, VE(0.5), kinds, leading=4, **FEW)
+    world = noisy_mixture.fit(x, VE(0.5), kinds, leading_count=4, **FEW)
     assert (world.mixture.variances.mean(1) - 4).abs().tolist() == pytest.approx([0, 0], abs=0.75)
 
 
@@ -193,7 +200,7 @@ def test_clusters_far_apart_keep_their_small_variances():
 @pytest.mark.parametrize("t", [0.0, 0.5])
 def test_fewer_points_than_directions(count, t):
     x = normal(count, 60) + t * normal(count, 60, step=1)
-    healthy(noisy_mixture.fit(x, VE(t), torch.arange(count) % 3, leading=50, **FEW), x, VE(t))
+    healthy(noisy_mixture.fit(x, VE(t), torch.arange(count) % 3, leading_count=50, **FEW), x, VE(t))
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.01, 0.5])
@@ -202,7 +209,7 @@ def test_constant_pixels(sigma, scale):
     """A third of the coordinates do not vary: their variances fall to the floor, which float32 must still tell from 0."""
     x_0 = scale * normal(400, 30) * (torch.arange(30) >= 10)
     x = x_0 + sigma * normal(400, 30, step=1)
-    world = noisy_mixture.fit(x, VE(sigma), torch.arange(400) % 3, leading=30, **FEW)
+    world = noisy_mixture.fit(x, VE(sigma), torch.arange(400) % 3, leading_count=30, **FEW)
     healthy(world, x, VE(0.5))
     constant = world.denoise(x_0 + 0.5 * normal(400, 30, step=2), VE(0.5))[:, :10]
     assert float(constant.square().mean()) < 0.1 * 0.25
@@ -233,5 +240,5 @@ def test_points_of_little_weight_lose_scatter_and_noise_alike():
     weight, variance = torch.linspace(0.01, 1, 300), torch.linspace(1, 9, 300)
     given = torch.nn.functional.one_hot(KINDS).float()
     sums = [noisy_mixture._statistics(NOISY.float(), given, torch.zeros(3, 6), w, variance) for w in (weight, weight / 1000)]
-    for whole, little in zip(*(each.of([0, 1, 2, 3, 4]) for each in sums), strict=True):
+    for whole, little in zip(*(each.of_folds([0, 1, 2, 3, 4]) for each in sums), strict=True):
         assert torch.allclose(whole, little, rtol=1e-4, atol=1e-4)

@@ -144,10 +144,17 @@ def test_the_fit_is_the_recipe(case, warm_up, sweeps):
     x_0, alpha, sigma, leading = CASES[case]
     alpha, sigma = alpha.double(), sigma.double()
     x = alpha[:, None] * x_0 + sigma[:, None] * normal(120, 5, step=2)
-    world = noisy_mixture.fit(x, Level(alpha, sigma), KINDS, leading=leading, warm_up=warm_up, sweeps=sweeps)
+    world = noisy_mixture.fit(x, Level(alpha, sigma), KINDS, leading_count=leading, warm_up=warm_up, sweeps=sweeps)
     arrays = (v.numpy() for v in (x, alpha, sigma))
     wanted, axes, rest, centre = written_out(*arrays, KINDS.numpy(), leading, warm_up, sweeps)
-    parts = (world.mixture.weights, world.mixture.means, world.mixture.covariances, world.basis, world.rest, world.centre)
+    parts = (
+        world.mixture.weights,
+        world.mixture.means,
+        world.mixture.covariances,
+        world.basis,
+        world.rest_variances,
+        world.centre,
+    )
     found = [v.double().numpy() for v in parts]
     size = float(x.std())
     np.testing.assert_allclose(found[0], wanted[0], atol=1e-4)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ambient import randomness
-from ambient.randomness import generator, lasting_noise
+from ambient.randomness import fixed_noise, generator
 from tests.faults import planted
 from tests.noise import check_independent
 
@@ -62,21 +62,21 @@ def test_noise_that_lasts_is_drawn_the_same_by_another_version():
     """Philox, whose key is the first 16 bytes of sha256("7/lasting noise/a"), little-endian."""
     key = int.from_bytes(bytes.fromhex("7d0ff7315cbcfebe01a6ac8f4714b6f0"), "little")
     expected = np.random.Generator(np.random.Philox(key=key)).standard_normal((3, 5), dtype=np.float32)
-    assert torch.equal(lasting_noise(7, "a", (3, 5)), torch.from_numpy(expected))
-    assert lasting_noise(7, "a", (2,)).tolist() == pytest.approx([1.1455295, 0.3514793], rel=1e-6)
-    assert torch.equal(lasting_noise(7, "a", (15,)), lasting_noise(7, "a", (3, 5)).flatten())
+    assert torch.equal(fixed_noise(7, "a", (3, 5)), torch.from_numpy(expected))
+    assert fixed_noise(7, "a", (2,)).tolist() == pytest.approx([1.1455295, 0.3514793], rel=1e-6)
+    assert torch.equal(fixed_noise(7, "a", (15,)), fixed_noise(7, "a", (3, 5)).flatten())
 
 
 def streams(code: ModuleType = randomness) -> dict[str, Tensor]:
     """What other keys, seeds, names and steps draw."""
     shape = (65_536,)
     lasting = {
-        "an image": code.lasting_noise(2**200, "photos/1.png", shape),
-        "the next image": code.lasting_noise(2**200, "photos/2.png", shape),
-        "a key that begins alike": code.lasting_noise(2**200, "photos/1.png.png", shape),
-        "the next seed": code.lasting_noise(2**200 + 1, "photos/1.png", shape),
-        "a seed and a key that end alike": code.lasting_noise(1, "1", shape),
-        "seed and key the other way": code.lasting_noise(11, "", shape),
+        "an image": code.fixed_noise(2**200, "photos/1.png", shape),
+        "the next image": code.fixed_noise(2**200, "photos/2.png", shape),
+        "a key that begins alike": code.fixed_noise(2**200, "photos/1.png.png", shape),
+        "the next seed": code.fixed_noise(2**200 + 1, "photos/1.png", shape),
+        "a seed and a key that end alike": code.fixed_noise(1, "1", shape),
+        "seed and key the other way": code.fixed_noise(11, "", shape),
     }
     drawn = {
         "a step": (0, "training", 7),

@@ -81,7 +81,7 @@ def test_all_directions_may_lead():
 @pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 2), (5, 6), (5, 5, 1)], ids=str)
 def test_points_of_another_dimension_are_refused(shape):
     for ask in (WORLD.log_prob, WORLD.denoise, WORLD.score):
-        with pytest.raises(ValueError, match="this mixture lives in 5 dimensions; got points of shape"):
+        with pytest.raises(ValueError, match=r"x_t must have the shape \(B, 5\), as the centre; got"):
             ask(normal(*shape), VE(0.5))
 
 
@@ -90,25 +90,25 @@ def test_points_of_another_dimension_are_refused(shape):
     [
         ({"basis": BASIS[:4]}, r"a basis \(5, 5\) and variances \(5 - 2,\); got \(5,\), \(4, 5\) and \(3,\)"),
         ({"basis": BASIS[:, :2]}, r"a basis \(5, 5\)"),
-        ({"rest": REST[:2]}, r"variances \(5 - 2,\); got .* and \(2,\)"),
-        ({"rest": REST[:, None]}, r"got .* and \(3, 1\)"),
+        ({"rest_variances": REST[:2]}, r"variances \(5 - 2,\); got .* and \(2,\)"),
+        ({"rest_variances": REST[:, None]}, r"got .* and \(3, 1\)"),
         ({"centre": CENTRE[:4]}, r"a centre \(4,\), a basis \(4, 4\)"),
         ({"centre": CENTRE[:, None]}, r"a centre \(5,\), .*; got \(5, 1\)"),
-        ({"centre": CENTRE[:1], "basis": BASIS[:1, :1], "rest": REST[:0]}, r"variances \(1 - 2,\)"),
+        ({"centre": CENTRE[:1], "basis": BASIS[:1, :1], "rest_variances": REST[:0]}, r"variances \(1 - 2,\)"),
         ({"basis": 1.01 * BASIS}, "the basis must be orthonormal"),
         ({"basis": BASIS.index_fill(1, torch.tensor([0]), 0.0)}, "orthonormal"),
         ({"basis": math.nan * BASIS}, "orthonormal"),
-        ({"rest": torch.tensor([0.3, 0.0, 0.1])}, "variances outside the leading directions positive and finite"),
-        ({"rest": torch.tensor([0.3, -0.1, 0.1])}, "positive and finite"),
-        ({"rest": torch.tensor([0.3, math.nan, 0.1])}, "positive and finite"),
-        ({"rest": torch.tensor([0.3, math.inf, 0.1])}, "positive and finite"),
+        ({"rest_variances": torch.tensor([0.3, 0.0, 0.1])}, "variances outside the leading directions positive and finite"),
+        ({"rest_variances": torch.tensor([0.3, -0.1, 0.1])}, "positive and finite"),
+        ({"rest_variances": torch.tensor([0.3, math.nan, 0.1])}, "positive and finite"),
+        ({"rest_variances": torch.tensor([0.3, math.inf, 0.1])}, "positive and finite"),
         ({"centre": CENTRE / 0}, "the centre must be finite"),
     ],
     ids=str,
 )
 def test_parts_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        SubspaceMixture(**{"mixture": MIXTURE, "basis": BASIS, "rest": REST, "centre": CENTRE, **changes})
+        SubspaceMixture(**{"mixture": MIXTURE, "basis": BASIS, "rest_variances": REST, "centre": CENTRE, **changes})
     assert "\n" not in str(caught.value)
 
 

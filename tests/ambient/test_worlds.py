@@ -85,11 +85,11 @@ def test_a_float32_mixture_answers_in_the_type_asked():
 @pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 1), (5, 2, 1)], ids=str)
 def test_points_of_another_dimension_are_refused(shape):
     for ask in (MIXTURE.log_prob, MIXTURE.denoise, MIXTURE.posterior_covariance):
-        with pytest.raises(ValueError, match="this mixture lives in 2 dimensions; got points of shape"):
+        with pytest.raises(ValueError, match=r"x_t must have the shape \(B, 2\), as the means; got"):
             ask(normal(*shape), VE(0.5))
     if shape[1:] != (2,):
         for ask in (WORLDS["data set"].log_prob, WORLDS["data set"].denoise):
-            with pytest.raises(ValueError, match=r"this data set holds points \(2,\); got"):
+            with pytest.raises(ValueError, match=r"x_t must have the shape \(B, 2\); got"):
                 ask(normal(*shape), VE(0.5))
 
 

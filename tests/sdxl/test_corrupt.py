@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ambient.randomness import lasting_noise
+from ambient.randomness import fixed_noise
 from harness.errors import Interrupted, UserError
 from sdxl.__main__ import main
 from sdxl.corrupt import corruptor, noisy_set, shards
@@ -117,7 +117,7 @@ def test_latents_are_those_of_diffusers_with_the_noise_of_nature(made, pipeline)
         prepared = pipeline.image_processor.preprocess(pixels(i))
         with torch.no_grad():
             x_0 = pipeline.vae.encode(prepared).latent_dist.mean * pipeline.vae.config.scaling_factor
-        noise = lasting_noise(0, f"{i}.png", tuple(x_0.shape))
+        noise = fixed_noise(0, f"{i}.png", tuple(x_0.shape))
         expected = scheduler.add_noise(x_0, noise, torch.tensor([t_n])) if t_n else x_0
         torch.testing.assert_close(found["x_n"][i : i + 1], expected, rtol=1e-5, atol=1e-5)
 

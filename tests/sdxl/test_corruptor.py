@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ambient.randomness import generator, lasting_noise
+from ambient.randomness import fixed_noise, generator
 from sdxl.corrupt.corruptor import Corruptor
 from sdxl.corrupt.options import CorruptOptions
 from sdxl.images.crop import fit
@@ -26,6 +26,6 @@ def test_noise_and_crop_follow_from_seed_and_key(tiny_base, seed, key):
     pixels, time_ids = fit(PHOTOGRAPH, 64, "random", seed, key)
     x_0 = latent(corruptor.vae, pixels[None])
     alpha, sigma = tiny_base.path()(torch.tensor([float(T_N)]))
-    expected = float(alpha) * x_0 + float(sigma) * lasting_noise(seed, key, tuple(x_0.shape))
+    expected = float(alpha) * x_0 + float(sigma) * fixed_noise(seed, key, tuple(x_0.shape))
     torch.testing.assert_close(row["x_n"], expected, rtol=1e-5, atol=1e-5)
     assert torch.equal(row["time_ids"], time_ids[None])

@@ -63,7 +63,7 @@ def wiener_mixture(points: Noisy, path: Path, key: dict[str, object]) -> Subspac
         found = _fitted(points, path, *max(tried, key=lambda shape: float(tried[shape])))
         mixture = found.mixture
         arrays = {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.covariances}
-        arrays |= {"basis": found.basis, "rest": found.rest, "centre": found.centre}
+        arrays |= {"basis": found.basis, "rest": found.rest_variances, "centre": found.centre}
         return {name: value.numpy() for name, value in arrays.items()}
 
     return _world(cached("wiener-mixture", key | {"version": VERSION}, fit))
@@ -81,7 +81,7 @@ def shapes(count: int, dim: int) -> list[tuple[int, int]]:
 def _fitted(points: Noisy, path: Path, count: int, leading: int) -> SubspaceMixture:
     x_n, t_n = points
     labels = first_guess(x_n / path(t_n).like(x_n)[0], count)
-    return noisy_mixture.fit(x_n, path(t_n), labels, leading=leading, sweeps=WIENER_SWEEPS if count > 1 else 1)
+    return noisy_mixture.fit(x_n, path(t_n), labels, leading_count=leading, sweeps=WIENER_SWEEPS if count > 1 else 1)
 
 
 def first_guess(scaled: Tensor, count: int) -> Tensor:
