@@ -3,7 +3,7 @@
     python benchmarks/sdxl_overfit.py                      three seeds, minutes on two cores
     python benchmarks/sdxl_overfit.py --seeds 1 --steps 50
 
-For each seed: another tiny base, the noisy set at t_n of the 24 photographs, a LoRA. Six held-out photographs are noised and
+For each seed: another tiny base, the noisy set at t_n of the 24 pictures, a LoRA. Six held-out photographs are noised and
 restored in one step by the base and by the base with the LoRA, under the same noise; the error is of latents, per coordinate.
 A base with random weights knows nothing about photographs, so any decrease of the error is due to the LoRA.
 """

@@ -3,7 +3,7 @@
     python -m sdxl rehearse
     python -m sdxl rehearse --steps 200 --out runs/longer
 
-The commands write a tiny SDXL with random weights, a noisy set at t_n = 500 of 24 photographs that Python packages ship, and two
+The commands write a tiny SDXL with random weights, a noisy set at t_n = 500 of 24 pictures that Python packages ship, and two
 LoRAs, with and without the consistency loss; then images, every evaluation, attacks with their controls, and a page of figures.
 The results mean nothing: the base generates noise, the features are random, and 24 images are far too few. Six photographs are
 held out. Therefore six of the others are attacked, and compared with those six alone: in a larger set the nearest image is
