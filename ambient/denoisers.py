@@ -125,8 +125,8 @@ class Preconditioned(nn.Module):
 class GradientField(nn.Module):
     """The gradient in x of a scalar potential: a network whose Jacobian is symmetric by construction.
 
-    F(x, c) = grad_x phi(x, c). If it is the network of `Preconditioned` with the default skip, then (h(x, t) - x) / sigma_t^2
-    is the gradient of a scalar function, as assumption (A2) requires.
+    F(x, c) = grad_x phi(x, c). If it is the network of `Preconditioned` with the default skip, then
+    (alpha_t h(x, t) - x) / sigma_t^2 is the gradient of a scalar function, as assumption (A2) requires.
 
     Args: potential: phi, a function of x, c_noise and the condition that returns (B,).
     Paper: (A2) of Theorem A.6. Checked by: theory_checks/test_assumptions.py

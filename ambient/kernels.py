@@ -14,10 +14,10 @@ A Gaussian kernel replaces E[X_0 | X_t] by h and Cov(X_0 | X_t) by an estimate. 
     matched          (sigma_t^2 / alpha_t) dh/dx             makes both moments exact (second-order Tweedie)
     matched_trace    (sigma_t^2 / alpha_t) tr(dh/dx) I / D   makes the mean and the total variance exact
 
-The kernel `ddim`, a step of the probability flow, is deterministic. One step has the bias E h(X_s, s) - h(x_t, t). For the exact
-h this bias is of order 2 for `ancestral` and `euler_maruyama` and of order 3 for `matched`, in the share of sigma / alpha that
-the step removes; theory_checks/test_reverse_sde.py measures the orders. On clean data (sigma_t = 0, so s = t and q = 0) every
-kernel is the identity.
+The kernel `ddim`, a step of the probability flow, is deterministic. The bias of a step is the mean of h(X_s, s) over its draws
+minus h(x_t, t). For the exact h it is of order 2 for `ancestral` and `euler_maruyama` and of order 3 for `matched`, in the share
+of sigma / alpha that the step removes; theory_checks/test_reverse_sde.py measures the orders. On clean data (sigma_t = 0, so
+s = t and q = 0) every kernel is the identity.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _variance_terms(*, at_t: Level, at_s: Level) -> tuple[Tensor, Tensor]:
 
     offset = sigma_s^2 q^2 / sigma_t^2,  weight = (alpha_s q^2 / sigma_t^2)^2.
     """
-    added_share = torch.where(at_t.sigma == 0, 0.0, transition(at_n=at_s, at_t=at_t).sigma ** 2 / at_t.sigma**2)
+    added_share = torch.where(at_t.sigma == 0, 0.0, transition(at_n=at_s, at_t=at_t).q ** 2 / at_t.sigma**2)
     return at_s.sigma**2 * added_share, (at_s.alpha * added_share) ** 2
 
 

@@ -56,19 +56,19 @@ def ambient(
     Paper: Theorem 3.1, Theorem A.3, Theorem A.5. Checked by: theory_checks/test_ambient.py
     """
     at_n, at_t = path(t_n), path(t)
-    step = transition(at_n=at_n, at_t=at_t)
+    added = transition(at_n=at_n, at_t=at_t)
     if space == "x_0":
-        step = Transition(step.ratio, step.sigma.maximum(SMALLEST_Q_OVER_SIGMA_N * at_n.sigma))
-    x_t = step.apply(x_n, noise)
+        added = Transition(added.ratio, added.q.maximum(SMALLEST_Q_OVER_SIGMA_N * at_n.sigma))
+    x_t = added.apply(x_n, noise)
     h = denoiser(x_t, t, condition)
     if space == "x_n":
         return squared_norm(tweedie.x_n_from_x_0(x_t, h, at_t=at_t, at_n=at_n) - x_n)
     if space == "eps":
-        scale = torch.where(at_t.sigma == 0, 0.0, step.sigma / at_t.sigma**2)
+        scale = torch.where(at_t.sigma == 0, 0.0, added.q / at_t.sigma**2)
         return squared_norm(noise - expand(scale, x_t) * (x_t - expand(at_t.alpha, x_t) * h))
     if space == "x_0":
         variance = (at_n.sigma / at_n.alpha) ** 2  # of the noise in X_n / alpha_n
-        c_over_q = torch.where(step.sigma == 0, 0.0, step.ratio * at_n.alpha * variance / step.sigma)
+        c_over_q = torch.where(added.q == 0, 0.0, added.ratio * at_n.alpha * variance / added.q)
         error = h - x_n / expand(at_n.alpha, x_n)
         cross = flat(noise * error).sum(1)  # (B, ...) -> (B,)
         return squared_norm(error) + 2 * c_over_q.to(cross) * cross - variance.to(cross) * x_n.shape[1:].numel()
@@ -78,11 +78,11 @@ def ambient(
 def antithetic_ambient(
     denoiser: Denoiser, x_n: Tensor, noise: Tensor, *, path: Path, t_n: Times, t: Times, condition: Any = None
 ) -> Tensor:
-    """The ambient loss in x_0 space, averaged over +Z and -Z: unbiased for E||h - X_0||^2, with bounded variance as t -> t_n.
+    """The ambient loss in x_0 space, averaged over +Z and -Z: its variance stays bounded as t -> t_n.
 
-    In the average the terms in 1 / q cancel, except (c / q) Z . (h(r X_n + q Z) - h(r X_n - q Z)). As q tends to 0, this term
-    tends to 2 c Z . (dh/dx) Z, and the loss to `sure` with the probe Z. At t = t_n, where q = 0.01 sigma_n is used, the term is a
-    finite difference for this limit. One loss therefore serves every level t >= t_n, with two evaluations of h per sample.
+    It is unbiased for E||h - X_0||^2, but for the small bias of `ambient` where q < 0.01 sigma_n. The terms in 1 / q cancel,
+    except (c / q) Z . (h(r X_n + q Z) - h(r X_n - q Z)). As q tends to 0, this term tends to 2 c Z . (dh/dx) Z, and the loss to
+    `sure` with the probe Z. At t_n it is a finite difference, with q = 0.01 sigma_n. So one loss serves every level t >= t_n.
 
     Raises: ValueError where t is less noisy than t_n.
     Paper: not in the paper; it extends Theorem A.3. Checked by: theory_checks/test_antithetic.py

@@ -2,10 +2,10 @@
 
 The mixture has K components in D dimensions: p_0 = sum_k w_k N(mu_k, C_k). The fit is expectation maximisation (EM) on the
 points X_n / alpha_n = X_0 + noise of known variance v per coordinate. A sweep is one iteration of EM. Let N_k be the number of
-points of component k. Their scatter matrix estimates C_k + v I, so v is subtracted. Eigenvalues of C_k below about
+points of component k. Their sample covariance estimates C_k + v I, so v is subtracted. Eigenvalues of C_k below about
 v sqrt(D / N_k) are then smaller than the sampling noise of the estimate. Two steps without tuning parameters reduce this noise:
 
-    shrinkage          Each entry of a scatter matrix is shrunk towards its mean over the components. It is shrunk less if the
+    shrinkage          Each entry of a sample covariance is shrunk towards its mean over the components. It is shrunk less if the
                        components differ by more than sampling noise explains (empirical Bayes).
     cross-validation   The points are divided into folds. Eigenvectors are computed from all folds but one, and the variances of
                        the points of the left-out fold along them are measured. The eigenvalues of C_k are these variances
@@ -50,8 +50,8 @@ def fit(
 
     Args: x_n: (N, D), in random order, with alpha_n > 0; at_n: levels, () or (N,); labels: (N,), a first guess of the component
     of each point, 0 .. K - 1; leading_count: L, the number of directions of largest variance, in which the components may
-    differ; warm_up: (number of sweeps, number of points), first sweeps that use the first points only; sweeps: the number of
-    sweeps over all points afterwards.
+    differ; warm_up: (number of sweeps, number of points), sweeps that come first and use only this many of the first points;
+    sweeps: the number of sweeps over all points afterwards.
     Raises: ValueError for other shapes, fewer than 2 FOLDS points, negative labels, leading_count < 1, and points that are not
     finite or too small or too large for float32.
     Paper: not in the paper. Its Sec. 5 names the cost of training for consistency; this mixture is consistent without training.
@@ -118,14 +118,14 @@ class _Statistics(NamedTuple):
     outer_product: Tensor  # (F, K, D, D), sum of the outer products of the points
 
     def of_folds(self, folds: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Effective counts (K,), means (K, D), scatter matrices (K, D, D) and noise variances (K,) of these folds together."""
+        """Effective counts (K,), means (K, D), sample covariances (K, D, D) and noise variances (K,) of these folds together."""
         weight, squared_weight, noise_variance, point, outer_product = (sums[folds].sum(0) for sums in self[1:])
         weight = weight.clamp_min(1e-6)
         mean = point / weight[:, None]
-        scatter = outer_product / weight[:, None, None] - mean[:, :, None] * mean[:, None, :]
+        covariance = outer_product / weight[:, None, None] - mean[:, :, None] * mean[:, None, :]
         count = weight**2 / squared_weight.clamp_min(1e-6)
         unbias = count / (count - 1).clamp_min(1)
-        return count, self.origin + mean, scatter * unbias[:, None, None], noise_variance / weight
+        return count, self.origin + mean, covariance * unbias[:, None, None], noise_variance / weight
 
 
 def _sweep(mixture: GaussianMixture, y: Tensor, weight: Tensor, variance: Tensor) -> GaussianMixture:
@@ -146,7 +146,7 @@ def _statistics(y: Tensor, posterior: Tensor, origin: Tensor, weight: Tensor, va
         share = probability * weight[fold::FOLDS, None]
         weight_sum[fold], squared_weight_sum[fold], noise_sum[fold] = share.sum(0), share.square().sum(0), v @ share
         for k in range(components):
-            # A small weight must not leave a point out here, because its noise is in noise_sum and is subtracted later.
+            # `probability` decides and not `share`: a likely point of small weight stays, because noise_sum has its noise.
             chosen = probability[:, k] > 1e-4
             shares, centred = share[chosen, k, None], points[chosen] - origin[k]
             point_sum[fold, k], outer_sum[fold, k] = (shares * centred).sum(0), (shares * centred).T @ centred
@@ -168,8 +168,8 @@ def _axes_and_variances(sums: _Statistics, *, shrink: bool) -> tuple[Tensor, Ten
     variances, weight = torch.zeros(axes.shape[:2]), sums.weight.sum(0).clamp_min(1e-6)
     for fold in all_folds:
         axes_of_others = _axes(sums, [f for f in all_folds if f != fold], shrink)
-        _, _, scatter, noise_variance = sums.of_folds([fold])
-        along_axes = torch.einsum("kia,kij,kja->ka", axes_of_others, scatter, axes_of_others) - noise_variance[:, None]
+        _, _, covariance, noise_variance = sums.of_folds([fold])
+        along_axes = torch.einsum("kia,kij,kja->ka", axes_of_others, covariance, axes_of_others) - noise_variance[:, None]
         variances += along_axes * (sums.weight[fold] / weight)[:, None]
     _, _, _, noise_variance = sums.of_folds(all_folds)
     monotone = torch.stack([torch.from_numpy(isotonic_regression(row.double().numpy()).x) for row in variances])
@@ -178,21 +178,21 @@ def _axes_and_variances(sums: _Statistics, *, shrink: bool) -> tuple[Tensor, Ten
 
 
 def _axes(sums: _Statistics, folds: list[int], shrink: bool) -> Tensor:
-    """The eigenvectors (K, D, D) of the scatter matrices of these folds."""
-    count, _, scatter, _ = sums.of_folds(folds)
-    return torch.linalg.eigh(_shrunk(scatter, count) if shrink else scatter).eigenvectors
+    """The eigenvectors (K, D, D) of the sample covariances of these folds."""
+    count, _, covariance, _ = sums.of_folds(folds)
+    return torch.linalg.eigh(_shrunk(covariance, count) if shrink else covariance).eigenvectors
 
 
-def _shrunk(scatter: Tensor, count: Tensor) -> Tensor:
+def _shrunk(covariance: Tensor, count: Tensor) -> Tensor:
     """Each entry S_k,ij shrunk towards its mean S_ij over k: S_ij + tau^2 / (tau^2 + e^2) (S_k,ij - S_ij), (K, D, D).
 
     e^2 = (S_k,ii S_k,jj + S_k,ij^2) / N_k is the sampling variance of the entry for Gaussian points. tau^2, the variance between
     the components, is the mean over k of (S_k,ij - S_ij)^2 - e^2, or 0 if that is negative.
     """
     share = (count / count.sum())[:, None, None]
-    mean = (share * scatter).sum(0)
-    diagonal = scatter.diagonal(dim1=1, dim2=2)
-    sampling_variance = (diagonal[:, :, None] * diagonal[:, None, :] + scatter**2) / count.clamp_min(1)[:, None, None]
-    between_variance = (share * ((scatter - mean) ** 2 - sampling_variance)).sum(0).clamp_min(0)
+    mean = (share * covariance).sum(0)
+    diagonal = covariance.diagonal(dim1=1, dim2=2)
+    sampling_variance = (diagonal[:, :, None] * diagonal[:, None, :] + covariance**2) / count.clamp_min(1)[:, None, None]
+    between_variance = (share * ((covariance - mean) ** 2 - sampling_variance)).sum(0).clamp_min(0)
     kept_share = between_variance / (between_variance + sampling_variance).clamp_min(1e-30)
-    return mean + kept_share * (scatter - mean)
+    return mean + kept_share * (covariance - mean)

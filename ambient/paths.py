@@ -81,16 +81,16 @@ class Transition(NamedTuple):
     """The pair (r, q) of X_t = r X_n + q Z', where Z' is independent of X_n; float64, () or (B,)."""
 
     ratio: Tensor  # r
-    sigma: Tensor  # q
+    q: Tensor  # the standard deviation of the added noise
 
     def like(self, x: Tensor) -> Transition:
         """Both coefficients, cast and reshaped to broadcast with `x` (B, ...)."""
-        return Transition(expand(self.ratio, x), expand(self.sigma, x))
+        return Transition(expand(self.ratio, x), expand(self.q, x))
 
     def apply(self, x_n: Tensor, noise: Tensor) -> Tensor:
         """X_t = r X_n + q Z', shaped as `x_n`. Paper: Eq. (3.4). Checked by: theory_checks/test_transition.py"""
-        ratio, sigma = self.like(x_n)
-        return ratio * x_n + sigma * require_same_shape(noise, x_n)
+        ratio, q = self.like(x_n)
+        return ratio * x_n + q * require_same_shape(noise, x_n)
 
 
 def transition(*, at_n: Level, at_t: Level) -> Transition:

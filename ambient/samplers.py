@@ -1,7 +1,8 @@
 """Sampling: grids of times, and the loop of reverse steps over a grid.
 
 The same loop has three uses. A grid that ends at 0 samples p_0. A grid that ends at t_n, followed by the denoiser, is the early
-stop of the paper. A loop that starts at a given noisy sample x_t samples the posterior of X_0 given x_t.
+stop of the paper. With a random kernel (any but `ddim`), a loop that starts at a given noisy sample x_t
+samples the posterior of X_0 given x_t.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ RISK = Statement("ambient in x_0 space", "its mean is the denoising risk E||h - 
 def weight(space: str, path: Path, t_n: float, t: float) -> float:
     """The weight on ||h - E[X_0 | X_t]||^2 that the docstring of `losses.ambient` states."""
     at_n, at_t = path(t_n), path(t)
-    q = transition(at_n=at_n, at_t=at_t).sigma
+    q = transition(at_n=at_n, at_t=at_t).q
     return {
         "x_n": float((at_n.alpha * q**2 / at_t.sigma**2) ** 2),
         "eps": float((at_t.alpha * q / at_t.sigma**2) ** 2),

@@ -35,7 +35,7 @@ def sampled(change, path: Path, space: str) -> tuple[float, float]:
     """Mean over the batch of (loss(h* + g) - loss(h*)) / weight - ||g(X_t)||^2, which is 0; an error of 15 % would be seen."""
     batch = mixed_batch(path, f"sampled {space}")
     exact, at_n, at_t = TILTED.denoiser(path), path(batch["t_n"]), path(batch["t"])
-    q = transition(at_n=at_n, at_t=at_t).sigma
+    q = transition(at_n=at_n, at_t=at_t).q
     weights = {"x_n": (at_n.alpha * q**2 / at_t.sigma**2) ** 2, "eps": (at_t.alpha * q / at_t.sigma**2) ** 2}
     size = []
 

@@ -90,7 +90,7 @@ def same_loss(formula, path: Path, t_n: float, t: float) -> tuple[float, float]:
     x_n, z = torch.randn(2, 64, 1, generator=g, dtype=torch.float64)
     pair = [f(lambda x, t, c=None: x.sin(), x_n, z, path=path, t_n=t_n, t=t) for f in (losses.ambient, formula)]
     at_n, at_t = path(t_n), path(t)
-    q, scale = transition(at_n=at_n, at_t=at_t).sigma, float((x_n.abs() + z.abs() + 1).square().max())
+    q, scale = transition(at_n=at_n, at_t=at_t).q, float((x_n.abs() + z.abs() + 1).square().max())
     kappa = float(1 / q + 1 / at_t.alpha**2 + 1 / at_t.sigma**2)
     return float((pair[0] - pair[1]).abs().max()), 64 * EPS * scale * kappa
 

@@ -36,7 +36,7 @@ def forward(formula, world: GaussianMixture, at_n: Level, at_t: Level, x: Tensor
 def inverse(formula, world: GaussianMixture, at_n: Level, at_t: Level, x: Tensor) -> tuple[float, float]:
     """Divides by alpha_n q^2 / sigma_t^2, and so does the tolerance: kappa = sigma_t^2 / q^2."""
     x_0, x_n, tolerance = means(world, x, at_n, at_t)
-    kappa = float(at_t.sigma**2 / transition(at_n=at_n, at_t=at_t).sigma ** 2 / at_n.alpha)
+    kappa = float(at_t.sigma**2 / transition(at_n=at_n, at_t=at_t).q ** 2 / at_n.alpha)
     return float((formula(x, x_n, at_t=at_t, at_n=at_n) - x_0).abs().max()), tolerance * kappa
 
 

@@ -73,7 +73,7 @@ def predicted_for_a_bend(world: GaussianMixture, path: Path, levels: tuple[float
     w_s, w_t = w(noise_to_signal(path, s)), w(noise_to_signal(path, t))
     covariance = world.covariances[0]
     slope = at_s.alpha * covariance @ torch.linalg.inv(law_at(world, at_s).covariances[0])
-    kappa = at_s.alpha * (transition(at_n=at_s, at_t=at_t).sigma / at_t.sigma) ** 2
+    kappa = at_s.alpha * (transition(at_n=at_s, at_t=at_t).q / at_t.sigma) ** 2
     return torch.stack([torch.zeros_like(w_t), (kappa * w_t * slope @ direction + (w_s - w_t) * direction).square().sum()])
 
 
@@ -81,7 +81,7 @@ def predicted_for_another(h: Denoiser, world: GaussianMixture, path: Path, level
     """((alpha_n q^2 / sigma_t^2)^2 E|h - h*|^2, 0): consistent with itself, wrong above n."""
     _, _, t_n, t = levels
     x_t, _, weights = point_and_noise(law_at(world, path(t)), 2)
-    weight = path(t_n).alpha * (transition(at_n=path(t_n), at_t=path(t)).sigma / path(t).sigma) ** 2
+    weight = path(t_n).alpha * (transition(at_n=path(t_n), at_t=path(t)).q / path(t).sigma) ** 2
     excess = weight**2 * weights @ losses.squared_norm(h(x_t, t) - world.denoise(x_t, path(t)))
     return torch.stack([excess, torch.zeros_like(excess)])
 

@@ -69,7 +69,7 @@ def discrepancy(claim: Claim, h: Wave, path: Path, s: float, t: float, x: Tensor
     Sums of a few terms of size at most 1 and the size of Cov, an eigenvalue decomposition of as much: 100 eps of it.
     """
     at_s, at_t = path(s), path(t)
-    share = transition(at_n=at_s, at_t=at_t).sigma ** 2 / at_t.sigma**2
+    share = transition(at_n=at_s, at_t=at_t).q ** 2 / at_t.sigma**2
     of_x_0 = at_t.sigma**2 / at_t.alpha * claim(slope(h, x, t))
     claimed = at_s.sigma**2 * share * torch.eye(x.shape[1], dtype=torch.float64) + (at_s.alpha * share) ** 2 * of_x_0
     step = kernel(h, x, path=path, t=t, s=s)

@@ -115,7 +115,7 @@ def moments_discrepancy(kernel: Kernel, guess: Guess, world: GaussianMixture, pa
     spread = means - mean[:, None]
     exact = torch.einsum("bk,kij->bij", weights, covariances) + torch.einsum("bk,bki,bkj->bij", weights, spread, spread)
     of_x_0 = world.posterior_covariance(x, at_t)
-    weight = (at_s.alpha * (transition(at_n=at_s, at_t=at_t).sigma / at_t.sigma) ** 2) ** 2
+    weight = (at_s.alpha * (transition(at_n=at_s, at_t=at_t).q / at_t.sigma) ** 2) ** 2
     claimed = exact + weight * (guess(of_x_0, world, path, t) - of_x_0)
     step = kernel(world.denoiser(path), x, path=path, t=t, s=s)
     error = torch.maximum((step.mean - mean).abs().max(), (covariance(step) - claimed).abs().max())

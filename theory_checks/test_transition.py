@@ -49,8 +49,8 @@ JOINT_MUTANTS = {
     "sigma for sigma^2": lambda *, at_n, at_t: Transition(
         at_t.alpha / at_n.alpha, (at_t.sigma - at_t.alpha / at_n.alpha * at_n.sigma).sqrt()
     ),
-    "t and n exchanged in r": lambda *, at_n, at_t: Transition(at_n.alpha / at_t.alpha, transition(at_n=at_n, at_t=at_t).sigma),
-    "q^2 for q": lambda *, at_n, at_t: Transition(at_t.alpha / at_n.alpha, transition(at_n=at_n, at_t=at_t).sigma ** 2),
+    "t and n exchanged in r": lambda *, at_n, at_t: Transition(at_n.alpha / at_t.alpha, transition(at_n=at_n, at_t=at_t).q),
+    "q^2 for q": lambda *, at_n, at_t: Transition(at_t.alpha / at_n.alpha, transition(at_n=at_n, at_t=at_t).q ** 2),
 }
 
 
@@ -90,15 +90,15 @@ def test_vp_transition_rejects(name):
 
 def compose(first: Transition, second: Transition) -> Transition:
     """X_u = r' (r X_n + q Z) + q' Z'."""
-    return Transition(second.ratio * first.ratio, ((second.ratio * first.sigma) ** 2 + second.sigma**2).sqrt())
+    return Transition(second.ratio * first.ratio, ((second.ratio * first.q) ** 2 + second.q**2).sqrt())
 
 
 CHAIN_MUTANTS = {
-    "first noise not scaled": lambda a, b: Transition(b.ratio * a.ratio, (a.sigma**2 + b.sigma**2).sqrt()),
-    "deviations added": lambda a, b: Transition(b.ratio * a.ratio, b.ratio * a.sigma + b.sigma),
+    "first noise not scaled": lambda a, b: Transition(b.ratio * a.ratio, (a.q**2 + b.q**2).sqrt()),
+    "deviations added": lambda a, b: Transition(b.ratio * a.ratio, b.ratio * a.q + b.q),
     "order exchanged": lambda a, b: compose(b, a),
-    "one noise used twice": lambda a, b: Transition(b.ratio * a.ratio, (b.ratio * a.sigma + b.sigma).abs()),
-    "variance scaled by r'": lambda a, b: Transition(b.ratio * a.ratio, (b.ratio * a.sigma**2 + b.sigma**2).sqrt()),
+    "one noise used twice": lambda a, b: Transition(b.ratio * a.ratio, (b.ratio * a.q + b.q).abs()),
+    "variance scaled by r'": lambda a, b: Transition(b.ratio * a.ratio, (b.ratio * a.q**2 + b.q**2).sqrt()),
 }
 
 
@@ -107,7 +107,7 @@ def chain(formula, path: Path, t_n: float, t: float, u: float) -> tuple[float, f
     at_n, at_t, at_u = path(t_n), path(t), path(u)
     direct = transition(at_n=at_n, at_t=at_u)
     steps = formula(transition(at_n=at_n, at_t=at_t), transition(at_n=at_t, at_t=at_u))
-    error = max(float((steps.ratio / direct.ratio - 1).abs()), float((steps.sigma**2 - direct.sigma**2).abs() / at_u.sigma**2))
+    error = max(float((steps.ratio / direct.ratio - 1).abs()), float((steps.q**2 - direct.q**2).abs() / at_u.sigma**2))
     return error, 16 * EPS
 
 
@@ -179,7 +179,7 @@ def test_close_levels_lose_nothing_on_ve():
     for gap in torch.logspace(-12, 0, 50, dtype=torch.float64):
         sigma_n, sigma_t = 0.3, float(0.3 * (1 + gap))
         exact = Fraction(sigma_t) ** 2 - Fraction(sigma_n) ** 2
-        q = Fraction(float(transition(at_n=path(sigma_n), at_t=path(sigma_t)).sigma))
+        q = Fraction(float(transition(at_n=path(sigma_n), at_t=path(sigma_t)).q))
         assert abs(float(q**2 / exact - 1)) <= 4 * EPS
 
 

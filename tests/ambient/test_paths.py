@@ -170,7 +170,7 @@ def test_a_level_below_the_data_level_is_refused_for_any_sample(path):
     t_n = sample_times(path, 4)
     less = t_n.clone()
     less[2] = t_n[1]
-    assert torch.equal(transition(at_n=path(t_n), at_t=path(t_n)).sigma, torch.zeros(4, dtype=torch.float64))
+    assert torch.equal(transition(at_n=path(t_n), at_t=path(t_n)).q, torch.zeros(4, dtype=torch.float64))
     with pytest.raises(ValueError, match="t is less noisy than t_n"):
         transition(at_n=path(t_n), at_t=path(less))
 
