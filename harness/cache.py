@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import UserError
-from harness.files import cache_folder, digest, write_atomically
+from harness.files import cache_folder, digest, read_arrays, write_atomically
 
 Arrays = dict[str, np.ndarray]
 
@@ -23,13 +23,8 @@ def cached(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arr
     wanted = json.dumps(key, sort_keys=True)
     file = cache_folder() / f"{name}-{digest(wanted.encode())}.npz"
     if file.exists():
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                arrays = dict(stored)
-            stored_key = str(arrays.pop("key"))
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise UserError(f"{file} is damaged; delete it, and the same command makes it again") from error
-        if stored_key != wanted:
+        arrays = read_arrays(file, "delete it, and the same command makes it again")
+        if str(arrays.pop("key", None)) != wanted:
             raise UserError(f"{file} was made for another configuration; delete it, and the same command makes it again")
         return arrays
     arrays = make()

@@ -37,7 +37,7 @@ def dispatch(program: str, commands: Mapping[str, Command], argv: list[str], exa
     if first in ("", "-h", "--help") or (family and second in ("", "-h", "--help")):
         return print(_overview(program, family or commands, examples))
     word, given = (second, f"{first} {second}") if family else (first, first)
-    known = dict.fromkeys(name.split()[-1 if family else 0] for name in family or commands)
+    known = [name.split()[1] for name in family if " " in name] or dict.fromkeys(name.split()[0] for name in commands)
     raise UserError(f"{program}: unknown command {shown(given)}{nearest(word, known, sign=f'{first} ' if family else '')}")
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from harness.errors import UserError
 from harness.options import expanded
@@ -38,6 +43,15 @@ def cache_folder() -> Path:
 def digest(payload: bytes) -> str:
     """The first sixteen hexadecimal digits of the SHA-256 of `payload`."""
     return hashlib.sha256(payload).hexdigest()[:16]
+
+
+def read_arrays(file: Path, remedy: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file. Raises: UserError, which ends with the remedy, if the file is missing or damaged."""
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{file} is missing or damaged; {remedy}") from error
 
 
 def to_plain(config: Any) -> Any:

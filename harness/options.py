@@ -175,5 +175,5 @@ def types(options: type) -> dict[str, Any]:
 
 def nearest(word: str, known: Iterable[str], *, sign: str = "") -> str:
     """The end of a message about an unknown word: the most similar known word, or all known words, each after `sign`."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {sign}{match[0]}?" if match else f"; known: {', '.join(sign + name for name in known)}"

