@@ -63,6 +63,17 @@ def compare(out, uninterrupted):
     assert (out / "DONE").exists()
 
 
+def test_seconds_of_a_shared_network_count_once(bare, tmp_path):
+    def seconds(*methods):
+        out = tmp_path / "-".join(methods)
+        gmm.main(["--preset", "smoke", "--evaluations", "0.1", "--method", *methods, "--out", str(out)])
+        return {row["method"]: row["cpu_seconds"] for row in json.loads((out / "results.json").read_text())["rows"]}
+
+    both, alone = seconds("ambient-only", "early-stop"), seconds("early-stop")
+    assert both["early-stop"] < both["ambient-only"] / 2
+    assert alone["early-stop"] > both["ambient-only"] / 4  # the same training; the load of the machine varies
+
+
 def test_bits_are_compared():
     state = {"a": [torch.tensor([1.0, float("nan")])], "b": 3}
     assert same_bits(state, {"a": [torch.tensor([1.0, float("nan")])], "b": 3})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,11 +38,6 @@ class Drawing:
     def number(self, method: str, key: str) -> dict[str, Any] | None:
         """{mean, error, count} of a method, or None if it has no such number."""
         return next((row.get(key) for row in self.summary if row["method"] == method), None)
-
-    def held_out_error(self, method: str, key: str) -> float | None:
-        """The standard error over held-out points for the first seed; None for numbers without one."""
-        row = next(row for row in self.results["rows"] if row["method"] == method and row["seed"] == self.seed)
-        return row[key][1] if isinstance(row[key], list) and math.isfinite(row[key][1]) else None
 
     @property
     def relative_noise(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def write(out: Path, template: str, results: dict[str, Any], command: str, **val
     """Write `out`/report.html from a template of toy/templates. The figures must exist; `command` is the one that was run."""
     config = results["config"]
     process = PATHS[config.get("path", "ve")]
-    page.write(out, "toy", template, **page.about_run(out, command, config), process=process, **values)
+    path = f" --path {config['path']}" if "--path" in shlex.split(command) else ""  # for the commands that the page suggests
+    page.write(out, "toy", template, **page.about_run(out, command, config), process=process, path=path, **values)
 
 
 def comparison(drawing: Drawing, table: list[list[str]], summary: list[dict[str, Any]], key: str, name: str) -> dict[str, Any]:

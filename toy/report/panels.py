@@ -143,8 +143,8 @@ def without_truth(drawing: Drawing) -> Figure | None:
         for place, name in enumerate(names):
             number = drawing.number(name, key)
             if number is not None:
-                error = number["error"] if number["count"] > 1 else drawing.held_out_error(name, key)
-                axes.errorbar(number["mean"], place, xerr=error, fmt="o", markersize=5, color=COLOURS[name], elinewidth=1.2)
+                look = {"fmt": "o", "markersize": 5, "color": COLOURS[name], "elinewidth": 1.2}
+                axes.errorbar(number["mean"], place, xerr=number["error"], **look)
         axes.set(title=title, ylim=(-0.6, len(names) - 0.4), axisbelow=True)
         axes.grid(axis="y", color="#eeeeee")
         axes.locator_params(axis="x", nbins=3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from harness.statistics import mean
@@ -25,8 +27,7 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         keys = [key for key in mine[0] if key not in ("format", "method", "seed", *PER_LEVEL)]
         values = {key: [row.get(key) for row in mine] for key in keys}
-        firsts = {key: [v[0] if isinstance(v, list) else v for v in column] for key, column in values.items()}  # of mean, error
-        numbers: dict[str, Any] = {key: over_seeds(column) for key, column in firsts.items()}
+        numbers: dict[str, Any] = {key: over_seeds(column) for key, column in values.items()}
         for key in PER_LEVEL:
             if key in mine[0]:
                 numbers[key] = [over_seeds(list(values)) for values in zip(*(row[key] for row in mine), strict=True)]
@@ -34,13 +35,17 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return summary
 
 
-def over_seeds(values: list[float | None]) -> dict[str, float | int | None] | None:
-    """Mean, standard error of the mean (None for one seed) and count."""
-    known = [value for value in values if value is not None]
+def over_seeds(values: Sequence[Any]) -> dict[str, float | int | None] | None:
+    """Mean, standard error of the mean and count of the values that are not None; None if all are.
+
+    A value is a number, or a mean over held-out points with its standard error. For one seed the error is the latter, or None.
+    """
+    known = [value if isinstance(value, list) else [value, None] for value in values if value is not None]
     if not known:
         return None
-    average = mean(known)
-    return {"mean": average.mean, "error": average.error, "count": len(known)}
+    average, (_, within) = mean([value for value, _ in known]), known[0]
+    error = within if len(known) == 1 and within is not None and math.isfinite(within) else average.error
+    return {"mean": average.mean, "error": error, "count": len(known)}
 
 
 def columns(known_truth: bool) -> Columns:

@@ -76,8 +76,5 @@ def without_truth(drawing: Drawing) -> str:
     mine, linear = (drawing.number(name, "risk_1") for name in (subject, "wiener"))
     if mine is None or linear is None:
         return NONE
-    if mine["error"] is None:
-        mine = mine | {"error": drawing.held_out_error(subject, "risk_1")}
-        linear = linear | {"error": drawing.held_out_error("wiener", "risk_1")}
     verdict = f"In its held-out risk at the data's noise {compare(subject, mine, 'the linear filter', linear)}."
     return f"{verdict} How good it is below that noise, these data cannot tell."
