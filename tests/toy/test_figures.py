@@ -22,6 +22,7 @@ from toy.report import pages as report
 from toy.report import table
 from toy.report.drawing import Drawing
 from toy.report.figures import errors
+from toy.report.panels import fields
 from toy.report.style import COLOURS, RC, spread_out
 from toy.report.verdict import NONE, against, relation, with_truth, without_truth
 
@@ -152,6 +153,16 @@ def changed(drawing, **sub_n):
     return Drawing(drawing.out, {**drawing.results, "summary": summary}, drawing.problem)
 
 
+def test_the_region_of_a_field_is_not_cut(drawing):
+    figure = fields(drawing)
+    grid = drawing.arrays["exact"]["grid"]
+    for axes in figure.axes[:4]:
+        (x0, y0), (x1, y1) = axes.collections[0].get_paths()[0].get_extents().get_points()
+        (left, right), (below, above) = axes.get_xlim(), axes.get_ylim()
+        assert max(left, grid[0, 0]) < x0 < x1 < min(right, grid[-1, 0])
+        assert max(below, grid[0, 1]) < y0 < y1 < min(above, grid[-1, 1])
+
+
 def test_the_verdict_follows_the_numbers(drawing):
     good = changed(drawing, ours=(0.06, None), paper=(0.11, None), ambient_only=(0.3, None), wiener=(0.55, None))
     assert with_truth(good).count("better") == 2
@@ -207,6 +218,11 @@ def with_risks(run, error):
         row["risk_1"] = [0.5 if row["method"] == "ours" else 0.54, error]
     results["summary"] = table.summarise(results["rows"])
     return Drawing(run, results, Source(GmmOptions(preset="smoke"))(0))
+
+
+@pytest.mark.parametrize(("mean", "error", "shown"), [(4.03e-8, 1.2e-10, "4.0e-08 ± 1.2e-10"), (2e-13, None, "0.0000")])
+def test_small_numbers_keep_their_digits(mean, error, shown):
+    assert table.show(number(mean, error)) == shown
 
 
 @given(st.floats(1e-6, 1e3), st.floats(1e-6, 1e3), st.none() | st.floats(0, 10), st.none() | st.floats(0, 10))

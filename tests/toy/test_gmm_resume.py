@@ -66,7 +66,7 @@ def compare(out, uninterrupted):
 def test_seconds_of_a_shared_network_count_once(bare, tmp_path):
     def seconds(*methods):
         out = tmp_path / "-".join(methods)
-        gmm.main(["--preset", "smoke", "--evaluations", "0.1", "--method", *methods, "--out", str(out)])
+        gmm.main(["--preset", "smoke", "--evaluations", "0.1", "--samples", "100", "--method", *methods, "--out", str(out)])
         return {row["method"]: row["cpu_seconds"] for row in json.loads((out / "results.json").read_text())["rows"]}
 
     both, alone = seconds("ambient-only", "early-stop"), seconds("early-stop")

@@ -11,6 +11,7 @@ import torch
 from toy.evaluation import against_truth
 from toy.method import Fitted
 from toy.problem import Problem
+from toy.report.drawing import View
 from toy.without_truth import without_truth
 
 SHOWN = 4_000  # samples for the figures
@@ -26,11 +27,14 @@ def score_points(fitted: Fitted, problem: Problem, *, count: int, seed: int) -> 
 
 @torch.no_grad()
 def field_below(denoiser: Callable[..., torch.Tensor], problem: Problem) -> dict[str, np.ndarray]:
-    """h(alpha x, t) - x at half the data's noise, on a grid of at most two dimensions: how the denoiser moves each point."""
+    """h(alpha x, t) - x at half the data's noise, how the denoiser moves each point of a grid over the noisy data.
+
+    It is empty for more than two dimensions.
+    """
     if problem.dim > 2:
         return {}
     t = problem.t_at(0.5)
-    line = torch.linspace(-2.2, 2.2, 200 if problem.dim == 1 else 25) * problem.data_std
-    grid = torch.cartesian_prod(*[line] * problem.dim).reshape(-1, problem.dim) + problem.data_mean
+    lines = [torch.linspace(low, high, 200 if problem.dim == 1 else 37) for low, high in View(problem).box]
+    grid = torch.cartesian_prod(*lines).reshape(-1, problem.dim)
     h = denoiser(float(problem.path(t).alpha) * grid, t)
     return {"grid": grid.numpy(), "field": (h - grid).numpy()}

@@ -107,5 +107,5 @@ class View:
     def box(self) -> list[tuple[float, float]]:
         """Limits for each coordinate, of equal width, between which nearly all noisy points lie."""
         low, high = np.quantile(self.noisy(20_000), [0.002, 0.998], axis=0)
-        half = float((high - low).max()) * 0.52
+        half = float((high - low).max()) * 0.57
         return [(float(centre) - half, float(centre) + half) for centre in (low + high) / 2]

@@ -114,6 +114,8 @@ def _quiver(axes: Axes, drawing: Drawing, name: str) -> AxesImage | None:
             extent = (*axes.get_xlim(), *axes.get_ylim())
             image = axes.imshow(off.T, origin="lower", extent=extent, cmap="YlOrRd", vmin=0, vmax=0.5, interpolation="bilinear")
             image.set_clip_path(outline, axes.transData)
+        (left, below), (right, above) = outline.get_extents().padded(0.1 * drawing.problem.data_std).get_points()
+        axes.set(xlim=(left, right), ylim=(below, above))
     axes.quiver(*points[shown].T, *field[shown].T, angles="xy", scale_units="xy", scale=1.5, width=0.007, color=INK)
     return image
 

@@ -13,6 +13,7 @@ from toy.registry import METHODS
 from toy.without_truth import MULTIPLES
 
 SHOWN_LEVELS = (0.3, 0.5, 0.7, 1.0)
+ROUNDING = 1e-11  # errors up to this size are those of arithmetic in float32, and are shown as 0
 PER_LEVEL = ("errors", "mse", "excess")  # lists with an entry for each level
 FOOTNOTE = "* uses the truth or clean data: a reference, not a competitor"
 Columns = list[tuple[str, Any]]  # heading, and the function that takes the number from a row of the summary
@@ -65,12 +66,13 @@ def entry(key: str, index: int | None = None) -> Any:
 
 
 def show(number: dict[str, Any] | None) -> str:
-    """0.0638 or 0.0638 +- 0.0021; '-' where a method has no such number."""
+    """0.0638, 0.0638 +- 0.0021, or 6.4e-08 for a number that four decimals would hide; '-' where a method has no such number."""
     if number is None:
         return "-"
-    decimals = 4 if abs(number["mean"]) < 0.1 else 3
-    text = f"{number['mean']:.{decimals}f}"
-    return text if number["error"] is None else f"{text} ± {number['error']:.{decimals}f}"
+    size = abs(number["mean"])
+    style = ".1e" if ROUNDING < size < 5e-5 else ".4f" if size < 0.1 else ".3f"
+    text = f"{number['mean']:{style}}"
+    return text if number["error"] is None else f"{text} ± {number['error']:{style}}"
 
 
 def cells(summary: list[dict[str, Any]], wanted: Columns | None = None) -> list[list[str]]:
