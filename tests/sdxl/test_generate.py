@@ -240,7 +240,8 @@ def test_the_same_command_goes_on(tiny_base, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(maker, "ImageGenerator", None)  # whoever has all images loads no model
     made(tiny_base, parts, *words)
     assert capsys.readouterr().out == f"3 images, 0 of them made now -> {parts}\n"
-    assert "+seed: 1" in refusal("generate", "--base", tiny_base.folder, "--out", parts, "--steps", 2, *words, "--seed", 1)
+    another = ["--base", tiny_base.folder, "--out", parts, "--steps", 2, *words, "--seed", 1]
+    assert "(seed: 0, asked for 1)" in refusal("generate", *another)
     assert same_files(whole, parts)
 
 

@@ -301,7 +301,7 @@ def test_the_plan_says_how_many_images_have_a_consistency_term():
 
 def test_another_config_in_the_same_folder_is_refused(tiny_base, small_set, tmp_path):
     main(words(tiny_base, small_set, tmp_path / "run", "--steps", 1, "--batch", 1))
-    assert "-rank: 4\n+rank: 8" in refusal(
+    assert "(rank: 4, asked for 8)" in refusal(
         *words(tiny_base, small_set, tmp_path / "run", "--steps", 1, "--batch", 1, "--rank", 8)
     )
 
@@ -361,7 +361,7 @@ def test_a_run_does_not_go_on_once_the_base_predicts_another_thing(tiny_base, sm
     given = words(base, small_set, tmp_path / "run", "--steps", 1, "--batch", 1)
     main(given)
     change_schedule(base, prediction_type="v_prediction")
-    assert "-prediction: eps\n+prediction: v" in refusal(*given)
+    assert "prediction: 'eps', asked for 'v'" in refusal(*given)
     found = ["--base", base.folder, "--data", "photographs", "--images", 1, "--resolution", 64, "--out", tmp_path / "out"]
     for command in (
         words(base, small_set, tmp_path / "out", "--start-from", tmp_path / "run", "--steps", 1, "--batch", 1),
@@ -380,7 +380,7 @@ def test_an_attack_does_not_go_on_with_another_sampler(tiny_base, tmp_path):
     given += ["--t", 500, "--out", tmp_path / "out"]
     main([str(word) for word in given])
     change_schedule(base, timestep_spacing="trailing")
-    assert "+print of timesteps: trailing" in refusal(*given)
+    assert "print of timesteps: 'leading, offset 1', asked for 'trailing, offset 1'" in refusal(*given)
 
 
 def test_a_set_of_pure_noise_is_neither_made_nor_trained_on(tmp_path):
