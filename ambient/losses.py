@@ -122,8 +122,8 @@ def consistency(
     x_t. The estimate is the mean, over pairs i != j, of the inner product of residuals i and j. It may be negative. The paper
     has k = 2. Gradients flow through X_s.
 
-    Args: noise: Z, (k, B, ...), k >= 2; antithetic: average each residual over +Z_i and -Z_i, so that its noise is of second
-    order in the size of the step.
+    Args: noise: Z, (k, B, ...), k >= 2; antithetic: average each residual over +Z_i and -Z_i, so that its variance is of
+    order e^2 instead of e, where e is the share of sigma / alpha that the step removes.
     Raises: ValueError for fewer than two draws, and where s is noisier than t.
     Paper: Eq. (3.5), two-sample estimator of Sec. 3.2. Checked by: theory_checks/test_estimators.py
     """
