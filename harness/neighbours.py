@@ -86,9 +86,8 @@ def _of_block(queries: Tensor, known: Tensor, k: int, own: Tensor | None) -> tup
             here = ((own >= start) & (own < end)).nonzero()[:, 0]
             products[here, own[here] - start] = -torch.inf
         value, where = _largest(products, min(wanted, end - start), floor=best[:, -1])
-        both, place = torch.cat([best, value], 1).sort(
-            dim=1, descending=True, stable=True
-        )  # stable: equal values keep the order of rows
+        # stable, so that equal values keep the order of rows
+        both, place = torch.cat([best, value], 1).sort(dim=1, descending=True, stable=True)
         best, index = both[:, :wanted], torch.cat([index, start + where], 1).gather(1, place)[:, :wanted]
     return _decided(queries, known, best, index, k)
 

@@ -133,9 +133,8 @@ def _entry(kind: type, text: str) -> Any:
         if text.lower() not in TRUE + FALSE:
             raise ValueError(f"must be true or false; got {shown(text)}")
         return text.lower() in TRUE
-    if "\0" in text or any(
-        "\ud800" <= letter <= "\udfff" for letter in text
-    ):  # Python stands for bytes that are not UTF-8 by these letters
+    # Python stands for bytes that are not UTF-8 by letters from U+D800 to U+DFFF
+    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError(f"must be text in UTF-8 without NUL; got {shown(text)}")
     try:
         return kind(text)

@@ -48,9 +48,8 @@ def run_all(tasks: Sequence[Task], *, workers: int, done: Callable[[Any], None])
     messages = context.Queue()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(messages,))
     with stop_requests() as stopping, _progress_bars(messages) as update_bars:
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGINT}
-        )  # workers inherit this: Ctrl-C reaches them by SIGTERM from _end
+        # workers inherit this: Ctrl-C reaches them by SIGTERM from _end
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         pending = {pool.submit(_work, task) for task in tasks}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         complete = False

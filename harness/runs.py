@@ -154,7 +154,7 @@ def refuse_another(directory: Path, config: Any) -> None:
 
     `Run` calls this; call it earlier to fail before slow work.
     """
-    path, wanted = directory / "config.yaml", yaml.safe_load(_as_yaml(config))
+    path, wanted = directory / "config.yaml", to_plain(config)
     if not path.exists():
         return
     try:

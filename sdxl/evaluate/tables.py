@@ -14,7 +14,7 @@ from harness.files import to_plain, write_atomically
 
 def recorded(config: Any) -> dict[str, Any]:
     """The options that results.json records: all but where the results go. `harness.config.to_argv` makes a command of them."""
-    return {key: value for key, value in to_plain(config).items() if key not in ("out", "dry_run")}
+    return to_plain(config.without("out", "dry_run"))
 
 
 def labels(sources: Sequence[str]) -> list[str]:

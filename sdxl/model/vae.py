@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import UserError
-from sdxl.images.sheets import to_bytes
+from sdxl.images.sheets import image_of
 
 
 @torch.no_grad()
@@ -33,8 +33,6 @@ def picture(vae: Any, x_0: Tensor, name: str) -> Any:
 
     Raises: UserError, which names the image, if its latent or its pixels are not finite.
     """
-    from PIL import Image
-
     if not bool(x_0.isfinite().all()):
         raise UserError(f"the latent of {name} is not finite: damaged weights, or a LoRA that has diverged")
     shift, scale = _shift_and_scale(vae)
@@ -45,4 +43,4 @@ def picture(vae: Any, x_0: Tensor, name: str) -> Any:
             f"the VAE's image {name} is not finite: SDXL's overflows in float16; take --dtype float32, or "
             "--vae madebyollin/sdxl-vae-fp16-fix"
         )
-    return Image.fromarray(to_bytes(pixels).permute(1, 2, 0).cpu().numpy())
+    return image_of(pixels)

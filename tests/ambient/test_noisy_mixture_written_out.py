@@ -17,6 +17,7 @@ from sklearn.isotonic import isotonic_regression
 from ambient import noisy_mixture
 from ambient.paths import Level
 from tests.ambient.doubles import normal
+from tests.ambient.test_noisy_mixture import numbers
 
 FOLDS = range(5)
 Array = np.ndarray
@@ -147,15 +148,7 @@ def test_the_fit_is_the_recipe(case, warm_up, sweeps):
     world = noisy_mixture.fit(x, Level(alpha, sigma), KINDS, leading_count=leading, warm_up=warm_up, sweeps=sweeps)
     arrays = (v.numpy() for v in (x, alpha, sigma))
     wanted, axes, rest, centre = written_out(*arrays, KINDS.numpy(), leading, warm_up, sweeps)
-    parts = (
-        world.mixture.weights,
-        world.mixture.means,
-        world.mixture.covariances,
-        world.basis,
-        world.rest_variances,
-        world.centre,
-    )
-    found = [v.double().numpy() for v in parts]
+    found = [v.double().numpy() for v in numbers(world)]
     size = float(x.std())
     np.testing.assert_allclose(found[0], wanted[0], atol=1e-4)
     np.testing.assert_allclose(found[4], rest, rtol=1e-3)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,7 @@ class GmmOptions(Options):
 
     def identity(self) -> dict[str, Any]:
         """What the results depend on."""
-        found = {key: value for key, value in asdict(self).items() if key not in ("out", "workers")}
+        found = self.without("out", "workers")
         if self.path == "ve":
             del found["path"]  # runs from before there was a choice have none, and stay readable
         if self.data is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pathlib
-from dataclasses import asdict, dataclass, field, fields, replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -95,13 +96,11 @@ class ImageOptions(Options):
 
     def identity(self, digits: Digits) -> dict[str, Any]:
         """What the results depend on; the data are known by their content."""
-        own = {key: value for key, value in asdict(self).items() if key not in ("out", "workers", "pixels")}
-        return own | {"digest": digits.digest, "labels": digits.labels_digest}
+        return self.without("out", "workers", "pixels") | {"digest": digits.digest, "labels": digits.labels_digest}
 
     def opened(self, kind: str, digits: Digits) -> tuple[pathlib.Path, dict[str, Any]]:
         """Run directory and identity. Raises: UserError at once for the folder of another run: the next steps take minutes."""
-        usual = {one.name: one.default for one in fields(self)}
-        path = f"{self.path}-" * (self.path != usual["path"])
+        path = "" if self.path == type(self).path else f"{self.path}-"
         out, identity = pathlib.Path(self.out or f"runs/mnist-{kind}{path}{self.preset}"), self.identity(digits)
         refuse_another(out, identity)
         return out, identity
@@ -132,7 +131,7 @@ class ImageOptions(Options):
 
 
 @dataclass(frozen=True)
-class LevelOptions(ImageOptions):
+class LevelOptions(ImageOptions, ABC):
     """The options of an experiment with one level for all noisy images: `usual_level` unless the user gives one."""
 
     sigma_n: float | None = option(
@@ -155,9 +154,9 @@ class LevelOptions(ImageOptions):
             object.__setattr__(self, mine, self.usual_level())
         PATHS[self.path].refuse(self.level(), self.path)
 
+    @abstractmethod
     def usual_level(self) -> float:
         """The level of the data where the user gives none."""
-        raise NotImplementedError
 
     def level(self) -> float:
         """The level of the data, as `toy.paths` has levels."""
