@@ -1,0 +1,117 @@
+"""Pictures of letters with their captions, drawn by code: the images that the mini model is trained on.
+
+Each picture is one letter of a font that matplotlib ships, in a colour, a size, a thickness and a slant, on a ground of another
+colour. Its caption names all of these: "a small red bold italic letter k on a pale blue ground". There are no digits among them,
+because digits are what the experiments fine-tune on.
+
+Licences of the fonts: DejaVu (Bitstream Vera licence, public domain changes), STIX (SIL Open Font Licence).
+"""
+
+from __future__ import annotations
+
+import colorsys
+import string
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SIZE = 32  # pixels of a side
+OVERSAMPLING = 4  # a letter is drawn this many times larger, and reduced
+FONTS = {  # (bold, italic): file names
+    (False, False): ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral"),
+    (True, False): ("DejaVuSans-Bold", "DejaVuSerif-Bold", "DejaVuSansMono-Bold", "STIXGeneralBol"),
+    (False, True): ("DejaVuSans-Oblique", "DejaVuSerif-Italic", "DejaVuSansMono-Oblique", "STIXGeneralItalic"),
+    (True, True): ("DejaVuSans-BoldOblique", "DejaVuSerif-BoldItalic", "DejaVuSansMono-BoldOblique", "STIXGeneralBolIta"),
+}
+GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", (
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron",
+    "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+), strict=True))  # fmt: skip
+LETTERS = {letter: f"letter {letter}" for letter in string.ascii_lowercase}
+LETTERS |= {letter: f"capital {letter}" for letter in string.ascii_uppercase}
+LETTERS |= {letter: f"greek {name}" for letter, name in GREEK.items()}
+HUES = {"red": 0.0, "orange": 0.08, "yellow": 0.15, "green": 0.35, "cyan": 0.5, "blue": 0.62, "purple": 0.77, "pink": 0.9}
+SIZES = {"small": (0.45, 0.6), "": (0.65, 0.8), "large": (0.85, 1.0)}  # height of a capital, as a share of the picture's
+
+
+class Glyph(NamedTuple):
+    """A picture, (SIZE, SIZE, 3) in uint8, with its caption and what the caption names."""
+
+    pixels: np.ndarray
+    caption: str
+    letter: str
+    colour: str
+    ground: str
+
+
+def glyph(number: int, *, seed: int = 0) -> Glyph:
+    """The picture with this number, which follows from seed and number alone."""
+    draw = np.random.Generator(np.random.Philox(key=[seed, number]))
+    letter = list(LETTERS)[draw.integers(len(LETTERS))]
+    bold, italic = (bool(draw.random() < 0.5) for _ in range(2))
+    size = list(SIZES)[draw.integers(len(SIZES))]
+    colour, ink = _ink(draw)
+    ground, paper = _ground(draw, dark_ink=_lightness(ink) < 0.5)
+    mask = _mask(draw, letter, FONTS[bold, italic][draw.integers(4)], draw.uniform(*SIZES[size]))
+    pixels = paper * (1 - mask[..., None]) + ink * mask[..., None]
+    words = ["a", size, colour, "bold" * bold, "italic" * italic, LETTERS[letter], "on a", ground, "ground"]
+    return Glyph((255 * pixels).round().astype(np.uint8), " ".join(filter(None, words)), letter, colour, ground)
+
+
+def glyphs(numbers: Sequence[int], *, seed: int = 0) -> list[Glyph]:
+    """The pictures with these numbers."""
+    return [glyph(number, seed=seed) for number in numbers]
+
+
+def _lightness(rgb: np.ndarray) -> float:
+    return float(rgb @ [0.299, 0.587, 0.114])
+
+
+def _ink(draw: np.random.Generator) -> tuple[str, np.ndarray]:
+    """The name of a colour, and the colour: RGB in [0, 1]."""
+    if draw.random() < 0.2:
+        dark = bool(draw.random() < 0.5)
+        return ("black", "white")[not dark], np.full(3, draw.uniform(0.0, 0.15) if dark else draw.uniform(0.88, 1.0))
+    name = list(HUES)[draw.integers(len(HUES))]
+    hue = HUES[name] + draw.uniform(-0.02, 0.02)
+    return name, np.array(colorsys.hsv_to_rgb(hue % 1, draw.uniform(0.75, 1.0), draw.uniform(0.55, 1.0)))
+
+
+def _ground(draw: np.random.Generator, *, dark_ink: bool) -> tuple[str, np.ndarray]:
+    """The words for a ground, and its colours (SIZE, SIZE, 3), which vary a little from corner to corner; light under dark ink."""
+    name = list(HUES)[draw.integers(len(HUES))]
+    hue, grey = (HUES[name] + draw.uniform(-0.02, 0.02)) % 1, bool(draw.random() < 0.3)
+    saturation = 0.0 if grey else draw.uniform(0.15, 0.35) if dark_ink else draw.uniform(0.5, 0.9)
+    base = np.array(colorsys.hsv_to_rgb(hue, saturation, draw.uniform(0.85, 1.0) if dark_ink else draw.uniform(0.1, 0.3)))
+    slope = draw.uniform(-0.06, 0.06, size=2)
+    across = np.linspace(-1, 1, SIZE)
+    shade = slope[0] * across[None, :] + slope[1] * across[:, None]
+    words = ("pale" if dark_ink else "dark") + ("" if grey else f" {name}")
+    return words, np.clip(base + shade[..., None], 0, 1)
+
+
+def _mask(draw: np.random.Generator, letter: str, font: str, height: float) -> np.ndarray:
+    """How far each pixel is covered by the letter, (SIZE, SIZE) in [0, 1]: turned by up to 12 degrees, not always in the middle."""
+    from PIL import Image, ImageDraw
+
+    side = SIZE * OVERSAMPLING
+    picture = Image.new("L", (side, side))
+    opened = _font(font, round(1.15 * height * side))
+    left, top, right, bottom = opened.getbbox(letter)
+    room = [(side - (right - left)) / 2, (side - (bottom - top)) / 2]
+    shift = [draw.uniform(-1, 1) * max(0.0, each - 0.06 * side) * 0.7 for each in room]
+    at = (room[0] - left + shift[0], room[1] - top + shift[1])
+    ImageDraw.Draw(picture).text(at, letter, 255, opened)
+    turned = picture.rotate(draw.uniform(-12, 12), Image.Resampling.BICUBIC)
+    return np.asarray(turned.resize((SIZE, SIZE), Image.Resampling.BOX), dtype=np.float64) / 255
+
+
+@cache
+def _font(name: str, size: int) -> Any:
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf" / f"{name}.ttf"), size)
