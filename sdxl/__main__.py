@@ -7,6 +7,7 @@ from harness.errors import UserError
 
 COMMANDS = {
     "tiny": Command("sdxl.model.tiny", "write a tiny SDXL with random weights, for rehearsals on a laptop"),
+    "pretrain": Command("sdxl.mini.pretrain", "train the mini SDXL on pictures of letters that code draws"),
     "corrupt": Command("sdxl.corrupt.command", "turn images and captions into a noisy set on disk, once"),
     "train": Command("sdxl.train.command", "fine-tune SDXL by LoRA on a noisy set alone"),
     "generate": Command(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import colorsys
 import string
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,14 +25,18 @@ FONTS = {  # (bold, italic): file names
     (False, True): ("DejaVuSans-Oblique", "DejaVuSerif-Italic", "DejaVuSansMono-Oblique", "STIXGeneralItalic"),
     (True, True): ("DejaVuSans-BoldOblique", "DejaVuSerif-BoldItalic", "DejaVuSansMono-BoldOblique", "STIXGeneralBolIta"),
 }
-GREEK = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", (
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron",
-    "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
-), strict=True))  # fmt: skip
+CAPITALS = "ABDEFGHJLMNQRTY"  # only letters whose shapes differ by more than their size: no o with O
+GREEK = {
+    "β": "beta", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda", "ξ": "xi", "π": "pi", "σ": "sigma", "φ": "phi",
+    "ψ": "psi", "Γ": "capital gamma", "Δ": "capital delta", "Λ": "capital lambda", "Ξ": "capital xi", "Σ": "capital sigma",
+    "Ω": "capital omega",
+}  # fmt: skip
 LETTERS = {letter: f"letter {letter}" for letter in string.ascii_lowercase}
-LETTERS |= {letter: f"capital {letter}" for letter in string.ascii_uppercase}
+LETTERS |= {letter: f"capital {letter}" for letter in CAPITALS}
 LETTERS |= {letter: f"greek {name}" for letter, name in GREEK.items()}
 HUES = {"red": 0.0, "orange": 0.08, "yellow": 0.15, "green": 0.35, "cyan": 0.5, "blue": 0.62, "purple": 0.77, "pink": 0.9}
+COLOURS = ("black", "white", *HUES)
+GROUNDS = tuple(f"{shade}{hue}" for shade in ("pale", "dark") for hue in ("", *(f" {name}" for name in HUES)))
 SIZES = {"small": (0.45, 0.6), "": (0.65, 0.8), "large": (0.85, 1.0)}  # height of a capital, as a share of the picture's
 
 
@@ -61,9 +64,9 @@ def glyph(number: int, *, seed: int = 0) -> Glyph:
     return Glyph((255 * pixels).round().astype(np.uint8), " ".join(filter(None, words)), letter, colour, ground)
 
 
-def glyphs(numbers: Sequence[int], *, seed: int = 0) -> list[Glyph]:
-    """The pictures with these numbers."""
-    return [glyph(number, seed=seed) for number in numbers]
+def source() -> bytes:
+    """The text of this module, on which the pictures depend."""
+    return Path(__file__).read_bytes()
 
 
 def _lightness(rgb: np.ndarray) -> float:

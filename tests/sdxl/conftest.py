@@ -31,12 +31,12 @@ def small_unet() -> Any:
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),  # type: ignore[arg-type]
         layers_per_block=1,
         attention_head_dim=(2, 4),  # type: ignore[arg-type]
-        cross_attention_dim=2 * tiny.TEXT,
+        cross_attention_dim=2 * tiny.TINY.text,
         norm_num_groups=8,
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=6 * 8 + tiny.TEXT,
+        projection_class_embeddings_input_dim=6 * 8 + tiny.TINY.text,
     )
 
 
@@ -84,8 +84,8 @@ def write_set(
     rows = {
         "x_n": path(levels).apply(x_0, torch.randn(x_0.shape, generator=source)),
         "t_n": levels,
-        "prompt_embeds": torch.randn(images, 77, 2 * tiny.TEXT, generator=source),
-        "pooled": torch.randn(images, tiny.TEXT, generator=source),
+        "prompt_embeds": torch.randn(images, 77, 2 * tiny.TINY.text, generator=source),
+        "pooled": torch.randn(images, tiny.TINY.text, generator=source),
         "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]] * images),
     }
     for number, start in enumerate(range(0, images, shard)):
@@ -93,7 +93,7 @@ def write_set(
         names = tuple(f"image_{i}" for i in range(images))[part]
         part_rows = {name: value[part] for name, value in rows.items()}
         noisy_set.write_tensors(folder / noisy_set.shard_name(number), part_rows, Header("tests", names, names))
-    zeros = {"prompt_embeds": torch.zeros(1, 77, 2 * tiny.TEXT), "pooled": torch.zeros(1, tiny.TEXT)}
+    zeros = {"prompt_embeds": torch.zeros(1, 77, 2 * tiny.TINY.text), "pooled": torch.zeros(1, tiny.TINY.text)}
     noisy_set.write_tensors(folder / noisy_set.NULL, null or zeros)
     noisy_set.write_manifest(folder, manifest(base, images=images, size=8 * size, shard=shard))
     return folder

@@ -1,0 +1,1 @@
+"""The mini model: a small SDXL, pretrained on pictures of letters that code draws."""
