@@ -18,14 +18,19 @@ from harness.files import write_atomically
 def write(out: Path, package: str, template: str, **values: Any) -> None:
     """Render `package`/templates/`template` with `values` and write it as `out`/report.html.
 
-    The template also gets `figures`, the PNG files of `out`/figures by name, as data URIs. An undefined name is an error.
+    The template also gets `figures`, the PNG files of `out`/figures by name, as data URIs.
     """
-    loader = ChoiceLoader([PackageLoader(package), PackageLoader("harness")])
-    environment = Environment(autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"rich": rich, "prose": prose, "yaml": lambda value: yaml.safe_dump(value, sort_keys=False)}
     figures = {file.stem: _data_uri(file) for file in sorted((out / "figures").glob("*.png"))}
-    html = environment.get_template(template).render(**values, figures=figures)
-    write_atomically(out / "report.html", html.encode())
+    write_atomically(out / "report.html", render(package, template, **values, figures=figures).encode())
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """The text of `package`/templates/`template` with these values; in HTML they are escaped. An undefined name is an error."""
+    loader = ChoiceLoader([PackageLoader(package), PackageLoader("harness")])
+    options: dict[str, Any] = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(autoescape=".html" in template, loader=loader, **options)
+    environment.filters |= {"rich": rich, "prose": prose, "yaml": lambda value: yaml.safe_dump(value, sort_keys=False)}
+    return environment.get_template(template).render(**values)
 
 
 def about_run(out: Path, command: str, config: Mapping[str, Any]) -> dict[str, Any]:

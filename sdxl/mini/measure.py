@@ -39,7 +39,7 @@ class Measured:
         rows = {"pictures": self.pictures, "reconstructions": self.reconstructions, "samples": self.samples}
         accuracies = [
             f"{what} that the classifier reads as their captions say: "
-            + ", ".join(f"{name} {100 * share.mean:.1f} +- {100 * share.error:.1f} %" for name, share in shares.items())
+            + ", ".join(f"{name} {100 * share.mean:.1f} +- {100 * (share.error or 0):.1f} %" for name, share in shares.items())
             for what, shares in rows.items()
         ]
         return [f"PSNR of reconstructions: {self.psnr.mean:.2f} +- {self.psnr.error:.2f} dB", *accuracies]

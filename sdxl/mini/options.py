@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from harness.options import Options, option
 from sdxl import options
 
+NOT_IDENTITY = ("out", "save_every", "log_every")  # options on which the model does not depend
+
 
 @dataclass(frozen=True)
 class PretrainOptions(Options):
@@ -37,4 +39,6 @@ class PretrainOptions(Options):
     classifier_learning_rate: float = option(1e-3, "peak learning rate of the classifier", group="measurement", above=0)
     guidance: float = option(3.0, "guidance scale of the samples that are measured", group="measurement", at_least=1)
     save_every: int = option(500, "number of optimiser steps between two checkpoints", group="output", at_least=1)
-    log_every: int = option(100, "number of optimiser steps of which each line of metrics.jsonl is the mean", group="output", at_least=1)
+    log_every: int = option(
+        100, "number of optimiser steps of which each line of metrics.jsonl is the mean", group="output", at_least=1
+    )

@@ -3,8 +3,8 @@
     python -m sdxl pretrain --out runs/pretrained
     python -m sdxl pretrain --out runs/other --seed 1
 
-The pictures are drawn by code, from fonts that come with matplotlib. First the VAE is trained on them, then the UNet together with
-the two text encoders on the VAE's latents. At the end a classifier, trained on the same pictures, measures whether samples show
+The pictures are drawn by code, from fonts that come with matplotlib. First the VAE is trained on them, then the UNet together
+with the two text encoders on the VAE's latents. At the end a classifier, trained on the same pictures, measures whether samples show
 what their prompts name. This takes about two hours of one core. The same command continues a stopped run; on the same machine the
 result has the same bits.
 """
@@ -25,14 +25,13 @@ from harness.files import digest
 from harness.runs import Run, stop_requests
 from harness.states import pack
 from sdxl.mini import measure, models, shipped
-from sdxl.mini.options import PretrainOptions
+from sdxl.mini.options import NOT_IDENTITY, PretrainOptions
 from sdxl.mini.stages import ClassifierStage, UnetStage, VaeStage
 from sdxl.mini.training import Training
 from sdxl.model.base import Base
 from sdxl.run_command import quiet
 
 OPTIONS = PretrainOptions
-NOT_IDENTITY = ("out", "save_every", "log_every")
 
 
 def main(argv: list[str]) -> None:
@@ -60,7 +59,7 @@ def pretrain(config: PretrainOptions, run: Run, stopping: Callable[[], bool]) ->
     training.train(classifier)
     shipped.write(out / "model", pipeline)
     measured = measure.all_of(Base(out / "model"), classifier.model, config, out / "samples.png")
-    shipped.write_card(out / "model", config, measured)
+    shipped.write_card(out / "model", config, measured, run, pipeline)
     run.finish()
     for line in measured.lines():
         print(line)

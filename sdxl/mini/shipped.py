@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,23 +10,28 @@ from typing import Any, ClassVar
 
 import torch
 
-from harness import records
+from harness import page, records
 from harness.errors import UserError
 from harness.files import digest, write_atomically
+from harness.runs import Run, read_metrics
+from sdxl.mini import glyphs
 from sdxl.mini.measure import Measured
-from sdxl.mini.options import PretrainOptions
+from sdxl.mini.options import NOT_IDENTITY, PretrainOptions
 
 SHIPPED = Path(__file__).parent / "weights"
-CARD, TEXT = "card.json", "README.md"
+CARD, TEXT = "card.json", "README.md"  # the card for programs, and for people
+EXAMPLES = range(3)  # numbers of the pictures whose captions the card shows
 
 
 @dataclass(frozen=True)
 class Card:
     """How a mini model was made, what was measured on it, and the digest of each of its files."""
 
-    remedy: ClassVar[str] = "install exact-ambient again, or run `python -m sdxl pretrain` again"
+    remedy: ClassVar[str] = "install exact-ambient again"
     config: dict[str, Any]
     measured: dict[str, Any]
+    losses: dict[str, float]  # the mean over the last steps of each stage
+    environment: dict[str, Any]
     files: dict[str, str]
     version: int = 1
 
@@ -36,23 +42,39 @@ def write(folder: Path, pipeline: Any) -> None:
     pipeline.to(torch.float16).save_pretrained(folder)
 
 
-def write_card(folder: Path, config: PretrainOptions, measured: Measured) -> None:
-    """Write the card of the model in the folder, for programs and for people."""
-    files = {file.relative_to(folder).as_posix(): digest(file.read_bytes()) for file in _files(folder)}
-    card = Card(config.without("out", "save_every", "log_every"), asdict(measured), files)
+def write_card(folder: Path, config: PretrainOptions, measured: Measured, run: Run, pipeline: Any) -> None:
+    """Write the card of the model in the folder."""
+    losses: dict[str, float] = {}
+    for row in read_metrics(run.directory / "metrics.jsonl"):
+        losses |= {name: value for name, value in row.items() if name != "step"}
+    environment = json.loads((run.directory / "environment.json").read_text())
+    files = {name: digest((folder / name).read_bytes()) for name in _names(folder)}
+    card = Card(config.without(*NOT_IDENTITY), asdict(measured), losses, environment, files)
     records.write(folder / CARD, card)
-    write_atomically(folder / TEXT, "\n".join(measured.lines()).encode())
+    encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
+    text = page.render(
+        "sdxl", "mini_card.md.j2", config=card.config, losses=losses, lines=measured.lines(), environment=environment,
+        millions={"unet": _millions(pipeline.unet), "vae": _millions(pipeline.vae), "text": sum(map(_millions, encoders))},
+        captions=[glyphs.glyph(number).caption for number in EXAMPLES], letters=len(glyphs.LETTERS), size=glyphs.SIZE,
+    )  # fmt: skip
+    write_atomically(folder / TEXT, text.encode())
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name not in (CARD, TEXT))
-
-
-def copy(source: Path, folder: Path) -> None:
-    """Copy a model, once all its files have the digests of its card. Raises: UserError if one is missing or damaged."""
-    card = records.read(source / CARD, Card)
+def copy(folder: Path) -> None:
+    """Copy the model that the package ships to a folder. Raises: UserError if one of its files is missing or damaged."""
+    card = records.read(SHIPPED / CARD, Card)
     for name, expected in card.files.items():
-        file = source / name
+        file = SHIPPED / name
         if not file.is_file() or digest(file.read_bytes()) != expected:
             raise UserError(f"{file} is missing or damaged; {Card.remedy}")
-    shutil.copytree(source, folder, dirs_exist_ok=True)
+    shutil.copytree(SHIPPED, folder, dirs_exist_ok=True)
+
+
+def _names(folder: Path) -> list[str]:
+    """The files of a model by their paths below its folder, but for its cards."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name not in (CARD, TEXT))
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def _millions(module: torch.nn.Module) -> float:
+    return sum(p.numel() for p in module.parameters()) / 1e6

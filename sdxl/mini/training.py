@@ -59,7 +59,8 @@ class Training:
                     group["lr"] = learning_rate(done, steps=stage.steps, peak=stage.learning_rate)
                 loss = stage(done)
                 if not bool(loss.isfinite()):
-                    raise UserError(f"the loss of the {stage.name} is not finite at step {done + 1:,}; take a lower learning rate")
+                    where = f"the loss of the {stage.name} is not finite at step {done + 1:,}"
+                    raise UserError(f"{where}; take a lower learning rate")
                 optimiser.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters, CLIPPED)

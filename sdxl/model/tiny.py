@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.config import parse
-from harness.errors import UserError
 from harness.options import Options, option
+from sdxl import options
 from sdxl.model import fresh
 from sdxl.run_command import quiet
 
@@ -45,9 +45,7 @@ TINY = fresh.Sizes(
 class TinyOptions(Options):
     """Options of `python -m sdxl tiny`."""
 
-    out: str = option(
-        "", "new or empty folder to write the model to", group="output", metavar="DIR", path=True, positional=True, required=True
-    )
+    out: str = options.new_folder()
     seed: int = option(0, "seed of the weights", group="model")
     prediction: str = option(
         "epsilon",
@@ -63,9 +61,7 @@ OPTIONS = TinyOptions
 def main(argv: list[str]) -> None:
     """Write the model that `argv` describes. Raises: UserError if the folder is not empty."""
     config = parse(TinyOptions, argv, prog="python -m sdxl tiny", description=__doc__ or "")
-    directory = Path(config.out)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UserError(f"{directory} is not an empty folder; name another one")
+    directory = options.require_empty(config.out)
     quiet()
     write(directory, seed=config.seed, prediction=config.prediction)
     print(f"a tiny SDXL with random weights -> {directory}")
