@@ -37,7 +37,10 @@ COMMANDS = {
     "figures": Command(
         "sdxl.figures.command", "draw the paper's figures and its table from the results of the other commands, on one page"
     ),
-    "rehearse": Command("sdxl.rehearse", "run all of these commands on the tiny SDXL, in minutes on a laptop"),
+    "reproduce": Command(
+        "sdxl.reproduce.command", "run the paper's experiments on the mini SDXL and handwritten digits, on a laptop"
+    ),
+    "rehearse": Command("sdxl.rehearse", "run all of these commands on the mini SDXL, in minutes on a laptop"),
 }
 EXAMPLES = ("rehearse", "corrupt --data photos --t-n 500 --out noisy", "attack noise --data photos --lora run --out attacked")
 

@@ -12,8 +12,6 @@ nearer, and the control would look better than it is. The same command continues
 
 from __future__ import annotations
 
-import re
-import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from harness import statistics
 from harness.config import parse
 from harness.files import write_atomically
 from harness.options import Options
-from sdxl import options
+from sdxl import options, script
 from sdxl.images.photographs import HELD_OUT, TRAINING
 from sdxl.run_command import quiet
 
@@ -95,15 +93,9 @@ def main(argv: list[str]) -> None:
     """Run all commands, with the numbers that `argv` gives."""
     config = parse(RehearseOptions, argv, prog="python -m sdxl rehearse", description=__doc__ or "")
     quiet()
-    from sdxl.__main__ import main as run
-
     out, start, start_cpu = Path(config.out), time.monotonic(), time.process_time()
     prepare(out)
-    for words in stages(config):
-        if words[0] == "tiny" and (out / "tiny").exists():
-            continue
-        print(f"\n$ python -m sdxl {shlex.join(words)}", flush=True)
-        run(words)
+    script.run([words for words in stages(config) if words[0] != "tiny" or not (out / "tiny").exists()])
     spent = f"{time.monotonic() - start:.0f} s, of them {time.process_time() - start_cpu:.0f} s of CPU time"
     print(f"\nall commands took {spent}; look at {out / 'figures/report.html'}")
 
@@ -118,8 +110,5 @@ def prepare(out: Path) -> None:
 
 def stages(config: RehearseOptions) -> list[list[str]]:
     """The commands, each a list of arguments."""
-    values = {"out": config.out, "steps": str(config.steps), "images": str(config.images), "count": str(ATTACKED)}
-    values["laptop"] = str(Path(__file__).parent / "configs/laptop.yaml")
-    text = COMMANDS.replace("\\\n", "").strip()
-    lines = re.sub(r"\{(\w+)\}", lambda name: SHARED.get(name[1], name[0]), text).splitlines()
-    return [[re.sub(r"\{(\w+)\}", lambda name: values[name[1]], word) for word in line.split()] for line in lines]
+    values = {"out": config.out, "steps": config.steps, "images": config.images, "count": ATTACKED}
+    return script.filled(COMMANDS, SHARED, values | {"laptop": Path(__file__).parent / "configs/laptop.yaml"})

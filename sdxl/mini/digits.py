@@ -65,17 +65,22 @@ def drawn(image: np.ndarray, digit: int, number: int, *, seed: int = 0) -> Drawn
     return DrawnDigit(colours.painted(mask, ink, ground), caption, str(digit), ink.name, ground.name)
 
 
+def pictures(sets: dict[str, Handwritten], name: str) -> list[DrawnDigit]:
+    """The digits of one subfolder, in colours."""
+    first = FIRST_HELD_OUT if name == "held_out" else 0
+    return [drawn(image, int(digit), first + i) for i, (image, digit) in enumerate(zip(*sets[name], strict=True))]
+
+
 def write(folder: Path, sets: dict[str, Handwritten]) -> None:
     """Write the subfolders that are not there yet. metadata.jsonl is written last: a folder that has it is whole."""
     from PIL import Image
 
-    for name, (images, labels) in sets.items():
+    for name in sets:
         directory, rows = folder / name, []
         if (directory / "metadata.jsonl").exists():
             continue
         directory.mkdir(parents=True, exist_ok=True)
-        for i, (image, digit) in enumerate(zip(images, labels, strict=True)):
-            picture = drawn(image, int(digit), i + FIRST_HELD_OUT * (name != "train"))
+        for i, picture in enumerate(pictures(sets, name)):
             file = f"{i:05d}.png"
             Image.fromarray(picture.pixels).save(directory / file)
             rows.append(json.dumps({"file_name": file, "text": picture.caption}))

@@ -18,8 +18,9 @@ from sdxl.mini import digits as data
 from sdxl.mini.classifier import Classifier
 from sdxl.mini.colours import COLOURS, GROUNDS
 from sdxl.mini.glyphs import SIZE
+from sdxl.mini.models import to_unit
 
-VERSION = 1  # of the training below; it must change whenever the training does
+VERSION = 2  # of the training below; it must change whenever the training does
 CLASSES = {"digit": tuple("0123456789"), "colour": COLOURS, "ground": GROUNDS}
 FEATURES, REDRAWN = 64, 16  # numbers of a picture; pixels across of a redrawn picture
 STEPS, BATCH, LEARNING_RATE = 1500, 64, 2e-3
@@ -28,30 +29,39 @@ GRAIN = 0.1  # standard deviation of the noise on training pictures
 
 
 class Features(nn.Module):
-    """uint8 pictures (B, 3, H, W) -> their features (B, FEATURES)."""
+    """uint8 pictures (B, 3, H, W) -> their features (B, FEATURES), with mean 0 and variance 1 over the training digits.
 
-    def __init__(self, classifier: Classifier):
+    So a distance does not depend on the scale of a feature, and a cosine is about the mean of all digits.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
-        self.classifier = classifier
+        self.classifier = Classifier(CLASSES, seed=0, features=FEATURES)
+        self.register_buffer("mean", torch.zeros(FEATURES))
+        self.register_buffer("std", torch.ones(FEATURES))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        pixels = pictures.float() / 127.5 - 1
+        pixels = to_unit(pictures)
         if pixels.shape[-2:] != (SIZE, SIZE):
             pixels = functional.interpolate(pixels, size=(SIZE, SIZE), mode="bilinear", antialias=True)
-        return self.classifier.features(pixels)
+        return (self.classifier.features(pixels) - self.mean) / self.std
 
 
 def digits() -> Features:
     """The trained network; the cache keeps its weights."""
-    classifier = Classifier(CLASSES, seed=0, features=FEATURES)
-    weights = cached("digit features", {"version": VERSION}, lambda: _trained(classifier))
-    classifier.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
-    return Features(classifier)
+    network = Features()
+    weights = cached("digit features", {"version": VERSION}, lambda: _trained(network))
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    return network
 
 
-def _trained(classifier: Classifier) -> dict[str, np.ndarray]:
-    images, labels = data.handwritten(None)["train"]
-    redraw = nn.Linear(FEATURES, 3 * REDRAWN**2)
+def _trained(network: Features) -> dict[str, np.ndarray]:
+    sets = data.handwritten(None)
+    images, labels = sets["train"]
+    classifier, redraw = network.classifier, nn.Linear(FEATURES, 3 * REDRAWN**2)
     parameters = [*classifier.parameters(), *redraw.parameters()]
     optimiser = torch.optim.AdamW(parameters, LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
@@ -59,7 +69,7 @@ def _trained(classifier: Classifier) -> dict[str, np.ndarray]:
         source = generator(0, "digit features", step)
         rows = torch.randint(len(images), (BATCH,), generator=source).tolist()
         pictures = [data.drawn(images[row], int(labels[row]), step * BATCH + i, seed=1) for i, row in enumerate(rows)]
-        clean = torch.from_numpy(np.stack([picture.pixels for picture in pictures])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        clean = to_unit(_stacked(pictures))
         features = classifier.features(clean + GRAIN * torch.randn(clean.shape, generator=source))
         answers = classifier.labels(pictures)
         loss = REDRAWING * (redraw(features) - functional.avg_pool2d(clean, SIZE // REDRAWN).flatten(1)).square().mean()
@@ -69,4 +79,12 @@ def _trained(classifier: Classifier) -> dict[str, np.ndarray]:
         loss.backward()
         optimiser.step()
         schedule.step()
-    return {name: value.numpy() for name, value in classifier.state_dict().items()}
+    with torch.no_grad():
+        features = torch.cat([network(block) for block in _stacked(data.pictures(sets, "train")).split(BATCH)])
+    network.mean, network.std = features.mean(0), features.std(0)
+    return {name: value.numpy() for name, value in network.state_dict().items()}
+
+
+def _stacked(pictures: list[data.DrawnDigit]) -> Tensor:
+    """Pictures as one tensor, (B, 3, SIZE, SIZE) in uint8."""
+    return torch.from_numpy(np.stack([picture.pixels for picture in pictures])).permute(0, 3, 1, 2)

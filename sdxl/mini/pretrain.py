@@ -4,9 +4,9 @@
     python -m sdxl pretrain --out runs/other --seed 1
 
 The pictures are drawn by code, from fonts that come with matplotlib. First the VAE is trained on them, then the UNet together
-with the two text encoders on the VAE's latents. At the end a classifier, trained on the same pictures, measures whether samples show
-what their prompts name. This takes about two hours of one core. The same command continues a stopped run; on the same machine the
-result has the same bits.
+with the two text encoders on the latents of the VAE. At the end a classifier, trained on the same pictures, measures whether
+samples show what their prompts name. This takes about two hours of one core. The same command continues a stopped run; on the
+same machine the result has the same bits.
 """
 
 from __future__ import annotations

