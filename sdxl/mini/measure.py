@@ -13,7 +13,7 @@ from harness import statistics
 from harness.statistics import Mean
 from sdxl.images.sheets import image_of, save, sheet
 from sdxl.mini import glyphs, models
-from sdxl.mini.classifier import Classifier
+from sdxl.mini.classifier import Classifier, labels_of
 from sdxl.mini.options import PretrainOptions
 from sdxl.model import sampling
 from sdxl.model.base import Base
@@ -27,7 +27,7 @@ SHOWN = 32  # samples in the picture
 
 @dataclass(frozen=True)
 class Measured:
-    """Means over held-out pictures. Accuracies are shares; each has the classes of `classifier.OF_LETTERS` and "all"."""
+    """Means over held-out pictures. Accuracies are shares; each has the classes of `sdxl.mini.classifier` and "all"."""
 
     psnr: Mean
     pictures: dict[str, Mean]
@@ -49,7 +49,7 @@ def all_of(base: Base, classifier: Classifier, config: PretrainOptions, file: Pa
     """Measure a model on pictures that no training has seen, with their captions as prompts; some samples are drawn to `file`."""
     numbers = range(config.pictures, config.pictures + config.held_out)
     drawn = [glyphs.glyph(number, seed=config.seed) for number in numbers]
-    pixels, labels = models.to_unit(models.pixels(numbers, seed=config.seed)), classifier.labels(drawn)
+    pixels, labels = models.to_unit(models.pixels(numbers, seed=config.seed)), labels_of(drawn)
     vae = base.vae()
     reconstructed = models.decoded(vae, models.latents(vae, models.pixels(numbers, seed=config.seed)))
     samples = models.decoded(vae, sampled(base, [picture.caption for picture in drawn], config))

@@ -32,6 +32,7 @@ from sdxl.model.base import Base
 from sdxl.run_command import quiet
 
 OPTIONS = PretrainOptions
+STANDARD = 4096  # pictures whose features have mean 0 and variance 1
 
 
 def main(argv: list[str]) -> None:
@@ -55,10 +56,11 @@ def pretrain(config: PretrainOptions, run: Run, stopping: Callable[[], bool]) ->
     training.train(VaeStage(config, pipeline, pictures))
     latents = normalised_latents(pipeline.vae, pictures, config)
     training.train(UnetStage(config, pipeline, Base(folder), latents))
-    classifier = ClassifierStage(config, pictures, pipeline.vae, latents)
-    training.train(classifier)
-    shipped.write(out / "model", pipeline)
-    measured = measure.all_of(Base(out / "model"), classifier.model, config, out / "samples.png")
+    last = ClassifierStage(config, pictures, pipeline.vae, latents)
+    training.train(last)
+    last.classifier.standardise(models.to_unit(pictures[:STANDARD]))
+    shipped.write(out / "model", pipeline, last.classifier)
+    measured = measure.all_of(Base(out / "model"), last.classifier, config, out / "samples.png")
     shipped.write_card(out / "model", config, measured, run, pipeline)
     run.finish()
     for line in measured.lines():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from safetensors.torch import save
 
 from harness import page, records
 from harness.errors import UserError
@@ -20,6 +21,7 @@ from sdxl.mini.options import NOT_IDENTITY, PretrainOptions
 
 SHIPPED = Path(__file__).parent / "weights"
 CARD, TEXT = "card.json", "README.md"  # the card for programs, and for people
+CLASSIFIER = "classifier.safetensors"
 EXAMPLES = range(3)  # numbers of the pictures whose captions the card shows
 
 
@@ -36,10 +38,13 @@ class Card:
     version: int = 1
 
 
-def write(folder: Path, pipeline: Any) -> None:
-    """Write a model as diffusers saves it, with 16-bit weights."""
+def write(folder: Path, pipeline: Any, classifier: torch.nn.Module) -> None:
+    """Write a model as diffusers saves it and the classifier beside it, all with 16-bit weights."""
     shutil.rmtree(folder, ignore_errors=True)
     pipeline.to(torch.float16).save_pretrained(folder)
+    weights = {name: value.half().contiguous() for name, value in classifier.state_dict().items()}
+    write_atomically(folder / CLASSIFIER, save(weights))
+    classifier.load_state_dict({name: value.float() for name, value in weights.items()})  # measure what is written
 
 
 def write_card(folder: Path, config: PretrainOptions, measured: Measured, run: Run, pipeline: Any) -> None:
@@ -62,12 +67,17 @@ def write_card(folder: Path, config: PretrainOptions, measured: Measured, run: R
 
 def copy(folder: Path) -> None:
     """Copy the model that the package ships to a folder. Raises: UserError if one of its files is missing or damaged."""
-    card = records.read(SHIPPED / CARD, Card)
-    for name, expected in card.files.items():
-        file = SHIPPED / name
-        if not file.is_file() or digest(file.read_bytes()) != expected:
-            raise UserError(f"{file} is missing or damaged; {Card.remedy}")
+    for name in records.read(SHIPPED / CARD, Card).files:
+        checked(name)
     shutil.copytree(SHIPPED, folder, dirs_exist_ok=True)
+
+
+def checked(name: str) -> Path:
+    """A file that the package ships. Raises: UserError unless it has the digest of the card."""
+    file, expected = SHIPPED / name, records.read(SHIPPED / CARD, Card).files[name]
+    if not file.is_file() or digest(file.read_bytes()) != expected:
+        raise UserError(f"{file} is missing or damaged; {Card.remedy}")
+    return file
 
 
 def _names(folder: Path) -> list[str]:

@@ -9,11 +9,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ambient.randomness import generator
 from sdxl.mini import glyphs, models
-from sdxl.mini.classifier import OF_LETTERS, Classifier
+from sdxl.mini.classifier import Classifier, labels_of
 from sdxl.mini.options import PretrainOptions
 from sdxl.model.base import Base
 from sdxl.model.unet import denoiser
@@ -95,28 +94,24 @@ class UnetStage:
 
 
 class ClassifierStage:
-    """The cross-entropy of a classifier that tells letter, colour and ground of a picture; half of them as the VAE gives them."""
+    """The loss of the classifier. It sees half of the pictures as the VAE reconstructs them, and all of them with some noise."""
 
     name = "classifier"
 
     def __init__(self, config: PretrainOptions, pictures: Tensor, vae: Any, latents: Tensor):
         self.config, self.pictures, self.vae, self.latents = config, pictures, vae, latents
-        self.model = Classifier(OF_LETTERS, seed=config.seed)
-        self.weights = nn.ModuleDict({"classifier": self.model})
+        self.classifier = Classifier(config.seed)
+        self.weights = nn.ModuleDict({"classifier": self.classifier})
         self.steps, self.learning_rate = config.classifier_steps, config.classifier_learning_rate
-        self.labels = self.model.labels([glyphs.glyph(number, seed=config.seed) for number in range(len(pictures))])
+        self.labels = labels_of([glyphs.glyph(number, seed=config.seed) for number in range(len(pictures))])
 
     def __call__(self, step: int) -> Tensor:
         """The loss of a step."""
-        batch, seed = self.config.classifier_batch, self.config.seed
-        rows = _rows(self.pictures, batch, seed, step)
-        pixels = models.to_unit(self.pictures[rows])
-        pixels[::2] = models.decoded(self.vae, self.latents[rows[::2]])
-        pixels = pixels + GRAIN * torch.randn(pixels.shape, generator=generator(seed, "grain", step))
-        return sum(
-            (functional.cross_entropy(scores, self.labels[name][rows]) for name, scores in self.model(pixels).items()),
-            start=torch.zeros(()),
-        )
+        rows = _rows(self.pictures, self.config.classifier_batch, self.config.seed, step)
+        clean = models.to_unit(self.pictures[rows])
+        pixels = clean + GRAIN * torch.randn(clean.shape, generator=generator(self.config.seed, "grain", step))
+        pixels[::2] += models.decoded(self.vae, self.latents[rows[::2]]) - clean[::2]
+        return self.classifier.loss(pixels, clean, {name: labels[rows] for name, labels in self.labels.items()})
 
 
 def _rows(rows: Tensor, batch: int, seed: int, step: int) -> list[int]:

@@ -10,7 +10,7 @@ from sdxl.reproduce.options import ReproduceOptions
 
 LEVELS = (100, 500, 800)
 CONFIGS = Path(sdxl.__file__).parent / "configs"
-FEATURES = "module:sdxl.mini.features:digits"
+FEATURES = "module:sdxl.mini.features:letters"
 PROMPTS = ("a red handwritten digit 3 on a pale blue ground", "a white handwritten digit 8 on a dark ground",
            "a large blue letter k on a pale ground", "a yellow greek psi on a dark purple ground")  # fmt: skip
 
