@@ -1,13 +1,13 @@
 """Run every command of the SDXL track on a laptop, in minutes and without a network.
 
     python -m sdxl rehearse
-    python -m sdxl rehearse --steps 200 --out runs/longer
+    python -m sdxl rehearse --steps 400 --out runs/longer
 
-The commands write a tiny SDXL with random weights, a noisy set at t_n = 500 of 24 pictures that Python packages ship, and two
+The commands write the mini SDXL, which knows letters, a noisy set at t_n = 500 of 200 handwritten digits in colours, and two
 LoRAs, with and without the consistency loss; then images, every evaluation, attacks with their controls, and a page of figures.
-The results mean nothing: the base generates noise, the features are random, and 24 images are far too few. Six photographs are
-held out. Therefore six of the others are attacked, and compared with those six alone: in a larger set the nearest image is
-nearer, and the control would look better than it is. The same command continues where it was stopped.
+The trainings are far too short for results: for these see `python -m sdxl reproduce`. Eight digits are attacked, and compared
+with those eight alone and with eight that are held out: in a larger set the nearest image is nearer, and the control would look
+better than it is. The same command continues where it was stopped.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from harness.config import parse
 from harness.files import write_atomically
 from harness.options import Options
 from sdxl import options, script
-from sdxl.images.photographs import HELD_OUT, TRAINING
+from sdxl.mini import digits
 from sdxl.run_command import quiet
 
-ATTACKED = len(HELD_OUT)  # photographs that are attacked: as many as there are for the control
-PROMPTS = ("a cat", "the moon", "a wall of bricks", "a flower")
+TRAINING, HELD_OUT, ATTACKED = 200, 100, 8  # numbers of digits
+PROMPTS = ("a red handwritten digit 3 on a pale blue ground", "a white handwritten digit 8 on a dark ground",
+           "a blue letter k on a pale ground", "a yellow greek psi on a dark purple ground")  # fmt: skip
 SHARED = {  # arguments that several commands share
-    "sampling": "--base {out}/tiny --resolution 128 --steps 10",
-    "training": "--config {laptop} --base {out}/tiny --data {out}/noisy --steps {steps}",
+    "sampling": "--base {out}/mini --steps 10",
+    "training": "--config {laptop} --base {out}/mini --data {out}/noisy --steps {steps}",
     "samples": "--null-caption --images {images}",
     "prompts": "--prompts {out}/prompts.txt --images 4",
-    "attacked": "--data photographs --images {count}",
-    "control": "--data photographs --split held_out --images {count}",
-    "held_out": "--held-out photographs --held-out-split held_out --extractor tiny",
+    "attacked": "--data {out}/attacked --split train",
+    "control": "--data {out}/attacked --split held_out",
+    "memory": "--training {out}/attacked --training-split train --held-out {out}/attacked --held-out-split held_out",
+    "extractor": "--extractor module:sdxl.mini.features:letters",
     "regions": "--captions --detector center:0.5",
 }
 COMMANDS = r"""
-tiny {out}/tiny
-corrupt --base {out}/tiny --data photographs --resolution 128 --t-n 500 --out {out}/noisy
+mini {out}/mini
+corrupt --base {out}/mini --data {out}/digits --split train --resolution 32 --t-n 500 --out {out}/noisy
 train {training} --weight 0 --out {out}/plain
 train {training} --weight 0.01 --out {out}/consistent
 generate {sampling} {samples} --out {out}/samples_base
@@ -49,10 +51,10 @@ generate {sampling} {prompts} --out {out}/prompts_base
 generate {sampling} --lora {out}/plain {prompts} --out {out}/prompts_plain
 generate {sampling} --lora {out}/consistent {prompts} --out {out}/prompts_consistent
 generate {sampling} --lora {out}/consistent --posterior {out}/noisy --images {images} --out {out}/posterior
-evaluate restoration --base {out}/tiny --loras {out}/plain {out}/consistent --data photographs --split held_out \
-    --resolution 128 --out {out}/restoration
-evaluate fid --generated {out}/samples_base {out}/samples_plain {out}/samples_consistent --reference photographs \
-    --resolution 128 --extractor tiny --anyway --out {out}/fid
+evaluate restoration --base {out}/mini --loras {out}/plain {out}/consistent --data {out}/digits --split held_out \
+    --resolution 32 --out {out}/restoration
+evaluate fid --generated {out}/samples_base {out}/samples_plain {out}/samples_consistent --reference {out}/digits \
+    --split held_out {extractor} --anyway --out {out}/fid
 attack noise {sampling} {attacked} --t 500 900 --out {out}/attack_base
 attack noise {sampling} --lora {out}/plain {attacked} --t 500 900 --out {out}/attack_plain
 attack noise {sampling} --lora {out}/consistent {attacked} --t 500 900 --out {out}/attack_consistent
@@ -62,16 +64,15 @@ attack noise {sampling} --lora {out}/consistent {control} --t 500 900 --out {out
 attack mask {sampling} --lora {out}/consistent {attacked} {regions} --out {out}/masked
 attack mask {sampling} --lora {out}/consistent {control} {regions} --out {out}/masked_control
 evaluate memorization --images {out}/attack_base {out}/attack_plain {out}/attack_consistent --control {out}/control_base \
-    {out}/control_plain {out}/control_consistent --training {out}/attacked {held_out} --out {out}/memory
-evaluate memorization --images {out}/attack_base {out}/samples_base --training photographs {held_out} --out {out}/memory_base
-evaluate memorization --images {out}/attack_consistent {out}/samples_consistent --training photographs {held_out} \
-    --out {out}/memory_consistent
+    {out}/control_plain {out}/control_consistent {memory} {extractor} --out {out}/memory
+evaluate memorization --images {out}/attack_base {out}/samples_base {memory} {extractor} --out {out}/memory_base
+evaluate memorization --images {out}/attack_consistent {out}/samples_consistent {memory} {extractor} --out {out}/memory_consistent
 evaluate memorization --images {out}/masked --control {out}/masked_control --training {out}/masked/originals \
-    --held-out {out}/masked_control/originals --extractor tiny --out {out}/memory_masked
+    --held-out {out}/masked_control/originals {extractor} --out {out}/memory_masked
 figures --runs {out}/noisy {out}/plain {out}/consistent {out}/posterior {out}/restoration {out}/fid {out}/masked \
     {out}/memory {out}/memory_base {out}/memory_consistent {out}/memory_masked {out}/samples_base {out}/samples_plain \
     {out}/samples_consistent {out}/stopped_plain {out}/prompts_base {out}/prompts_plain {out}/prompts_consistent \
-    {out}/attack_base {out}/attack_plain {out}/attack_consistent --data photographs --out {out}/figures
+    {out}/attack_base {out}/attack_plain {out}/attack_consistent --data {out}/digits --split held_out --out {out}/figures
 """  # each line is a command of `python -m sdxl`
 
 
@@ -95,20 +96,21 @@ def main(argv: list[str]) -> None:
     quiet()
     out, start, start_cpu = Path(config.out), time.monotonic(), time.process_time()
     prepare(out)
-    script.run([words for words in stages(config) if words[0] != "tiny" or not (out / "tiny").exists()])
+    script.run([words for words in stages(config) if words[0] != "mini" or not (out / "mini").exists()])
     spent = f"{time.monotonic() - start:.0f} s, of them {time.process_time() - start_cpu:.0f} s of CPU time"
     print(f"\nall commands took {spent}; look at {out / 'figures/report.html'}")
 
 
 def prepare(out: Path) -> None:
-    """Write what the commands read and none of them writes: prompts, and the photographs that are attacked."""
-    (out / "attacked").mkdir(parents=True, exist_ok=True)
+    """Write what the commands read and none of them writes: prompts, and folders of digits."""
+    sets = digits.handwritten(None)
+    counts = {"train": TRAINING, "held_out": HELD_OUT}
+    digits.write(out / "digits", digits.first(sets, counts))
+    digits.write(out / "attacked", digits.first(sets, dict.fromkeys(counts, ATTACKED)))
     write_atomically(out / "prompts.txt", "\n".join(PROMPTS).encode())
-    for photograph in TRAINING[:ATTACKED]:
-        write_atomically(out / "attacked" / f"{photograph.key}.ppm", photograph.payload())
 
 
 def stages(config: RehearseOptions) -> list[list[str]]:
     """The commands, each a list of arguments."""
-    values = {"out": config.out, "steps": config.steps, "images": config.images, "count": ATTACKED}
+    values = {"out": config.out, "steps": config.steps, "images": config.images}
     return script.filled(COMMANDS, SHARED, values | {"laptop": Path(__file__).parent / "configs/laptop.yaml"})

@@ -7,6 +7,7 @@ A folder has subfolders train and held_out, each with PNGs of SIZE x SIZE pixels
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,14 @@ def handwritten(file: str | None) -> dict[str, Handwritten]:
             found = f"images {images.shape} of {images.dtype} and labels {labels.shape}"
             raise UserError(f"{file}: found {found}; {EXPECTED}")
     return sets
+
+
+def first(sets: dict[str, Handwritten], counts: Mapping[str, int]) -> dict[str, Handwritten]:
+    """The first digits of each subfolder. Raises: UserError if there are fewer than that."""
+    for name, count in counts.items():
+        if count > len(sets[name][0]):
+            raise UserError(f"asked for {count:,} digits of {name}, and there are {len(sets[name][0]):,}")
+    return {name: (images[: counts[name]], labels[: counts[name]]) for name, (images, labels) in sets.items()}
 
 
 def drawn(image: np.ndarray, digit: int, number: int, *, seed: int = 0) -> DrawnDigit:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from harness import page
 from harness.config import command_of, parse
-from harness.errors import UserError
 from harness.files import write_atomically
 from harness.runs import Run
 from sdxl import script
@@ -50,13 +49,9 @@ def main(argv: list[str]) -> None:
 def prepare(config: ReproduceOptions) -> None:
     """Write what the commands read and none of them writes: folders of digits, and prompts."""
     out, sets = Path(config.out), digits.handwritten(config.digits)
-    counts = {"train": config.training or len(sets["train"][0]), "held_out": config.held_out}
-    for name, count in counts.items():
-        if count > len(sets[name][0]):
-            raise UserError(f"asked for {count:,} digits of {name}, and there are {len(sets[name][0]):,}")
-    chosen = {name: (images[: counts[name]], labels[: counts[name]]) for name, (images, labels) in sets.items()}
+    chosen = digits.first(sets, {"train": config.training or len(sets["train"][0]), "held_out": config.held_out})
     digits.write(out / "digits", chosen)
-    digits.write(out / "few", {name: (images[: config.few], labels[: config.few]) for name, (images, labels) in chosen.items()})
+    digits.write(out / "few", digits.first(chosen, dict.fromkeys(chosen, config.few)))
     captions = "\n".join(picture.caption for picture in digits.pictures(chosen, "held_out"))
     write_atomically(out / "prompts.txt", captions.encode())
     write_atomically(out / "shown.txt", "\n".join(PROMPTS).encode())

@@ -59,11 +59,11 @@ def whole_tiny_base(tmp_path_factory) -> Base:
 
 
 @pytest.fixture(scope="session")
-def runs(tiny_base, tmp_path_factory) -> Path:
+def runs(tmp_path_factory) -> Path:
     """A directory of each command, see `rehearsed`."""
     from tests.sdxl import rehearsed
 
-    return rehearsed.make(tmp_path_factory.mktemp("runs"), tiny_base)
+    return rehearsed.make(tmp_path_factory.mktemp("runs"))
 
 
 def write_set(

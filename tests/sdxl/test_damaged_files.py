@@ -130,7 +130,7 @@ def test_lines_of_similarities(runs):
 
 def test_a_training(runs):
     """Its config, and what its LoRA says of itself, to `figures` and to who loads it."""
-    folder, base = runs / "plain", Base(runs / "tiny")
+    folder, base = runs / "plain", Base(runs / "mini")
     file = folder / lora.FILE
     asked = folder / "config.yaml"
     known = {key: SOME for key in yaml.safe_load(asked.read_text())}
@@ -212,7 +212,7 @@ READ = {
 
 @pytest.mark.parametrize("name", READ)
 def test_settings_of_models(runs, name):
-    base = Base(runs / "tiny")
+    base = Base(runs / "mini")
     check(base.folder / name, lambda: READ[name](base), {"*": THEIRS})
 
 

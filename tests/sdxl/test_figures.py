@@ -22,11 +22,11 @@ from sdxl.evaluate.results import Difference, Mean, Memorization
 from sdxl.figures import evaluations
 from sdxl.figures.runs import Runs, read_directory
 from sdxl.generate import options
-from sdxl.images.sheets import GAP, thumbnail
+from sdxl.images.sheets import GAP, LEAST, thumbnail
 from sdxl.model import lora
 from sdxl.rehearse import COMMANDS, RehearseOptions, stages
 from tests.sdxl.launch import refusal
-from tests.sdxl.rehearsed import SHOWN
+from tests.sdxl.rehearsed import FEATURES, SHOWN
 
 NAMES = ["Fig. 1", "Fig. 2", "Fig. 3", "Fig. 4", "Table 1", *(f"Fig. {i}" for i in range(5, 12))]
 
@@ -49,7 +49,7 @@ def page(out: Path) -> tuple[dict[str, str], int]:
 
 
 def test_every_figure_is_drawn_from_runs_that_have_it(runs, tmp_path, capsys):
-    main([*figures(runs, tmp_path), "--data", "photographs"])
+    main([*figures(runs, tmp_path), "--data", str(runs / "digits"), "--split", "held_out"])
     assert str(tmp_path / "report.html") in capsys.readouterr().out
     sections, count = page(tmp_path)
     assert list(sections)[:12] == NAMES
@@ -76,7 +76,7 @@ def test_its_numbers_are_those_of_the_results(runs, tmp_path):
     [row] = memorized(runs / "memory_masked").models
     assert f"masked {shown.mean_and_interval(row.copies)} {shown.mean_and_interval(row.control.copies)}" in sections["Fig. 9"]
     assert "noisy, 6 images." in sections["Fig. 11"]
-    assert "6 images of photographs, tn = 500" in sections["What was read"]
+    assert "6 images of digits, tn = 500" in sections["What was read"]
 
 
 def test_commands_of_the_page_make_the_same_again(runs, tmp_path):
@@ -110,7 +110,7 @@ def test_rows_of_samples_stand_in_the_order_of_the_paper(runs, tmp_path):
     main(figures(runs, tmp_path, "samples_consistent", "consistent", "samples_base", "samples_plain"))
     with Image.open(tmp_path / "figures/by_level.png") as found:
         for row, name in enumerate(("samples_base", "samples_plain", "samples_consistent")):
-            second = thumbnail(runs / name / "images/000001.png").resize((128, 128), Image.Resampling.NEAREST)
+            second = thumbnail(runs / name / "images/000001.png").resize((LEAST, LEAST), Image.Resampling.NEAREST)
             step = second.width + GAP
             left, top = found.width + GAP - 4 * step, row * step  # of five
             assert found.crop((left, top, left + second.width, top + second.width)).tobytes() == second.tobytes()
@@ -123,7 +123,7 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(runs, tmp_path):
     assert all("Not drawn" in sections[name] for name in NAMES)
     [wanted] = re.findall(r"python -m sdxl generate .* --images 6", sections["Fig. 5"])
     assert "these runs lack generated images without a caption" in sections["Fig. 6"]
-    asked = wanted.replace("RUN", f"{runs / 'plain'} --base {runs / 'tiny'}").replace("NOISY", str(runs / "noisy")).split()
+    asked = wanted.replace("RUN", f"{runs / 'plain'} --base {runs / 'mini'}").replace("NOISY", str(runs / "noisy")).split()
     main([*asked[3:], "--out", str(tmp_path / "posterior"), "--steps", "2"])
     main(["figures", "--runs", str(runs / "noisy"), str(tmp_path / "posterior"), "--out", str(tmp_path)])
     assert page(tmp_path)[1] == 1  # and pictures of the earlier page do not stay
@@ -192,10 +192,11 @@ def test_mistakes(runs, tmp_path):
     assert not out.exists()
 
 
-def compare(runs: Path, out: Path, *images: str, control: tuple[str, ...] = (), training: str | Path = "photographs") -> Path:
+def compare(runs: Path, out: Path, *images: str, control: tuple[str, ...] = (), training: Path | None = None) -> Path:
     control = ("--control", *(str(runs / name) for name in control)) if control else ()
-    main(["evaluate", "memorization", "--images", *(str(runs / name) for name in images), *control, "--training", str(training),
-          "--held-out", "photographs", "--held-out-split", "held_out", "--extractor", "tiny", "--out", str(out)])  # fmt: skip
+    known = ["--training", str(training)] if training else ["--training", f"{runs}/digits", "--training-split", "train"]
+    main(["evaluate", "memorization", "--images", *(str(runs / name) for name in images), *control, *known, "--held-out",
+          f"{runs}/attacked", "--held-out-split", "held_out", "--extractor", FEATURES, "--out", str(out)])  # fmt: skip
     return out
 
 
@@ -206,7 +207,7 @@ def test_controls_among_fewer_images_are_said_and_a_comparison_is_shown_once(run
     folders = [str(folder) for folder in (again, unequal, runs / "memory", *(runs / name for name in pair))]
     main(["figures", "--runs", *folders, "--out", str(tmp_path / "out")])
     told = page(tmp_path / "out")[0]["Fig. 8"]
-    assert told.count("attacks are compared with 24 images and their controls with 6") == 1
+    assert told.count("attacks are compared with 200 images and their controls with 8") == 1
     with open(tmp_path / "out" / "report.html") as file:
         html = file.read()
     assert html.count("<code>unequal</code></p>") == 1
@@ -219,6 +220,7 @@ def test_commands_are_complete_where_the_directories_say_it(runs, tmp_path):
     found = Runs.read(tuple(str(runs / name) for name in ("noisy", "consistent", "samples_base")))
     lines = [found.command(replace(one, folder=tmp_path / one.label)) for one in found.directories]
     assert "# not recorded: columns, captions" in lines[0]
+    lines[0] = lines[0].replace("--data DATA", f"--data {runs / 'digits'} --split train")  # the set does not know where it lay
     for line, more in zip(lines[:2], ([], ["--validate-every", "0", "--tracker", "none"]), strict=True):
         main([*shlex.split(line, comments=True)[3:], *more])
     assert NoisySet(tmp_path / "noisy").digest == NoisySet(runs / "noisy").digest
