@@ -47,3 +47,8 @@ def painted(mask: np.ndarray, ink: Paint, ground: Paint) -> np.ndarray:
     """A picture, (side, side, 3) in uint8, with ink where the mask (side, side) is 1 and the ground where it is 0."""
     pixels = ground.rgb * (1 - mask[..., None]) + ink.rgb * mask[..., None]
     return (255 * pixels).round().astype(np.uint8)
+
+
+def caption(what: str, ground: Paint) -> str:
+    """A caption, such as "a small red letter k on a pale blue ground" for `what` = "small red letter k"."""
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what} on a {ground.name} ground"

@@ -69,7 +69,7 @@ def drawn(image: np.ndarray, digit: int, number: int, *, seed: int = 0) -> Drawn
     draw = np.random.Generator(np.random.Philox(key=[seed, number]))
     ink = colours.any_ink(draw)
     ground = colours.any_ground(draw, SIZE, ink)
-    caption = f"a {ink.name} handwritten digit {digit} on a {ground.name} ground"
+    caption = colours.caption(f"{ink.name} handwritten digit {digit}", ground)
     mask = np.pad(image, (SIZE - len(image)) // 2) / 255
     return DrawnDigit(colours.painted(mask, ink, ground), caption, str(digit), ink.name, ground.name)
 

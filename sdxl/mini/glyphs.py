@@ -57,8 +57,8 @@ def glyph(number: int, *, seed: int = 0) -> Glyph:
     ink = colours.any_ink(draw)
     ground = colours.any_ground(draw, SIZE, ink)
     mask = _mask(draw, letter, FONTS[bold, italic][draw.integers(4)], draw.uniform(*SIZES[size]))
-    words = ["a", size, ink.name, "bold" * bold, "italic" * italic, LETTERS[letter], "on a", ground.name, "ground"]
-    return Glyph(colours.painted(mask, ink, ground), " ".join(filter(None, words)), letter, ink.name, ground.name)
+    what = " ".join(filter(None, [size, ink.name, "bold" * bold, "italic" * italic, LETTERS[letter]]))
+    return Glyph(colours.painted(mask, ink, ground), colours.caption(what, ground), letter, ink.name, ground.name)
 
 
 def source() -> bytes:

@@ -40,7 +40,11 @@ MINI = fresh.Sizes(
 )
 CAPTIONS = 4096  # captions that the words of the tokenizer are taken from
 VOCABULARY = 1024  # the largest number of tokens
-ALPHABET = " ".join(map(chr, range(33, 127)))  # each character becomes a token, so that any caption can be read
+LENGTH = 32  # tokens of a caption; SDXL's 77 would take a fifth more time
+WORDS = (
+    " ".join(map(chr, range(33, 127))),
+    "an orange handwritten digit",
+)  # more words: each ASCII character, and those of digits
 ENCODED = 256  # pictures that the VAE encodes at a time
 
 
@@ -49,8 +53,8 @@ def tokenizer() -> Any:
     from tokenizers.pre_tokenizers import ByteLevel
 
     captions = [glyphs.glyph(number).caption for number in range(CAPTIONS)]
-    texts = [ALPHABET, *captions]
-    return fresh.byte_tokenizer().train_new_from_iterator(texts, VOCABULARY, initial_alphabet=ByteLevel.alphabet())
+    texts = [*WORDS * 2, *captions]
+    return fresh.byte_tokenizer(LENGTH).train_new_from_iterator(texts, VOCABULARY, initial_alphabet=ByteLevel.alphabet())
 
 
 def pipeline(seed: int) -> Any:

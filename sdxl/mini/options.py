@@ -22,10 +22,10 @@ class PretrainOptions(Options):
     vae_batch: int = option(16, "number of pictures in a step of the VAE", group="training", at_least=1)
     vae_learning_rate: float = option(2e-3, "peak learning rate of the VAE", group="training", above=0)
     kl: float = option(
-        1e-4, "weight of the KL divergence of a latent from N(0, 1), per coordinate; the reconstruction error has weight 1",
+        1e-5, "weight of the KL divergence of a latent from N(0, 1), per coordinate; the reconstruction error has weight 1",
         group="training", at_least=0,
     )  # fmt: skip
-    unet_steps: int = option(16_000, "number of optimiser steps for the UNet and the text encoders", group="training", at_least=1)
+    unet_steps: int = option(20_000, "number of optimiser steps for the UNet and the text encoders", group="training", at_least=1)
     unet_batch: int = option(32, "number of latents in a step of the UNet", group="training", at_least=1)
     unet_learning_rate: float = option(1e-3, "peak learning rate of the UNet and the text encoders", group="training", above=0)
     caption_dropout: float = option(

@@ -18,7 +18,7 @@ from sdxl.model.base import Base
 from sdxl.model.unet import denoiser
 from sdxl.train.objective import Objective, order
 
-MOST_ORIGINAL = 1024  # the largest original size that a picture is said to have had
+ORIGINAL, MOST_ORIGINAL = 0.2, 1024  # share of pictures that are said to have been resized, and the largest size they had
 GRAIN = 0.1  # standard deviation of the noise that the classifier sees on its pictures
 
 
@@ -79,12 +79,13 @@ class UnetStage:
     def condition(self, tokens: Tensor, source: torch.Generator) -> dict[str, Tensor]:
         """The condition of captions, as `TextEncoder` makes it; a share `caption_dropout` of them is replaced by zeros.
 
-        Original sizes are drawn at random, so that the model learns that a picture does not depend on them.
+        Some pictures are said to have had another size, so that the model learns that a picture does not depend on it.
         """
         first = self.first(tokens, output_hidden_states=True)
         second = self.second(tokens, output_hidden_states=True)
         kept = (torch.rand(len(tokens), generator=source) >= self.config.caption_dropout).float()
         original = torch.randint(glyphs.SIZE // 2, MOST_ORIGINAL, (len(tokens), 2), generator=source)
+        original[torch.rand(len(tokens), generator=source) >= ORIGINAL] = glyphs.SIZE
         sizes = torch.tensor([0, 0, glyphs.SIZE, glyphs.SIZE]).expand(len(tokens), 4)
         return {
             "prompt_embeds": torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1) * kept[:, None, None],

@@ -1,8 +1,7 @@
-"""The loop of the trainings: AdamW with a warm-up and a cosine decay, and checkpoints from which the same bits follow."""
+"""The loop of the trainings: AdamW with a warm-up and a decay at the end, and checkpoints from which the same bits follow."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,14 +14,14 @@ from harness.runs import Run
 from sdxl.mini.options import PretrainOptions
 from sdxl.mini.stages import Stage
 
-BETAS, DECAY = (0.9, 0.99), 1e-4  # of AdamW
-WARM_UP = 200  # steps in which the learning rate rises
+BETAS, WEIGHT_DECAY = (0.9, 0.99), 1e-4  # of AdamW
+WARM_UP, DECAY_SHARE = 200, 0.2  # steps in which the learning rate rises, and the share of all steps in which it falls
 CLIPPED = 1.0  # the largest norm of a gradient
 
 
 def learning_rate(step: int, *, steps: int, peak: float) -> float:
-    """A linear rise over WARM_UP steps, times the fall of half a cosine to zero."""
-    return peak * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    """A linear rise over WARM_UP steps, the peak, and a linear fall to zero at the end."""
+    return peak * min(1.0, (step + 1) / WARM_UP, (steps - step) / (DECAY_SHARE * steps))
 
 
 class Training:
@@ -48,7 +47,7 @@ class Training:
     def _steps(self, stage: Stage) -> None:
         config, done, losses = self.config, 0, list[float]()
         parameters = list(stage.weights.parameters())
-        optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=BETAS, weight_decay=DECAY)
+        optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
         if self.state["stage"] == stage.name:
             done, losses = self.state["done"], self.state["losses"]
             optimiser.load_state_dict(self.state["optimiser"])

@@ -24,7 +24,7 @@ SCHEDULE: dict[str, Any] = {  # that of the real SDXL
 
 @dataclass(frozen=True)
 class Sizes:
-    """What distinguishes one small SDXL from another. `text`: the width of each text encoder; `heads`: of each block."""
+    """What distinguishes one small SDXL from another. `text`: the width of each text encoder."""
 
     unet: dict[str, Any]
     vae: dict[str, Any]
@@ -66,7 +66,7 @@ def _text(width: int, tokenizer: Any, activation: str) -> Any:
         intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=77,
+        max_position_embeddings=tokenizer.model_max_length,
         hidden_act=activation,
         projection_dim=width,
         bos_token_id=tokenizer.bos_token_id,
@@ -75,8 +75,8 @@ def _text(width: int, tokenizer: Any, activation: str) -> Any:
     )
 
 
-def byte_tokenizer() -> Any:
-    """CLIP's tokenizer with a vocabulary of the 256 bytes, and no merges."""
+def byte_tokenizer(length: int = 77) -> Any:
+    """CLIP's tokenizer with a vocabulary of the 256 bytes, and no merges. `length`: of a caption in tokens."""
     from transformers import CLIPTokenizer
 
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -85,4 +85,4 @@ def byte_tokenizer() -> Any:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
         (Path(folder) / "merges.txt").write_text("#version: 0.2\n")
-        return CLIPTokenizer.from_pretrained(folder, model_max_length=77)
+        return CLIPTokenizer.from_pretrained(folder, model_max_length=length)
