@@ -194,7 +194,9 @@ def _set_apart(arrays: Arrays, related: tuple[int, ...] | None, data: str) -> tu
     kept = {split: ~np.isin(arrays[f"y_{split}"], chosen) for split in ("train", "test")}
     if not chosen or not kept["train"].any() or not kept["test"].any():
         named = f"--related {' '.join(map(str, chosen))}".rstrip()
-        raise UserError(f"{data}: {named} must leave images of other labels, training and held-out ones; labels are {shown(labels)}")
+        raise UserError(
+            f"{data}: {named} must leave images of other labels, training and held-out ones; labels are {shown(labels)}"
+        )
     others = arrays["x_train"][~kept["train"]]
     return {key: array[kept[key[2:]]] for key, array in arrays.items()}, [others], chosen
 

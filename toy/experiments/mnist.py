@@ -25,8 +25,8 @@ from harness.options import option
 from harness.runs import Run
 from harness.tables import markdown
 from harness.wording import several
-from toy.experiments.fit import FORMAT, Experiment, Rows, choose
 from toy.data.digits import Digits
+from toy.experiments.fit import FORMAT, Experiment, Rows, choose
 from toy.experiments.row import Images, KnownImages
 from toy.images.classifier import features_of
 from toy.images.scoring import AT_N, LEVELS, ImageScore
