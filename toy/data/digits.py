@@ -194,11 +194,9 @@ def _set_apart(arrays: Arrays, related: tuple[int, ...] | None, data: str) -> tu
     kept = {split: ~np.isin(arrays[f"y_{split}"], chosen) for split in ("train", "test")}
     if not chosen or not kept["train"].any() or not kept["test"].any():
         named = f"--related {' '.join(map(str, chosen))}".rstrip()
-        raise UserError(
-            f"{data}: {named} must leave images of other labels, training and held-out ones; labels are {shown(labels)}"
-        )
-    others = arrays["x_train"][~kept["train"]]
-    return {key: array[kept[key[2:]]] for key, array in arrays.items()}, [others], chosen
+        needed = "must name some labels and leave images of others, to learn from and to hold out"
+        raise UserError(f"{data}: {named} {needed}; the labels are {shown(labels)}")
+    return {key: array[kept[key[2:]]] for key, array in arrays.items()}, [arrays["x_train"][~kept["train"]]], chosen
 
 
 def _pool(images: np.ndarray, size: int, low: float, high: float) -> np.ndarray:
