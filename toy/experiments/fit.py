@@ -21,6 +21,7 @@ from toy.experiments.row import Row, folder_of, read
 from toy.method import watched
 from toy.methods import recipes
 from toy.methods.consistent import Recipe
+from toy.methods.start import pretrain
 from toy.problem import Problem
 from toy.registry import METHODS
 from toy.training import Optimiser, Report, Trainer
@@ -58,6 +59,18 @@ class Experiment:
         groups = share_networks(methods)
         return [Fit(group, seed, source, directory, self, level) for seed in self.seeds for group in groups]
 
+    def trainer(self, problem: Problem, directory: Path, seed: int, report: Report, stop: Callable[[], bool]) -> Trainer:
+        """The trainer of all networks of a seed."""
+        networks, budget = directory / "networks" / f"seed_{seed}", 1e6 * self.config.evaluations
+        return Trainer(problem, networks, self.identity, seed, budget, report, stop, self.optimiser)
+
+    def pretrain(self, source: Callable[[int], Problem], directory: Path) -> None:
+        """Train the network of each seed from which all others start, unless that is done."""
+        folders = {seed: directory / "networks" / f"seed_{seed}" / "start" for seed in self.seeds}
+        tasks = [Pretraining(seed, source, directory, self) for seed in self.seeds if not (folders[seed] / "DONE").exists()]
+        if tasks:
+            run_all(tasks, workers=self.config.workers, done=lambda _: None)
+
     def run(self, tasks: Sequence[Task], quality: Callable[[dict[str, Any]], tuple[str, float | None]]) -> Rows:
         """The rows of all tasks, each printed when it is there with the name and value that `quality` gives it."""
         rows: Rows = []
@@ -71,6 +84,19 @@ class Experiment:
 
         run_all(tasks, workers=self.config.workers, done=keep)
         return rows
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A task: the training of the network from which all networks of a seed start."""
+
+    seed: int
+    source: Callable[[int], Problem]
+    directory: Path
+    experiment: Experiment
+
+    def __call__(self, report: Report, stop: Callable[[], bool]) -> None:
+        pretrain(self.experiment.trainer(self.source(self.seed), self.directory, self.seed, report, stop))
 
 
 @dataclass(frozen=True)
@@ -100,9 +126,10 @@ class Fit:
             return plain(read(folder / "result.json", *of.row, method=name, seed=self.seed))
         folder.mkdir(parents=True, exist_ok=True)
         problem, method = build(), recipes.ours(of.recipe) if name == "ours" else METHODS[name]
-        networks, budget = self.directory / "networks" / f"seed_{self.seed}", 1e6 * of.config.evaluations
-        trainer = Trainer(problem, networks, of.identity, self.seed, budget, report, stop, of.optimiser)
+        trainer = of.trainer(problem, self.directory, self.seed, report, stop)
         start = time.process_time()
+        if problem.related_batch is not None and method.network:
+            pretrain(trainer)
         fitted = method.fit(problem, trainer)
         seconds = time.process_time() - start + trainer.earlier * (name == self.methods[0])  # the first trains for all
         seen = interruptible(f"score {name}", of.effort, report, stop)

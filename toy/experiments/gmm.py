@@ -41,7 +41,7 @@ from toy.registry import METHODS
 from toy.report import figures, pages, table
 from toy.training import Optimiser
 
-POINT_METHODS = tuple(name for name in METHODS if name != "mixture")  # that one is for images
+POINT_METHODS = tuple(name for name in METHODS if name not in ("mixture", "start"))  # these are for images
 USUAL = "ring5"
 LARGEST = 10_000_000  # number of points or samples
 FEWEST = 100  # samples: in one dimension the mean of their squares has a relative error of sqrt(2 / 100), 14 %

@@ -22,7 +22,7 @@ from toy.data.digits import RANGES, Digits, data_noise, load
 from toy.methods.recipes import OURS
 from toy.networks import ConvNet, UNet, WideMLP
 from toy.paths import PATHS, path_option
-from toy.problem import Problem, from_images
+from toy.problem import Problem, batches_of, from_images
 from toy.training import Optimiser
 
 WORLDS = {
@@ -114,6 +114,10 @@ class ImageOptions(Options):
         pixels = f"pixels stored in {digits.pixels}"
         return f"{digits.name}: {problem.count:,} {what}, {digits.size}x{digits.size}, {pixels}{clean}; {noise}"
 
+    def related_labels(self) -> tuple[int, ...] | None:
+        """Labels whose clean images train the start of all networks, () for the usual ones; None without such a start."""
+        return None
+
     def read(self) -> Digits:
         """`digits`, after a line on the terminal: reading may take a while, and so do the steps before the next line."""
         print(f"reading {self.data}", flush=True)
@@ -122,7 +126,8 @@ class ImageOptions(Options):
     def digits(self) -> Digits:
         """The clean images that the experiment starts from."""
         count = self.images if self.world == "digits" else None
-        digits = load(self.data, size=self.size, usual=USUAL_SIZE, count=count, pixels=self.pixels)
+        options: dict[str, Any] = {"usual": USUAL_SIZE, "count": count, "pixels": self.pixels, "related": self.related_labels()}
+        digits = load(self.data, size=self.size, **options)
         if digits.size % 2 and self.network != "mlp":
             raise UserError(f"--network {self.network} halves images, and {digits.size} pixels are odd; take --network mlp")
         order = torch.randperm(len(digits.test), generator=generator(0, "order of the held-out images"))
@@ -200,7 +205,10 @@ class ImageSource:
         key |= {"digest": digits.digest, "size": digits.size, "images": len(x_0), "level": self.level, "seed": seed}
         network = partial(NETWORKS[config.network], digits.size)
         mixture = worlds.wiener_mixture(problem.points, process.path, key)
-        return replace(problem, mixture=mixture, batch_divisor=BATCH_DIVISOR, network=network, skip=self.skip(problem, mixture))
+        problem = replace(
+            problem, mixture=mixture, batch_divisor=BATCH_DIVISOR, network=network, skip=self.skip(problem, mixture)
+        )
+        return problem if digits.related is None else replace(problem, related_batch=batches_of(digits.related))
 
     def images(self, digits: Digits, seed: int) -> tuple[World | None, Tensor, Tensor]:
         """The world, or None if it is unknown; training images; held-out images."""

@@ -23,8 +23,8 @@ from toy.report.verdict import NONE, compare, effect_of_consistency, subject_of
 
 SHOWN = (0.3, 0.5, 0.7, 1.0, 1.5, 3.0)  # levels of the table
 STARTS = {
-    "mixture": "the mixture of Wiener filters that its network starts from",
-    "wiener": "the linear filter that its network starts from",
+    "mixture": "the mixture of Wiener filters that its network corrects",
+    "wiener": "the linear filter that its network corrects",
     "scalar": "the best linear filter",
 }
 
@@ -39,23 +39,34 @@ def write_comparison(out: Path, results: dict[str, Any], digits: Digits, problem
         out, "digits.html.j2", results, command, problem=problem, size=round(problem.dim**0.5), below=BELOW, sheet=SHEET**2,
         ratio=problem.noise, visible=visible, share=share,
         verdict=verdict(summary, results["config"]["skip"]), kind=kind_of(summary), floor=floor(drawing, digits),
-        methods=[row["method"] for row in summary],
+        methods=[row["method"] for row in summary], start=start_of(summary, digits),
         **pages.comparison(drawing, table.cells(summary, columns(summary)), summary, "sub_n", "sub-n mean"),
     )  # fmt: skip
 
 
 def verdict(summary: list[dict[str, Any]], skip: str) -> str:
-    """Whether training improved on the filter that networks start from, at the data's noise; and what consistency did below."""
-    start, known = "mixture" if skip == "mixture" else "wiener", kind_of(summary) == "errors"
+    """Whether training improved on the filter that networks correct, at the data's noise; and what helped below."""
+    skipped, known = "mixture" if skip == "mixture" else "wiener", kind_of(summary) == "errors"
     at_n = {row["method"]: row.get("at_n") if known else row["mse"][AT_N] for row in summary}
     below = {row["method"]: row.get("sub_n") for row in summary}
     subject = subject_of(summary) or ""
-    mine, least = at_n.get(subject), at_n.get(start)
+    mine, least = at_n.get(subject), at_n.get(skipped)
     if mine is None or least is None:
         return NONE
     of = "error over the least possible" if known else "squared error per pixel on held-out images"
     verdict = f"At the data's noise {compare(subject, mine, STARTS[skip], least)} in its {of}."
+    before, after = below.get("start"), below.get(subject)
+    if before is not None and after is not None:
+        verdict += f" In the sub-n mean {compare(subject, after, 'the network that it starts from', before)}."
     return verdict + effect_of_consistency(below)
+
+
+def start_of(summary: list[dict[str, Any]], digits: Digits) -> dict[str, Any] | None:
+    """What the page says of the network that all others start from; None if they start untrained."""
+    spent = [row["network_evaluations"]["mean"] for row in summary if row["method"] == "start"]
+    if digits.related is None:
+        return None
+    return {"count": len(digits.related), "labels": digits.related_labels, "evaluations": spent[0]}
 
 
 def with_ratios(results: dict[str, Any]) -> list[dict[str, Any]]:

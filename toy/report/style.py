@@ -47,6 +47,7 @@ COLOURS = Colours(
         "early-stop": style.PINK,
         "sure-denoise": style.OCHRE,
         "noisier2noise": style.SKY,
+        "start": "#8c564b",
         "naive": style.WINE,
     }
 )
