@@ -23,7 +23,8 @@ class Imagined(nn.Module):
     """A UNet with a LoRA as the network of a `NetworkDenoiser`, on torch's meta device; it counts its evaluations.
 
     Latents may be on another device. Zeros come back from the meta device, for values and gradients, so that losses, paths and
-    draws are the real ones. On a real device the UNet has random weights, so that its time and memory can be measured.
+    draws are the real ones. On a real device the UNet has random weights, so that its time and memory can be measured. `tokens`: of a
+    caption.
     """
 
     def __init__(
@@ -34,12 +35,13 @@ class Imagined(nn.Module):
         dtype: torch.dtype = torch.bfloat16,
         checkpointing: bool = False,
         device: torch.device | str = "meta",
+        tokens: int = 77,
     ):
         super().__init__()
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         quiet()
-        self.settings, self.dtype, self.device = settings, dtype, torch.device(device)
+        self.settings, self.dtype, self.device, self.tokens = settings, dtype, torch.device(device), tokens
         with self.device:
             unet: Any = UNet2DConditionModel.from_config(settings)
             nn.Module.to(unet.requires_grad_(False), dtype)
@@ -60,7 +62,7 @@ class Imagined(nn.Module):
     def condition(self, batch: int) -> dict[str, Tensor]:
         """A condition of zeros for `batch` samples."""
         pooled = self.settings["projection_class_embeddings_input_dim"] - 6 * self.settings["addition_time_embed_dim"]
-        shapes = {"prompt_embeds": (77, self.settings["cross_attention_dim"]), "pooled": (pooled,), "time_ids": (6,)}
+        shapes = {"prompt_embeds": (self.tokens, self.settings["cross_attention_dim"]), "pooled": (pooled,), "time_ids": (6,)}
         return {name: torch.zeros(batch, *shape, device=self.device) for name, shape in shapes.items()}
 
     def sizes(self) -> tuple[int, int]:
