@@ -23,8 +23,9 @@ class Imagined(nn.Module):
     """A UNet with a LoRA as the network of a `NetworkDenoiser`, on torch's meta device; it counts its evaluations.
 
     Latents may be on another device. Zeros come back from the meta device, for values and gradients, so that losses, paths and
-    draws are the real ones. On a real device the UNet has random weights, so that its time and memory can be measured. `tokens`: of a
-    caption.
+    draws are the real ones. On a real device the UNet has random weights, so that its time and memory can be measured.
+
+    Args: tokens: of a caption.
     """
 
     def __init__(
