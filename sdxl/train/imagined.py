@@ -25,7 +25,7 @@ class Imagined(nn.Module):
     Latents may be on another device. Zeros come back from the meta device, for values and gradients, so that losses, paths and
     draws are the real ones. On a real device the UNet has random weights, so that its time and memory can be measured.
 
-    Args: tokens: of a caption.
+    Args: tokens: of a caption; layers: as of `lora.add`.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Imagined(nn.Module):
         checkpointing: bool = False,
         device: torch.device | str = "meta",
         tokens: int = 77,
+        layers: str = "attention",
     ):
         super().__init__()
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -46,7 +47,7 @@ class Imagined(nn.Module):
         with self.device:
             unet: Any = UNet2DConditionModel.from_config(settings)
             nn.Module.to(unet.requires_grad_(False), dtype)
-            self.trained = lora.add(unet, rank=rank, alpha=rank, seed=0)
+            self.trained = lora.add(unet, rank=rank, alpha=rank, seed=0, layers=layers)
         if checkpointing:
             unet.enable_gradient_checkpointing()
         self.network = UNetNetwork(unet.train())
