@@ -1,12 +1,12 @@
-"""The effect of each option of `sdxl train`, on the mini model: one change at a time, several seeds, equal evaluations of the UNet.
+"""The effect of each option of `sdxl train` on the mini model: one change at a time, several seeds, equally many evaluations.
 
     python benchmarks/sdxl_ablation.py                                    all of them, three seeds: many hours of CPU
     python benchmarks/sdxl_ablation.py --only weight below --seeds 1      only variants whose names begin so
 
-Each variant fine-tunes the mini model on noisy digits, and restores held-out digits in one step at levels above, at and below t_n;
-then samples are compared with held-out digits. The number of steps is such that all variants evaluate the UNet equally often. All
-is made by commands of `python -m sdxl` in directories below --out, so a stopped benchmark continues. Prints a Markdown table and
-writes it beside the runs: errors and distances relative to the defaults, in percent, in pairs of the same seed.
+Each variant fine-tunes the mini model on noisy digits, and restores held-out digits in one step at levels above, at and below
+t_n; then samples are compared with held-out digits. The number of steps is such that all variants evaluate the UNet equally
+often. All is made by commands of `python -m sdxl` in directories below --out, so a stopped benchmark continues. Prints a Markdown
+table and writes it beside the runs: errors and distances relative to the defaults, in percent, in pairs of the same seed.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def score(config: Config, seed: int, t_n: int, name: str) -> Score:
     digits = ["--data", f"{out}/digits", "--split", "held_out", "--resolution", "32", "--no-pixels", "--no-with-base"]
     run(["evaluate", "restoration", *shared, *digits, "--loras", lora, "--levels", *map(str, levels), "--seed", str(seed),
          "--out", str(folder / "restoration")])  # fmt: skip
-    run(["generate", *shared, "--lora", lora, "--prompts", f"{out}/prompts.txt", "--images", str(config.images), "--guidance", "1",
-         "--batch", "50", "--seed", str(seed), "--out", str(folder / "samples")])  # fmt: skip
+    samples = f"--images {config.images} --guidance 1 --batch 50 --seed {seed}".split()
+    run(["generate", *shared, "--lora", lora, "--prompts", f"{out}/prompts.txt", *samples, "--out", str(folder / "samples")])
     run(["evaluate", "fid", "--generated", str(folder / "samples"), "--reference", f"{out}/digits", "--split", "held_out",
          "--extractor", FEATURES, "--out", str(folder / "fid")])  # fmt: skip
     restored = records.read(folder / "restoration/results.json", Restoration)

@@ -34,15 +34,18 @@ class Measured:
     reconstructions: dict[str, Mean]
     samples: dict[str, Mean]
 
-    def lines(self) -> list[str]:
-        """The measurements in words."""
-        rows = {"pictures": self.pictures, "reconstructions": self.reconstructions, "samples": self.samples}
-        accuracies = [
-            f"{what} that the classifier reads as their captions say: "
-            + ", ".join(f"{name} {100 * share.mean:.1f} +- {100 * (share.error or 0):.1f} %" for name, share in shares.items())
-            for what, shares in rows.items()
+    def table(self) -> list[list[str]]:
+        """The accuracies in percent, headings first."""
+        rows = {"the pictures": self.pictures, "the VAE's reconstructions": self.reconstructions, "samples": self.samples}
+        cells = [
+            [what, *(f"{100 * share.mean:.1f} +- {100 * (share.error or 0):.1f}" for share in of.values())]
+            for what, of in rows.items()
         ]
-        return [f"PSNR of reconstructions: {self.psnr.mean:.2f} +- {self.psnr.error:.2f} dB", *accuracies]
+        return [["right in %, as the classifier reads", *self.samples], *cells]
+
+    def decibels(self) -> str:
+        """The PSNR, in words."""
+        return f"PSNR of the VAE's reconstructions: {self.psnr.mean:.2f} +- {self.psnr.error or 0:.2f} dB"
 
 
 def all_of(base: Base, classifier: Classifier, config: PretrainOptions, file: Path) -> Measured:

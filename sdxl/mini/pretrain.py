@@ -24,6 +24,7 @@ from harness.config import parse
 from harness.files import digest
 from harness.runs import Run, stop_requests
 from harness.states import pack
+from harness.tables import markdown
 from sdxl.mini import measure, models, shipped
 from sdxl.mini.options import NOT_IDENTITY, PretrainOptions
 from sdxl.mini.stages import ClassifierStage, UnetStage, VaeStage
@@ -63,9 +64,7 @@ def pretrain(config: PretrainOptions, run: Run, stopping: Callable[[], bool]) ->
     measured = measure.all_of(Base(out / "model"), last.classifier, config, out / "samples.png")
     shipped.write_card(out / "model", config, measured, run, pipeline)
     run.finish()
-    for line in measured.lines():
-        print(line)
-    print(f"the model is {out}/model")
+    print(f"{measured.decibels()}\n\n{markdown(measured.table())}\n\nthe model is {out}/model")
 
 
 def normalised_latents(vae: Any, pictures: torch.Tensor, config: PretrainOptions) -> torch.Tensor:

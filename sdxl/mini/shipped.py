@@ -15,7 +15,9 @@ from harness import page, records
 from harness.errors import UserError
 from harness.files import digest, write_atomically
 from harness.runs import Run, read_metrics
+from harness.tables import markdown
 from sdxl.mini import glyphs
+from sdxl.mini.colours import COLOURS, GROUNDS
 from sdxl.mini.measure import Measured
 from sdxl.mini.options import NOT_IDENTITY, PretrainOptions
 
@@ -57,11 +59,12 @@ def write_card(folder: Path, config: PretrainOptions, measured: Measured, run: R
     card = Card(config.without(*NOT_IDENTITY), asdict(measured), losses, environment, files)
     records.write(folder / CARD, card)
     encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
-    text = page.render(
-        "sdxl", "mini_card.md.j2", config=card.config, losses=losses, lines=measured.lines(), environment=environment,
-        millions={"unet": _millions(pipeline.unet), "vae": _millions(pipeline.vae), "text": sum(map(_millions, encoders))},
-        captions=[glyphs.glyph(number).caption for number in EXAMPLES], letters=len(glyphs.LETTERS), size=glyphs.SIZE,
-    )  # fmt: skip
+    counts = {"letters": len(glyphs.LETTERS), "colours": len(COLOURS), "grounds": len(GROUNDS), "size": glyphs.SIZE}
+    counts |= {"tokens": pipeline.tokenizer.model_max_length}
+    millions = {"unet": _millions(pipeline.unet), "vae": _millions(pipeline.vae), "text": sum(map(_millions, encoders))}
+    accuracies, captions = markdown(measured.table()), [glyphs.glyph(number).caption for number in EXAMPLES]
+    found = {"decibels": measured.decibels(), "accuracies": accuracies, "losses": losses, "environment": environment}
+    text = page.render("sdxl", "mini_card.md.j2", config=card.config, millions=millions, captions=captions, **counts, **found)
     write_atomically(folder / TEXT, text.encode())
 
 
