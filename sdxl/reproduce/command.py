@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 
 from harness import page
 from harness.config import command_of, parse
@@ -34,7 +33,7 @@ def main(argv: list[str]) -> None:
     """Run all commands of all seeds, then write the page."""
     config = parse(ReproduceOptions, argv, prog="python -m sdxl reproduce", description=__doc__ or "", presets=PRESETS)
     quiet()
-    out, identity = Path(config.out), config.without("out", "seeds")
+    out, identity = config.folder(), config.without("out", "seeds", "preset")
     with closing(Run(out, identity)):
         prepare(config)
         if not config.base and not (out / "mini").exists():
@@ -48,7 +47,7 @@ def main(argv: list[str]) -> None:
 
 def prepare(config: ReproduceOptions) -> None:
     """Write what the commands read and none of them writes: folders of digits, and prompts."""
-    out, sets = Path(config.out), digits.handwritten(config.digits)
+    out, sets = config.folder(), digits.handwritten(config.digits)
     chosen = digits.first(sets, {"train": config.training or len(sets["train"][0]), "held_out": config.held_out})
     digits.write(out / "digits", chosen)
     digits.write(out / "few", digits.first(chosen, dict.fromkeys(chosen, config.few)))

@@ -73,7 +73,7 @@ figures --runs {all} --data {digits} --split held_out --out {run}/figures
 
 def commands(config: ReproduceOptions, seed: int) -> list[list[str]]:
     """The commands of one seed, each as a list of arguments."""
-    out, run = Path(config.out), Path(config.out) / f"seed_{seed}"
+    out, run = config.folder(), config.folder() / f"seed_{seed}"
     text = "".join([FIRST, *(OF_LEVEL.replace("LEVEL", str(t_n)) for t_n in LEVELS), LAST])
     made = [line.rpartition("/")[2] for line in text.replace("\\\n", "").splitlines() if line]
     loras = ["clean", *(f"{kind}_{t_n}" for t_n in LEVELS for kind in ("plain", "consistent"))]

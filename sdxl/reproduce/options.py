@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness import statistics
@@ -21,7 +22,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 class ReproduceOptions(Options):
     """Options of `python -m sdxl reproduce`."""
 
-    out: str = options.out("runs/reproduced", "folder for the directories of all commands, and for the page")
+    out: str | None = options.out(
+        None, "folder for the directories of all commands, and for the page", usual="runs/reproduced-PRESET"
+    )
     preset: str = option("default", "named set of sizes", group="size", choices=PRESETS)
     digits: str | None = option(
         None, "file of grey digits with x_train, y_train, x_test and y_test", group="data", metavar="FILE.npz", path=True,
@@ -42,3 +45,7 @@ class ReproduceOptions(Options):
     few: int = options.count(100, "number of digits of the training sets whose memorisation is measured", group="size",
                              at_least=statistics.FEWEST)  # fmt: skip
     memory_steps: int = options.count(600, "number of optimiser steps on so few digits", group="size", at_least=2)
+
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return Path(self.out or f"runs/reproduced-{self.preset}")
