@@ -26,7 +26,7 @@ from ambient.kernels import ancestral
 from ambient.paths import Discrete
 from harness import records
 from harness.runs import environment
-from sdxl.model import tiny
+from sdxl.model import fresh
 from sdxl.model.base import find
 from sdxl.train import cost
 from sdxl.train.imagined import Imagined, Work, micro_batch
@@ -93,7 +93,7 @@ def objective(**options: Any) -> Objective:
     """With SDXL's schedule."""
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-    scheduler: Any = DDPMScheduler.from_config(tiny.SCHEDULE)
+    scheduler: Any = DDPMScheduler.from_config(fresh.SCHEDULE)
     return Objective(Discrete(scheduler.alphas_cumprod), **options)
 
 

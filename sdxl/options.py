@@ -6,8 +6,10 @@ Each function makes a field of a dataclass of options, as `option` does; what it
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from harness.errors import UserError
 from harness.options import option
 from sdxl.model.base import DTYPES, SDXL
 from sdxl.model.sampling import STEPS
@@ -46,6 +48,21 @@ vae_dtype = partial(
 )
 steps = partial(count, 25, "number of sampling steps from pure noise to a clean image", group="sampling")
 kernel = partial(option, help="kernel of each sampling step", group="sampling", choices=STEPS)
+
+
+def new_folder() -> Any:
+    """The folder to which a command writes a model."""
+    return option(
+        "", "new or empty folder to write the model to", group="output", metavar="DIR", path=True, positional=True, required=True
+    )
+
+
+def require_empty(folder: str) -> Path:
+    """The folder, which may not exist yet. Raises: UserError if it is a file or holds anything."""
+    path = Path(folder)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} is not an empty folder; name another one")
+    return path
 
 
 def source(default: str | None, what: str, **more: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA) of the UNet's attention: adding, reading, and saving them in the format of diffusers."""
+"""Low-rank adapters (LoRA) of layers of the UNet: adding, reading, and saving them in the format of diffusers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from harness.wording import one_line
 from sdxl.model.base import Base
 from sdxl.model.lora_formats import to_peft
 
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+FEED_FORWARD, CONVOLUTIONS = ("ff.net.0.proj", "ff.net.2"), ("conv1", "conv2", "conv_shortcut")
+LAYERS = {  # the layers that get adapters, by the end of their names
+    "attention": ATTENTION,
+    "feed-forward": (*ATTENTION, *FEED_FORWARD),
+    "convolutions": (*ATTENTION, *FEED_FORWARD, *CONVOLUTIONS),
+}
 FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 OURS, THEIRS = "exact_ambient", "lora_adapter_metadata"  # keys of the header: our record, and peft's settings
 
@@ -45,11 +51,15 @@ class About:
     version: int = 1
 
 
-def add(unet: Any, *, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
-    """Add adapters W + (alpha / rank) B A with B = 0 to the UNet; returns A and B, the parameters to train, in float32."""
+def add(unet: Any, *, rank: int, alpha: float, seed: int, layers: str = "attention") -> list[nn.Parameter]:
+    """Add adapters W + (alpha / rank) B A with B = 0 to the UNet; returns A and B, the parameters to train, in float32.
+
+    layers: one of LAYERS.
+    """
     from peft import LoraConfig
 
-    settings = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=list(TARGETS))  # type: ignore[arg-type]
+    targets = list(LAYERS[layers])
+    settings = LoraConfig(r=rank, lora_alpha=alpha, init_lora_weights="gaussian", target_modules=targets)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         unet.add_adapter(settings)
@@ -178,17 +188,17 @@ def adapted(base: Base, lora: Lora | None, dtype: torch.dtype) -> Any:
     return unet
 
 
-def refuse_start(lora: Lora, base: Base, *, rank: int, alpha: float) -> None:
-    """Raises: UserError unless training with this rank and alpha can start from the LoRA."""
+def refuse_start(lora: Lora, base: Base, *, rank: int, alpha: float, layers: str) -> None:
+    """Raises: UserError unless training of these layers with this rank and alpha can start from the LoRA."""
     if lora.rank is None or lora.alpha is None:
         raise UserError(f"{lora.file} has layers of several ranks or alphas; training starts from one of one rank and alpha")
     if (lora.rank, lora.alpha) != (rank, alpha):
         options = f"--rank {lora.rank} --alpha {lora.alpha:g}"
         raise UserError(f"{lora.file} is of rank {lora.rank} and alpha {lora.alpha:g}; take {options}")
     unet = base.meta_unet()
-    add(unet, rank=rank, alpha=alpha, seed=0)
+    add(unet, rank=rank, alpha=alpha, seed=0, layers=layers)
     if set(_adapters(unet)) != set(lora.state):
-        raise UserError(f"{lora.file} has other layers than are trained here: {', '.join(TARGETS)} of every attention")
+        raise UserError(f"{lora.file} has other layers than --layers {layers} trains: {', '.join(LAYERS[layers])}")
 
 
 def header(file: Path) -> dict[str, str]:

@@ -28,6 +28,14 @@ def _shift_and_scale(vae: Any) -> tuple[Any, Any]:
 
 
 @torch.no_grad()
+def decode(vae: Any, x_0: Tensor) -> Tensor:
+    """The pixels (B, 3, R, R) of latents (B, 4, h, w) in the units of the UNet; about in [-1, 1], float32."""
+    shift, scale = _shift_and_scale(vae)
+    unscaled = (x_0.cpu() / vae.config.scaling_factor * scale + shift).to(vae.device, vae.dtype)
+    return vae.decode(unscaled, return_dict=False)[0].float()
+
+
+@torch.no_grad()
 def picture(vae: Any, x_0: Tensor, name: str) -> Any:
     """The image of one latent (4, h, w), as PIL has it; one at a time, since decoding takes more memory than sampling.
 
@@ -35,9 +43,7 @@ def picture(vae: Any, x_0: Tensor, name: str) -> Any:
     """
     if not bool(x_0.isfinite().all()):
         raise UserError(f"the latent of {name} is not finite: damaged weights, or a LoRA that has diverged")
-    shift, scale = _shift_and_scale(vae)
-    unscaled = (x_0[None].cpu() / vae.config.scaling_factor * scale + shift).to(vae.device, vae.dtype)
-    pixels = vae.decode(unscaled, return_dict=False)[0][0].float()
+    pixels = decode(vae, x_0[None])[0]
     if not bool(pixels.isfinite().all()):
         raise UserError(
             f"the VAE's image {name} is not finite: SDXL's overflows in float16; take --dtype float32, or "

@@ -71,7 +71,8 @@ def checked(config: TrainOptions, base: Base, vae: Base, group: Group) -> NoisyS
     if highest > base.last_noisy_time():
         raise UserError(f"{config.data} has images at t_n = {highest}, which are pure noise; corrupt again below")
     if config.start_from:
-        lora.refuse_start(lora.opened(config.start_from, base), base, rank=config.rank, alpha=config.alpha)
+        start = lora.opened(config.start_from, base)
+        lora.refuse_start(start, base, rank=config.rank, alpha=config.alpha, layers=config.layers)
     divisor = config.micro_batch * group.size
     if config.batch % divisor:
         product = f"--micro-batch {config.micro_batch} x {group.size} processes"

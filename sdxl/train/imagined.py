@@ -24,6 +24,8 @@ class Imagined(nn.Module):
 
     Latents may be on another device. Zeros come back from the meta device, for values and gradients, so that losses, paths and
     draws are the real ones. On a real device the UNet has random weights, so that its time and memory can be measured.
+
+    Args: tokens: of a caption; layers: as of `lora.add`.
     """
 
     def __init__(
@@ -34,16 +36,18 @@ class Imagined(nn.Module):
         dtype: torch.dtype = torch.bfloat16,
         checkpointing: bool = False,
         device: torch.device | str = "meta",
+        tokens: int = 77,
+        layers: str = "attention",
     ):
         super().__init__()
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         quiet()
-        self.settings, self.dtype, self.device = settings, dtype, torch.device(device)
+        self.settings, self.dtype, self.device, self.tokens = settings, dtype, torch.device(device), tokens
         with self.device:
             unet: Any = UNet2DConditionModel.from_config(settings)
             nn.Module.to(unet.requires_grad_(False), dtype)
-            self.trained = lora.add(unet, rank=rank, alpha=rank, seed=0)
+            self.trained = lora.add(unet, rank=rank, alpha=rank, seed=0, layers=layers)
         if checkpointing:
             unet.enable_gradient_checkpointing()
         self.network = UNetNetwork(unet.train())
@@ -60,7 +64,7 @@ class Imagined(nn.Module):
     def condition(self, batch: int) -> dict[str, Tensor]:
         """A condition of zeros for `batch` samples."""
         pooled = self.settings["projection_class_embeddings_input_dim"] - 6 * self.settings["addition_time_embed_dim"]
-        shapes = {"prompt_embeds": (77, self.settings["cross_attention_dim"]), "pooled": (pooled,), "time_ids": (6,)}
+        shapes = {"prompt_embeds": (self.tokens, self.settings["cross_attention_dim"]), "pooled": (pooled,), "time_ids": (6,)}
         return {name: torch.zeros(batch, *shape, device=self.device) for name, shape in shapes.items()}
 
     def sizes(self) -> tuple[int, int]:

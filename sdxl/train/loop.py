@@ -53,7 +53,8 @@ class Loop:
         self.objective = Objective.of(config, base.path())
         self.dtype = dtype_of(config.dtype, group.device)
         self.unet = group.together(lambda: base.unet(self.dtype))
-        self.parameters = lora.add(self.unet, rank=config.rank, alpha=config.alpha, seed=config.seed)
+        settings: dict[str, Any] = {"rank": config.rank, "alpha": config.alpha, "layers": config.layers}
+        self.parameters = lora.add(self.unet, **settings, seed=config.seed)
         if config.start_from:
             group.together(lambda: lora.restore(self.unet, lora.opened(str(config.start_from), base).state))
         if config.checkpointing:
@@ -119,7 +120,7 @@ class Loop:
             sums[2] += len(consistency)
         sums[3] = float(stop)
         ambient_sum, consistency_sum, pairs, stops = group.total(sums).tolist()
-        row = {"ambient": ambient_sum / config.batch, "gradient": self.update()}
+        row = {"ambient": ambient_sum / config.batch, "gradient": self.update(config.learning_rate_at(number))}
         return row | ({"consistency": consistency_sum / pairs} if pairs else {}), stops > 0
 
     def losses(self, number: int, micro: int, accumulated: int) -> tuple[Tensor, Tensor]:
@@ -147,8 +148,10 @@ class Loop:
                     rows[name][i] = value[0].to(rows[name])
         return rows
 
-    def update(self) -> float:
+    def update(self, learning_rate: float) -> float:
         """Add up the gradients of all processes and step; returns the norm of the gradient before clipping."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         flat = self.group.total(torch.cat([gradient.flatten() for gradient in gradients]))
         for gradient, whole in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):

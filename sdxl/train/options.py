@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.options import Options, option
 from sdxl import options
+from sdxl.model.lora import LAYERS
 
 SPACES = ("eps", "x_n")  # units of the losses
 KERNELS = ("ancestral", "euler-maruyama")  # reverse steps that need no evaluation beyond the one at their start
@@ -29,13 +30,21 @@ class TrainOptions(Options):
     )  # fmt: skip
     rank: int = option(4, "rank of the LoRA matrices", group="model", at_least=1, at_most=4096)
     alpha: float = option(4.0, "scale of the LoRA: its updates are multiplied by alpha / rank", group="model", above=0)
+    layers: str = option(
+        "attention", "layers that get a LoRA: those of attention, the feed-forward ones as well, or the convolutions as well",
+        group="model", choices=LAYERS,
+    )  # fmt: skip
     steps: int = options.count(1_000, "number of optimiser steps", group="optimisation")
     batch: int = options.count(16, "images in an optimiser step, summed over all processes", group="optimisation")
     micro_batch: int = options.count(
         1, "images that each process handles at a time; --batch must be a multiple of this times the processes",
         group="optimisation",
     )  # fmt: skip
-    learning_rate: float = option(1e-5, "learning rate of AdamW, constant throughout", group="optimisation", above=0, below=1)
+    learning_rate: float = option(1e-5, "learning rate of AdamW", group="optimisation", above=0, below=1)
+    decay: float = option(
+        0.0, "share of the steps, at the end, in which the learning rate falls linearly to 0; 0 keeps it constant",
+        group="optimisation", metavar="SHARE", at_least=0, at_most=1,
+    )  # fmt: skip
     weight_decay: float = option(0.01, "weight decay of AdamW", group="optimisation", at_least=0)
     max_norm: float = option(1.0, "norm to which gradients are clipped; 0 turns clipping off", group="optimisation", at_least=0)
     space: str = option("eps", "units of the losses: of the noise (eps), or the paper's x_n", group="objective", choices=SPACES)
@@ -97,6 +106,10 @@ class TrainOptions(Options):
         0.0, "minutes after which to save and stop; 0 sets no limit", group="output", metavar="MINUTES", at_least=0
     )
     dry_run: bool = options.dry_run("print the resolved plan and what it costs, and exit")
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, which is counted from 0."""
+        return self.learning_rate * (min(1.0, (self.steps - step) / (self.decay * self.steps)) if self.decay else 1.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

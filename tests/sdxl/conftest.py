@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,40 +12,29 @@ import torch
 from ambient.randomness import generator
 from sdxl.corrupt import noisy_set
 from sdxl.manifest import Header, Identity, Manifest
-from sdxl.model import lora, tiny
+from sdxl.model import fresh, lora, tiny
 from sdxl.model.base import PARTS, Base
 from sdxl.run_command import quiet
 
 quiet()
 
 
-def small_unet() -> Any:
-    """SDXL's UNet with four transformer blocks in place of the 17 of `sdxl tiny`: a training step takes a fifth of the time."""
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
-    return UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(16, 16),  # type: ignore[arg-type]
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),  # type: ignore[arg-type]
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),  # type: ignore[arg-type]
-        layers_per_block=1,
-        attention_head_dim=(2, 4),  # type: ignore[arg-type]
-        cross_attention_dim=2 * tiny.TEXT,
-        norm_num_groups=8,
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=6 * 8 + tiny.TEXT,
-    )
+SMALL = {  # four transformer blocks in place of the 17 of `sdxl tiny`: a training step takes a fifth of the time
+    "sample_size": 8,
+    "block_out_channels": (16, 16),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "layers_per_block": 1,
+    "attention_head_dim": (2, 4),
+    "norm_num_groups": 8,
+}
 
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory) -> Base:
     """What `sdxl tiny` writes, but for a smaller UNet."""
     folder = tmp_path_factory.mktemp("small") / "sdxl"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiny, "_unet", small_unet)
-        tiny.write(folder)
+    fresh.pipeline(replace(tiny.TINY, unet=SMALL), fresh.byte_tokenizer(), seed=0).save_pretrained(folder)
     return Base(folder)
 
 
@@ -84,8 +72,8 @@ def write_set(
     rows = {
         "x_n": path(levels).apply(x_0, torch.randn(x_0.shape, generator=source)),
         "t_n": levels,
-        "prompt_embeds": torch.randn(images, 77, 2 * tiny.TEXT, generator=source),
-        "pooled": torch.randn(images, tiny.TEXT, generator=source),
+        "prompt_embeds": torch.randn(images, 77, 2 * tiny.TINY.text, generator=source),
+        "pooled": torch.randn(images, tiny.TINY.text, generator=source),
         "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]] * images),
     }
     for number, start in enumerate(range(0, images, shard)):
@@ -93,7 +81,7 @@ def write_set(
         names = tuple(f"image_{i}" for i in range(images))[part]
         part_rows = {name: value[part] for name, value in rows.items()}
         noisy_set.write_tensors(folder / noisy_set.shard_name(number), part_rows, Header("tests", names, names))
-    zeros = {"prompt_embeds": torch.zeros(1, 77, 2 * tiny.TEXT), "pooled": torch.zeros(1, tiny.TEXT)}
+    zeros = {"prompt_embeds": torch.zeros(1, 77, 2 * tiny.TINY.text), "pooled": torch.zeros(1, tiny.TINY.text)}
     noisy_set.write_tensors(folder / noisy_set.NULL, null or zeros)
     noisy_set.write_manifest(folder, manifest(base, images=images, size=8 * size, shard=shard))
     return folder

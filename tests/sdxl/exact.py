@@ -38,8 +38,8 @@ def null_condition() -> dict[str, Tensor]:
     """A condition without a caption that is not zero, as some bases have it."""
     source = generator(0, "no caption")
     return {
-        "prompt_embeds": torch.randn(1, 77, 2 * tiny.TEXT, generator=source),
-        "pooled": torch.randn(1, tiny.TEXT, generator=source),
+        "prompt_embeds": torch.randn(1, 77, 2 * tiny.TINY.text, generator=source),
+        "pooled": torch.randn(1, tiny.TINY.text, generator=source),
     }
 
 

@@ -20,7 +20,7 @@ from ambient.worlds import Empirical, GaussianMixture
 from harness import copying
 from harness.neighbours import nearest
 from sdxl.attack.restore import Restorations, attack
-from sdxl.model import tiny
+from sdxl.model import fresh
 from toy.data.digits import load
 
 COUNT, LEVEL, SAMPLES = 300, 500, 2
@@ -38,7 +38,7 @@ def digits() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def path() -> Discrete:
-    scheduler = DDPMScheduler(1000, **{key: tiny.SCHEDULE[key] for key in ("beta_start", "beta_end", "beta_schedule")})
+    scheduler = DDPMScheduler(1000, **{key: fresh.SCHEDULE[key] for key in ("beta_start", "beta_end", "beta_schedule")})
     return Discrete(scheduler.alphas_cumprod)
 
 

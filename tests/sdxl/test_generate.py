@@ -363,6 +363,7 @@ def with_nan(folder: Path, *, row: int) -> Path:
         (["--stop", "480.5"], "--stop must be a whole number; got '480.5'"),
         (["--stop", "970"], "--stop 970 is not below 961, where 25 steps begin"),
         (["--resolution", "60"], "--resolution must be a multiple of 8"),
+        (["--resolution", "1024"], "take --resolution 64"),
         (["--steps", "0"], "--steps must be at least 1; got 0"),
         (["--images", "0"], "--images must be between 1 and 1,000,000; got 0"),
         (["--batch", "0"], "--batch must be at least 1; got 0"),

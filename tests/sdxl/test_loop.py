@@ -46,8 +46,9 @@ CASES = {  # processes, and options
     "one process": (1, {"micro_batch": 4, "min_snr": 5.0, "antithetic": True, "fraction": 0.5}),
     "one process, one micro-batch": (1, {"micro_batch": 8, **PAPERS, "max_norm": 0.0, "weight": 1e-3}),
     "two processes": (2, {"micro_batch": 2, "fraction": 0.4, "min_snr": 1.0, "consistency_from": 1, "steps": 4}),
-    "two processes, two steps": (2, {"micro_batch": 2, "fraction": 0.4, "min_snr": 1.0, "steps": 2}),
+    "two processes, two steps": (2, {"micro_batch": 2, "fraction": 0.4, "min_snr": 1.0, "steps": 2, "decay": 0.8}),
     "four processes": (4, {"micro_batch": 1, "fraction": 0.25}),
+    "more layers, and a rate that falls": (2, {"micro_batch": 4, "fraction": 0.5, "layers": "convolutions", "decay": 0.7}),
     "the ambient loss alone, not clipped": (2, {"micro_batch": 4, "weight": 0.0, "max_norm": 10.0}),
 }
 
@@ -71,7 +72,7 @@ def data(base, tmp_path_factory) -> NoisySet:
 def reference(config: TrainOptions, processes: int, base: Base, data: NoisySet) -> list[State]:
     """The same training, written out."""
     path, unet, found = base.path(), base.unet(), []
-    weights = lora.add(unet, rank=config.rank, alpha=config.alpha, seed=config.seed)
+    weights = lora.add(unet, rank=config.rank, alpha=config.alpha, seed=config.seed, layers=config.layers)
     h, null = denoiser(unet, path, base.prediction()), data.null()
     first, second, averages = ([torch.zeros_like(p) for p in weights] for _ in range(3))
     averages = [p.detach().clone() for p in weights]
@@ -115,12 +116,14 @@ def reference(config: TrainOptions, processes: int, base: Base, data: NoisySet) 
             whole = whole + config.weight * torch.stack(consistency).sum() / (config.fraction * config.batch)
         gradients = torch.autograd.grad(whole, weights)
         norm = torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+        falling = (config.steps - step) / (config.decay * config.steps) if config.decay else 1.0
+        rate = config.learning_rate * min(1.0, falling)
         for p, g, m, v, mean in zip(weights, gradients, first, second, averages, strict=True):
             g = g * (config.max_norm / (norm + 1e-6)).clamp(max=1) if config.max_norm else g
             m.mul_(0.9).add_(0.1 * g)
             v.mul_(0.999).add_(0.001 * g**2)
             change = m / (1 - 0.9 ** (step + 1)) / ((v / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8)
-            p.data = p.data - config.learning_rate * (config.weight_decay * p.data + change)
+            p.data = p.data - rate * (config.weight_decay * p.data + change)
             mean.mul_(config.ema).add_((1 - config.ema) * p.data)
         row = {"ambient": float(torch.stack(ambient).mean()), "gradient": float(norm)}
         row |= {"consistency": float(torch.stack(consistency).mean())} if consistency else {}
@@ -201,6 +204,8 @@ NULL = "rows[name][i] = value[0].to(rows[name])"
 FAULTS = {
     "the loss is not divided by the processes": [("/ (accumulated * group.size)).backward", "/ accumulated).backward")],
     "the loss is not divided by the micro-batches": [("/ (accumulated * group.size)).backward", "/ group.size).backward")],
+    "the learning rate never falls": [("learning_rate_at(number)", "learning_rate_at(0)")],
+    "the learning rate falls a step early": [("learning_rate_at(number)", "learning_rate_at(number + 1)")],
     "the average is taken before the step": [(LERP, ""), (BEFORE, LERP + BEFORE)],
     "consistency is divided by those that have it": [("(config.fraction * config.micro_batch)", "len(consistency)")],
     "consistency is averaged over the micro-batch": [("(config.fraction * config.micro_batch)", "config.micro_batch")],

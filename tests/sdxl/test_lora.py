@@ -114,6 +114,20 @@ def test_a_fresh_lora_changes_nothing(tiny_base):
     assert all(parameter.dtype == torch.float32 and parameter.requires_grad for parameter in parameters)
 
 
+def test_each_choice_of_layers_adds_to_the_one_before(tiny_base):
+    names = []
+    for layers in lora.LAYERS:
+        unet = tiny_base.meta_unet()
+        lora.add(unet, rank=4, alpha=4, seed=0, layers=layers)
+        names.append({name.partition(".lora_")[0] for name, weight in unet.named_parameters() if weight.requires_grad})
+    attention, feed_forward, convolutions = names
+    assert all(".attn" in name for name in attention)
+    assert feed_forward > attention
+    assert all(".ff.net." in name for name in feed_forward - attention)
+    assert convolutions > feed_forward
+    assert all(".resnets." in name and ".conv" in name for name in convolutions - feed_forward)
+
+
 def test_weights_of_the_lora_are_float32_on_a_base_in_bfloat16(tiny_base):
     unet = tiny_base.unet(torch.bfloat16)
     assert {parameter.dtype for parameter in lora.add(unet, rank=4, alpha=4, seed=0)} == {torch.float32}
@@ -252,18 +266,18 @@ def test_each_layer_of_a_lora_of_kohyas_keeps_its_own_alpha(tiny_base, file):
 
 def test_training_starts_from_a_lora_of_its_rank_alpha_and_layers_alone(tiny_base, once, file):
     found = lora.opened(str(once), tiny_base)
-    lora.refuse_start(found, tiny_base, rank=4, alpha=4)
+    lora.refuse_start(found, tiny_base, rank=4, alpha=4, layers="attention")
     for rank, alpha in ((8, 4), (4, 8)):
         with pytest.raises(UserError, match="take --rank 4 --alpha 4"):
-            lora.refuse_start(found, tiny_base, rank=rank, alpha=alpha)
+            lora.refuse_start(found, tiny_base, rank=rank, alpha=alpha, layers="attention")
     state = load_file(file)
     save_file({name: value for name, value in state.items() if "mid_block" in name}, file)
-    with pytest.raises(UserError, match="other layers than are trained here: to_q, to_k"):
-        lora.refuse_start(lora.opened(str(file), tiny_base), tiny_base, rank=4, alpha=4)
+    with pytest.raises(UserError, match="other layers than --layers attention trains: to_q, to_k"):
+        lora.refuse_start(lora.opened(str(file), tiny_base), tiny_base, rank=4, alpha=4, layers="attention")
     half = {name: value[:2] if "lora_A" in name else value[:, :2].clone() for name, value in state.items() if "mid_block" in name}
     save_file(state | half, file)
     with pytest.raises(UserError, match="layers of several ranks or alphas"):
-        lora.refuse_start(lora.opened(str(file), tiny_base), tiny_base, rank=4, alpha=4)
+        lora.refuse_start(lora.opened(str(file), tiny_base), tiny_base, rank=4, alpha=4, layers="attention")
 
 
 def test_a_changed_weight_is_found(tiny_base, file):
