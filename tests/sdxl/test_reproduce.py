@@ -1,0 +1,80 @@
+"""The paper's experiments on the mini model: the list of commands, and the page that compares their results with the paper."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from harness.config import parse
+from harness.statistics import mean
+from sdxl.__main__ import COMMANDS, main
+from sdxl.rehearse import RehearseOptions, stages
+from sdxl.reproduce import summary
+from sdxl.reproduce.experiments import LEVELS, commands
+from sdxl.reproduce.options import ReproduceOptions
+from sdxl.train.options import TrainOptions
+from tests.sdxl.launch import refusal
+
+LISTS = {"reproduce": commands(ReproduceOptions(), 0), "rehearse": stages(RehearseOptions())}
+
+
+def parsed(words: list[str]) -> object:
+    """The options of a command line."""
+    name = next(name for name in COMMANDS if words[: len(name.split())] == name.split())
+    return parse(COMMANDS[name].options(), words[len(name.split()) :], prog=name, description="")
+
+
+@pytest.mark.parametrize("words", [words for lines in LISTS.values() for words in lines], ids=lambda words: words[-1])
+def test_each_line_is_a_command(words):
+    assert parsed(words).out == words[-1]
+
+
+def test_each_directory_is_read_after_it_was_written_and_shown():
+    lines = LISTS["reproduce"]
+    run = ReproduceOptions().folder() / "seed_0"
+    written = []
+    for words in lines:
+        read = [word for word in words[:-1] if word.startswith(f"{run}/")]
+        assert set(read) <= set(written), words
+        assert words[-1] not in written
+        written.append(words[-1])
+    assert {f"{run}/{name}" for name in summary.SETS} <= set(written)
+    assert all("control" in name for name in set(written[:-1]) - set(lines[-1]))
+
+
+def test_models_that_are_compared_differ_in_noise_and_consistency_alone():
+    trained = [parsed(words) for words in LISTS["reproduce"] if words[0] == "train" and "few" not in words[-1]]
+    assert all(isinstance(options, TrainOptions) for options in trained)
+    allowed = {"data", "out", "weight", "consistency_from", "fraction"}
+    rest = [{name: value for name, value in vars(options).items() if name not in allowed} for options in trained]
+    assert len(rest) == 1 + 2 * len(LEVELS)
+    assert all(other == rest[0] for other in rest)
+    plain = [options for options in trained if "consistent" not in options.out]
+    assert all(options.weight == 0 for options in plain)
+    assert all(options.consistency_from == 0.75 * options.steps for options in trained if options not in plain)
+
+
+def test_what_cannot_be_done_is_refused_in_a_line(tmp_path):
+    assert "--images" in refusal("reproduce", "--images", 64)
+    assert "--held-out" in refusal("reproduce", "--held-out", 8)
+    (tmp_path / "mine.txt").write_text("here")
+    assert "mine.txt" in refusal("reproduce", "--out", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_page_has_the_numbers_of_all_seeds(tmp_path):
+    words = ["reproduce", "--preset", "smoke", "--out", str(tmp_path)]
+    main([*words, "--seeds", "1"])
+    main([*words, "--seeds", "2"])  # goes on with the second
+    found = [
+        json.loads((tmp_path / f"seed_{seed}/restoration/results.json").read_text())["errors"]["latent"] for seed in range(2)
+    ]
+    table = (tmp_path / "table.md").read_text()
+    own = mean([mean(errors["clean"][0]).mean for errors in found])
+    assert f"| fine-tuned on clean digits | {own.mean:.4f} +- {own.error:.4f} [+0.0 +- 0.0 %] |" in table
+    html = re.sub(r"<[^>]+>", "", (tmp_path / "report.html").read_text())
+    assert f"{own.mean:.4f} +- {own.error:.4f}" in html
+    assert (tmp_path / "seed_1/figures/report.html").exists()
+    assert "steps: 2, asked for 3" in refusal(*words, "--steps", 3)
