@@ -14,22 +14,25 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
+from ambient.paths import Discrete
 from harness import records
 from harness.commands import command
 from harness.config import parse
 from harness.files import write_atomically
 from harness.options import Options, option
 from harness.statistics import mean
-from harness.tables import markdown
+from harness.tables import markdown, with_error
 from sdxl import options
 from sdxl.__main__ import main as sdxl
 from sdxl.evaluate.results import Distances, Restoration
+from sdxl.mini import shipped
 from sdxl.model.base import Base
-from sdxl.reproduce.command import prepare
+from sdxl.reproduce.command import chosen, write_data
 from sdxl.reproduce.experiments import FEATURES
 from sdxl.reproduce.options import ReproduceOptions
 from sdxl.run_command import quiet
@@ -63,13 +66,15 @@ VARIANTS: dict[str, str] = {  # options of `sdxl train`
     "rank: 64": "--rank 64 --alpha 64",
     "average: .99": "--ema 0.99",
 }
+FIRST_STAGE = {"consistency in the last half": 0.5, "consistency in the last quarter": 0.75}  # share of steps without it
+VARIANTS |= dict.fromkeys(FIRST_STAGE, "")
 USUAL = "--learning-rate 0.001 --batch 16 --micro-batch 16 --dtype float32 --no-checkpointing --tracker none"
 BELOW, ABOVE = (0.75, 0.5, 0.25), (900, 800)  # levels of restoration, of t_n and of the schedule
 
 
 @dataclass(frozen=True)
-class Config(Options):
-    """How long, and of what."""
+class AblationOptions(Options):
+    """Options of benchmarks/sdxl_ablation.py."""
 
     out: str = options.out("runs/sdxl_ablation", "folder for the directories of all commands")
     only: tuple[str, ...] = option(
@@ -94,41 +99,41 @@ class Score:
 
 def main(argv: list[str]) -> None:
     """Run the variants that `argv` asks for, and print the table."""
-    config = parse(Config, argv, prog="python benchmarks/sdxl_ablation.py", description=__doc__ or "")
+    config = parse(AblationOptions, argv, prog="python benchmarks/sdxl_ablation.py", description=__doc__ or "")
     names = [name for name in VARIANTS if not config.only or name == DEFAULTS or name.startswith(config.only)]
-    prepare(ReproduceOptions(out=config.out))
-    out = Path(config.out)
-    if not (out / "mini").exists():
-        sdxl(["mini", str(out / "mini")])
+    begin()
+    out, digits = Path(config.out), ReproduceOptions(out=config.out)
+    write_data(digits, chosen(digits))
+    shipped.ensure(out / "mini")
     for seed, t_n in product(range(config.seeds), config.levels):
-        run([*f"corrupt --resolution 32 --split train --t-n {t_n} --seed {seed}".split(), "--data", f"{out}/digits",
+        sdxl([*f"corrupt --resolution 32 --split train --t-n {t_n} --seed {seed}".split(), "--data", f"{out}/digits",
              "--base", f"{out}/mini", "--out", f"{out}/noisy_{t_n}_{seed}"])  # fmt: skip
     jobs = list(product(range(config.seeds), config.levels, names))
-    with ProcessPoolExecutor(config.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(config.workers, get_context("spawn"), initializer=begin) as pool:
         scores = dict(zip(jobs, pool.map(score, [config] * len(jobs), *zip(*jobs, strict=True)), strict=True))
     text = "\n".join(markdown(table(config, names, t_n, scores)) for t_n in config.levels)
     write_atomically(out / "table.md", text.encode())
     print(text)
 
 
-def score(config: Config, seed: int, t_n: int, name: str) -> Score:
+def score(config: AblationOptions, seed: int, t_n: int, name: str) -> Score:
     """Train and measure a variant."""
     out = Path(config.out)
     folder, base = out / f"{name.replace(': ', '_').replace(' ', '_')}_{t_n}_{seed}", out / "mini"
     words = f"{USUAL} {VARIANTS[name]} --seed {seed}".split()
     asked = parse(TrainOptions, [*words, "--data", "x"], prog="", description="")
-    per_image = evaluations(Objective.of(asked, Base(base).path()), asked.fraction if asked.weight else 0.0)
-    steps = round(config.evaluations / (asked.batch * per_image))
+    steps = steps_of(name, asked, Base(base).path(), config.evaluations)
+    words += ["--consistency-from", str(round(FIRST_STAGE.get(name, 0) * steps))]
     shared = ["--base", str(base)]
-    run(["train", *words, *shared, "--data", f"{out}/noisy_{t_n}_{seed}", "--steps", str(steps), "--out", str(folder / "lora")])
+    sdxl(["train", *words, *shared, "--data", f"{out}/noisy_{t_n}_{seed}", "--steps", str(steps), "--out", str(folder / "lora")])
     lora = str(folder / ("lora/ema/pytorch_lora_weights.safetensors" if asked.ema else "lora"))
     levels = [*ABOVE, t_n, *(round(share * t_n) for share in BELOW)]
     digits = ["--data", f"{out}/digits", "--split", "held_out", "--resolution", "32", "--no-pixels", "--no-with-base"]
-    run(["evaluate", "restoration", *shared, *digits, "--loras", lora, "--levels", *map(str, levels), "--seed", str(seed),
+    sdxl(["evaluate", "restoration", *shared, *digits, "--loras", lora, "--levels", *map(str, levels), "--seed", str(seed),
          "--out", str(folder / "restoration")])  # fmt: skip
     samples = f"--images {config.images} --guidance 1 --batch 50 --seed {seed}".split()
-    run(["generate", *shared, "--lora", lora, "--prompts", f"{out}/prompts.txt", *samples, "--out", str(folder / "samples")])
-    run(["evaluate", "fid", "--generated", str(folder / "samples"), "--reference", f"{out}/digits", "--split", "held_out",
+    sdxl(["generate", *shared, "--lora", lora, "--prompts", f"{out}/prompts.txt", *samples, "--out", str(folder / "samples")])
+    sdxl(["evaluate", "fid", "--generated", str(folder / "samples"), "--reference", f"{out}/digits", "--split", "held_out",
          "--extractor", FEATURES, "--out", str(folder / "fid")])  # fmt: skip
     restored = records.read(folder / "restoration/results.json", Restoration)
     [errors] = restored.errors["latent"].values()
@@ -138,13 +143,19 @@ def score(config: Config, seed: int, t_n: int, name: str) -> Score:
     return Score(below, at[t_n], mean([at[level] for level in ABOVE]).mean, row.frechet)
 
 
-def run(words: list[str]) -> None:
-    """Run a command of `python -m sdxl`."""
+def steps_of(name: str, options: TrainOptions, path: Discrete, budget: int) -> int:
+    """The number of steps in which a variant evaluates the UNet `budget` times, in samples."""
+    share = options.fraction * (1 - FIRST_STAGE.get(name, 0)) if options.weight else 0.0
+    return round(budget / (options.batch * evaluations(Objective.of(options, path), share)))
+
+
+def begin() -> None:
+    """What each process does first."""
+    torch.set_num_threads(1)
     quiet()
-    sdxl(words)
 
 
-def table(config: Config, names: list[str], t_n: int, scores: dict[tuple[int, int, str], Score]) -> list[list[str]]:
+def table(config: AblationOptions, names: list[str], t_n: int, scores: dict[tuple[int, int, str], Score]) -> list[list[str]]:
     """The defaults' own numbers, then for each variant the differences from them in percent, with their standard errors."""
     keys = ("below", "at", "above", "frechet")
     rows = [[f"t_n = {t_n}, {config.seeds} seeds", "error below t_n", "at t_n", "above", "Frechet distance"]]
@@ -153,8 +164,7 @@ def table(config: Config, names: list[str], t_n: int, scores: dict[tuple[int, in
         for key in keys:
             own, usual = ([getattr(scores[seed, t_n, of], key) for seed in range(config.seeds)] for of in (name, DEFAULTS))
             value = mean(own if name == DEFAULTS else [100 * (a / b - 1) for a, b in zip(own, usual, strict=True)])
-            error = f" +- {value.error:.2g}" if value.error is not None else ""
-            cells.append(f"{value.mean:.4g}{error}" if name == DEFAULTS else f"{value.mean:+.1f}{error} %")
+            cells.append(with_error(value, ".4g") if name == DEFAULTS else f"{with_error(value, '+.1f')} %")
         rows.append([name, *cells])
     return rows
 

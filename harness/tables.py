@@ -1,9 +1,11 @@
-"""Tables in Markdown."""
+"""Tables in Markdown, and the numbers in them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+
+from harness.statistics import Mean
 
 
 def markdown(rows: Iterable[Iterable[Any]]) -> str:
@@ -14,6 +16,11 @@ def markdown(rows: Iterable[Iterable[Any]]) -> str:
     head, *body = [[_cell(value) for value in row] for row in rows]
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *body))
+
+
+def with_error(value: Mean, form: str) -> str:
+    """A mean with its standard error, if there is one, each in this format; the error has no sign."""
+    return f"{value.mean:{form}}" + (f" +- {value.error:{form.replace('+', '')}}" if value.error is not None else "")
 
 
 def _cell(value: Any) -> str:

@@ -40,7 +40,7 @@ COMMANDS = {
     "reproduce": Command(
         "sdxl.reproduce.command", "run the paper's experiments on the mini SDXL and handwritten digits, on a laptop"
     ),
-    "rehearse": Command("sdxl.rehearse", "run all of these commands on the mini SDXL, in minutes on a laptop"),
+    "rehearse": Command("sdxl.rehearse", "run the commands from corrupt to figures on the mini SDXL, in minutes on a laptop"),
 }
 EXAMPLES = ("rehearse", "corrupt --data photos --t-n 500 --out noisy", "attack noise --data photos --lora run --out attacked")
 

@@ -1,9 +1,9 @@
-"""Run every command of the SDXL track on a laptop, in minutes and without a network.
+"""Run the commands of the SDXL track, from corrupt to figures, on a laptop, in minutes and without a network.
 
     python -m sdxl rehearse
     python -m sdxl rehearse --steps 400 --out runs/longer
 
-The commands write the mini SDXL, which knows letters, a noisy set at t_n = 500 of 200 handwritten digits in colours, and two
+On the mini SDXL, which knows letters, the commands make a noisy set at t_n = 500 of 200 handwritten digits in colours, and two
 LoRAs, with and without the consistency loss; then images, every evaluation, attacks with their controls, and a page of figures.
 The trainings are far too short for results: for these see `python -m sdxl reproduce`. Eight digits are attacked, and compared
 with those eight alone and with eight that are held out: in a larger set the nearest image is nearer, and the control would look
@@ -21,12 +21,11 @@ from harness.config import parse
 from harness.files import write_atomically
 from harness.options import Options
 from sdxl import options, script
-from sdxl.mini import digits
+from sdxl.mini import digits, shipped
+from sdxl.reproduce.experiments import FEATURES, PROMPTS
 from sdxl.run_command import quiet
 
 TRAINING, HELD_OUT, ATTACKED = 200, 100, 8  # numbers of digits
-PROMPTS = ("a red handwritten digit 3 on a pale blue ground", "a white handwritten digit 8 on a dark ground",
-           "a blue letter k on a pale ground", "a yellow greek psi on a dark purple ground")  # fmt: skip
 SHARED = {  # arguments that several commands share
     "sampling": "--base {out}/mini --steps 10",
     "training": "--config {laptop} --base {out}/mini --data {out}/noisy --steps {steps}",
@@ -35,11 +34,10 @@ SHARED = {  # arguments that several commands share
     "attacked": "--data {out}/attacked --split train",
     "control": "--data {out}/attacked --split held_out",
     "memory": "--training {out}/attacked --training-split train --held-out {out}/attacked --held-out-split held_out",
-    "extractor": "--extractor module:sdxl.mini.features:letters",
+    "extractor": f"--extractor {FEATURES}",
     "regions": "--captions --detector center:0.5",
 }
 COMMANDS = r"""
-mini {out}/mini
 corrupt --base {out}/mini --data {out}/digits --split train --resolution 32 --t-n 500 --out {out}/noisy
 train {training} --weight 0 --out {out}/plain
 train {training} --weight 0.01 --out {out}/consistent
@@ -72,7 +70,7 @@ evaluate memorization --images {out}/masked --control {out}/masked_control --tra
 figures --runs {out}/noisy {out}/plain {out}/consistent {out}/posterior {out}/restoration {out}/fid {out}/masked \
     {out}/memory {out}/memory_base {out}/memory_consistent {out}/memory_masked {out}/samples_base {out}/samples_plain \
     {out}/samples_consistent {out}/stopped_plain {out}/prompts_base {out}/prompts_plain {out}/prompts_consistent \
-    {out}/attack_base {out}/attack_plain {out}/attack_consistent --data {out}/digits --split held_out --out {out}/figures
+    {out}/attack_base {out}/attack_plain {out}/attack_consistent --data {out}/digits --split train --out {out}/figures
 """  # each line is a command of `python -m sdxl`
 
 
@@ -81,7 +79,7 @@ class RehearseOptions(Options):
     """Options of `python -m sdxl rehearse`."""
 
     out: str = options.out("runs/rehearsal", "folder for the directories of all commands")
-    steps: int = options.count(40, "number of optimiser steps of each training", group="size")
+    steps: int = options.count(300, "number of optimiser steps of each training", group="size")
     images: int = options.count(
         6, "number of images of each kind to generate", group="size", at_least=statistics.FEWEST, at_most=options.MOST_IMAGES
     )
@@ -96,7 +94,8 @@ def main(argv: list[str]) -> None:
     quiet()
     out, start, start_cpu = Path(config.out), time.monotonic(), time.process_time()
     prepare(out)
-    script.run([words for words in stages(config) if words[0] != "mini" or not (out / "mini").exists()])
+    shipped.ensure(out / "mini")
+    script.run(stages(config))
     spent = f"{time.monotonic() - start:.0f} s, of them {time.process_time() - start_cpu:.0f} s of CPU time"
     print(f"\nall commands took {spent}; look at {out / 'figures/report.html'}")
 

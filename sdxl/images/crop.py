@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ambient.randomness import generator
+from sdxl.images.sheets import from_bytes
 
 CROPS = ("center", "random")
 
@@ -26,7 +27,7 @@ def fit(image: Any, resolution: int, crop: str, seed: int, key: str) -> tuple[Te
     share = torch.full((2,), 0.5) if crop == "center" else torch.rand(2, generator=generator(seed, f"crop/{key}"))
     top, left = int(share[0] * (high - resolution)), int(share[1] * (wide - resolution))
     square = image.resize((wide, high), Image.Resampling.LANCZOS).crop((left, top, left + resolution, top + resolution))
-    pixels = torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1).float() / 127.5 - 1
+    pixels = from_bytes(torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1))
     return pixels, torch.tensor([height, width, top, left, resolution, resolution], dtype=torch.float32)
 
 

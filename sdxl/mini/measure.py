@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from harness import statistics
+from harness.files import write_atomically
 from harness.statistics import Mean
-from sdxl.images.sheets import image_of, save, sheet
+from harness.tables import with_error
+from sdxl.generate.command import main as generate
+from sdxl.images.sheets import from_bytes
 from sdxl.mini import glyphs, models
 from sdxl.mini.classifier import Classifier, labels_of
 from sdxl.mini.options import PretrainOptions
-from sdxl.model import sampling
 from sdxl.model.base import Base
-from sdxl.model.text import TextEncoder
-from sdxl.model.unet import denoiser, guided
-
-STEPS = 25  # of DDIM
-TOGETHER = 64  # samples in a batch
-SHOWN = 32  # samples in the picture
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Means over held-out pictures. Accuracies are shares; each has the classes of `sdxl.mini.classifier` and "all"."""
+    """Means over held-out pictures. Accuracies are in percent; each has the names of `sdxl.mini.classifier` and "all"."""
 
     psnr: Mean
     pictures: dict[str, Mean]
@@ -37,49 +34,45 @@ class Measured:
     def table(self) -> list[list[str]]:
         """The accuracies in percent, headings first."""
         rows = {"the pictures": self.pictures, "the VAE's reconstructions": self.reconstructions, "samples": self.samples}
-        cells = [
-            [what, *(f"{100 * share.mean:.1f} +- {100 * (share.error or 0):.1f}" for share in of.values())]
-            for what, of in rows.items()
-        ]
-        return [["right in %, as the classifier reads", *self.samples], *cells]
+        cells = [[what, *(with_error(accuracy, ".1f") for accuracy in of.values())] for what, of in rows.items()]
+        return [["correct, in %, as the classifier reads", *self.samples], *cells]
 
     def decibels(self) -> str:
         """The PSNR, in words."""
-        return f"PSNR of the VAE's reconstructions: {self.psnr.mean:.2f} +- {self.psnr.error or 0:.2f} dB"
+        return f"PSNR of the VAE's reconstructions: {with_error(self.psnr, '.2f')} dB"
 
 
-def all_of(base: Base, classifier: Classifier, config: PretrainOptions, file: Path) -> Measured:
-    """Measure a model on pictures that no training has seen, with their captions as prompts; some samples are drawn to `file`."""
-    numbers = range(config.pictures, config.pictures + config.held_out)
-    drawn = [glyphs.glyph(number, seed=config.seed) for number in numbers]
-    pixels, labels = models.to_unit(models.pixels(numbers, seed=config.seed)), labels_of(drawn)
-    vae = base.vae()
-    reconstructed = models.decoded(vae, models.latents(vae, models.pixels(numbers, seed=config.seed)))
-    samples = models.decoded(vae, sampled(base, [picture.caption for picture in drawn], config))
-    save(sheet([image_of(pixels) for pixels in samples[:SHOWN]]), file)
+def measure_model(base: Base, classifier: Classifier, config: PretrainOptions, out: Path) -> Measured:
+    """Measure a model on pictures that no training has seen.
+
+    out: where `python -m sdxl generate` writes samples with the captions of these pictures.
+    """
+    numbers, vae = range(config.pictures, config.pictures + config.held_out), base.vae()
+    descriptions = [glyphs.described(number, seed=config.seed) for number in numbers]
+    drawn, labels = models.pixels(numbers, seed=config.seed), labels_of(descriptions)
+    pixels = from_bytes(drawn)
+    reconstructed = models.decoded(vae, models.encoded(vae, drawn))
+    samples = generated(base, [each.caption for each in descriptions], config, out)
     error = (reconstructed - pixels).square().mean((1, 2, 3))
     return Measured(
         psnr=statistics.mean((10 * (4 / error).log10()).tolist()),  # pixels span 2, so the peak's square is 4
-        pictures=_shares(classifier.right(pixels, labels)),
-        reconstructions=_shares(classifier.right(reconstructed, labels)),
-        samples=_shares(classifier.right(samples, labels)),
+        pictures=_percent(classifier.correct(pixels, labels)),
+        reconstructions=_percent(classifier.correct(reconstructed, labels)),
+        samples=_percent(classifier.correct(samples, labels)),
     )
 
 
-def sampled(base: Base, prompts: list[str], config: PretrainOptions) -> Tensor:
-    """Latents of samples, one for each prompt."""
-    text, path = TextEncoder(base, torch.device("cpu")), base.path()
-    h: Any = guided(denoiser(base.unet(), path, base.prediction()), text.null(), config.guidance)
-    side = glyphs.SIZE // base.pixels()
-    sizes = torch.tensor([[glyphs.SIZE, glyphs.SIZE, 0, 0, glyphs.SIZE, glyphs.SIZE]], dtype=torch.float32)
-    times, blocks = sampling.grid(base.schedule(), STEPS), []
-    for first in range(0, len(prompts), TOGETHER):
-        conditions = [text(prompt) | {"time_ids": sizes} for prompt in prompts[first : first + TOGETHER]]
-        condition = {name: torch.cat([each[name] for each in conditions]) for name in conditions[0]}
-        noise = sampling.noise_of(list(range(first, first + len(conditions))), (4, side, side), seed=config.seed)
-        blocks.append(sampling.latents(h, noise(0), times, path=path, kernel="ddim", noise=noise, condition=condition))
-    return torch.cat(blocks)
+def generated(base: Base, prompts: list[str], config: PretrainOptions, out: Path) -> Tensor:
+    """The pixels of one sample for each prompt."""
+    write_atomically(out.with_name("prompts.txt"), "\n".join(prompts).encode())
+    generate([
+        "--base", str(base.folder), "--prompts", str(out.with_name("prompts.txt")), "--images", str(len(prompts)),
+        "--guidance", str(config.guidance), "--batch", "64", "--seed", str(config.seed), "--out", str(out),
+    ])  # fmt: skip
+    files = sorted((out / "images").glob("*.png"))
+    pictures = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
+    return from_bytes(torch.from_numpy(pictures).permute(0, 3, 1, 2))
 
 
-def _shares(right: dict[str, Tensor]) -> dict[str, Mean]:
-    return {name: statistics.mean(each.double().tolist()) for name, each in right.items()}
+def _percent(correct: dict[str, Tensor]) -> dict[str, Mean]:
+    return {name: statistics.mean((100 * each.double()).tolist()) for name, each in correct.items()}

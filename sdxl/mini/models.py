@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness import cache
 from harness.files import digest
+from sdxl.images.sheets import from_bytes
 from sdxl.mini import glyphs
 from sdxl.model import fresh
 from sdxl.model.vae import decode, latent
@@ -52,7 +53,7 @@ def tokenizer() -> Any:
     """CLIP's tokenizer, with a vocabulary of the bytes and of the words in captions of letters."""
     from tokenizers.pre_tokenizers import ByteLevel
 
-    captions = [glyphs.glyph(number).caption for number in range(CAPTIONS)]
+    captions = [glyphs.described(number).caption for number in range(CAPTIONS)]
     texts = [*WORDS * 2, *captions]
     return fresh.byte_tokenizer(LENGTH).train_new_from_iterator(texts, VOCABULARY, initial_alphabet=ByteLevel.alphabet())
 
@@ -65,18 +66,13 @@ def pipeline(seed: int) -> Any:
 def pixels(numbers: range, *, seed: int) -> Tensor:
     """The pictures with these numbers, (N, 3, SIZE, SIZE) in uint8. They are drawn once, and read from the cache afterwards."""
     key = {"first": numbers.start, "stop": numbers.stop, "seed": seed, "code": digest(glyphs.source())}
-    drawn = cache.cached("glyphs", key, lambda: {"pixels": np.stack([glyphs.glyph(n, seed=seed).pixels for n in numbers])})
+    drawn = cache.cached("glyphs", key, lambda: {"pixels": np.stack([glyphs.glyph(n, seed=seed)[0] for n in numbers])})
     return torch.from_numpy(drawn["pixels"]).permute(0, 3, 1, 2)
 
 
-def to_unit(pictures: Tensor) -> Tensor:
-    """uint8 pictures as numbers in [-1, 1]."""
-    return pictures.float() / 127.5 - 1
-
-
-def latents(vae: Any, pictures: Tensor) -> Tensor:
+def encoded(vae: Any, pictures: Tensor) -> Tensor:
     """The latents of pictures, (N, 4, SIZE / 4, SIZE / 4)."""
-    return torch.cat([latent(vae, to_unit(block)) for block in pictures.split(ENCODED)])
+    return torch.cat([latent(vae, from_bytes(block)) for block in pictures.split(ENCODED)])
 
 
 def decoded(vae: Any, latents: Tensor) -> Tensor:

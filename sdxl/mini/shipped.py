@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 from safetensors.torch import save
 
 from harness import page, records
+from harness.config import to_argv
 from harness.errors import UserError
 from harness.files import digest, write_atomically
 from harness.runs import Run, read_metrics
@@ -56,23 +59,44 @@ def write_card(folder: Path, config: PretrainOptions, measured: Measured, run: R
         losses |= {name: value for name, value in row.items() if name != "step"}
     environment = json.loads((run.directory / "environment.json").read_text())
     files = {name: digest((folder / name).read_bytes()) for name in _names(folder)}
+    environment["threads"] = torch.get_num_threads()
     card = Card(config.without(*NOT_IDENTITY), asdict(measured), losses, environment, files)
     records.write(folder / CARD, card)
     encoders = (pipeline.text_encoder, pipeline.text_encoder_2)
     counts = {"letters": len(glyphs.LETTERS), "colours": len(COLOURS), "grounds": len(GROUNDS), "size": glyphs.SIZE}
     counts |= {"tokens": pipeline.tokenizer.model_max_length}
     millions = {"unet": _millions(pipeline.unet), "vae": _millions(pipeline.vae), "text": sum(map(_millions, encoders))}
-    accuracies, captions = markdown(measured.table()), [glyphs.glyph(number).caption for number in EXAMPLES]
-    found = {"decibels": measured.decibels(), "accuracies": accuracies, "losses": losses, "environment": environment}
+    accuracies, captions = markdown(measured.table()), [glyphs.described(number).caption for number in EXAMPLES]
+    command = shlex.join(["python", "-m", "sdxl", "pretrain", *to_argv(PretrainOptions, asdict(config))])
+    found = {
+        "command": command,
+        "decibels": measured.decibels(),
+        "accuracies": accuracies,
+        "losses": losses,
+        "environment": environment,
+    }
     text = page.render("sdxl", "mini_card.md.j2", config=card.config, millions=millions, captions=captions, **counts, **found)
     write_atomically(folder / TEXT, text.encode())
 
 
 def copy(folder: Path) -> None:
-    """Copy the model that the package ships to a folder. Raises: UserError if one of its files is missing or damaged."""
+    """Copy the model that the package ships to a folder, whole or not at all.
+
+    Raises: UserError if one of its files is missing or damaged.
+    """
     for name in records.read(SHIPPED / CARD, Card).files:
         checked(name)
-    shutil.copytree(SHIPPED, folder, dirs_exist_ok=True)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.copytree(SHIPPED, unfinished)
+    unfinished.replace(folder)
+
+
+def ensure(folder: Path) -> Path:
+    """The folder, to which the model is copied unless it exists."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        copy(folder)
+    return folder
 
 
 def checked(name: str) -> Path:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ambient.randomness import generator
+from sdxl.images.sheets import from_bytes
 from sdxl.mini import glyphs, models
 from sdxl.mini.classifier import Classifier, labels_of
 from sdxl.mini.options import PretrainOptions
@@ -18,8 +19,8 @@ from sdxl.model.base import Base
 from sdxl.model.unet import denoiser
 from sdxl.train.objective import Objective, order
 
-ORIGINAL, MOST_ORIGINAL = 0.2, 1024  # share of pictures that are said to have been resized, and the largest size they had
-GRAIN = 0.1  # standard deviation of the noise that the classifier sees on its pictures
+RESIZED_SHARE, LARGEST_ORIGINAL = 0.2, 1024  # of pictures that are said to have been resized, and the size they had at most
+NOISE_STD = 0.1  # standard deviation of the noise that the classifier sees on its pictures
 
 
 class Stage(Protocol):
@@ -45,7 +46,7 @@ class VaeStage:
 
     def __call__(self, step: int) -> Tensor:
         """The loss of a step."""
-        pixels = models.to_unit(self.pictures[_rows(self.pictures, self.config.vae_batch, self.config.seed, step)])
+        pixels = from_bytes(self.pictures[_rows(self.pictures, self.config.vae_batch, self.config.seed, step)])
         latent = self.vae.encode(pixels).latent_dist
         noise = torch.randn(latent.mean.shape, generator=generator(self.config.seed, "noise of the VAE", step))
         error = (self.vae.decode(latent.mean + latent.std * noise).sample - pixels).square().mean()
@@ -64,7 +65,7 @@ class UnetStage:
         self.objective = Objective(base.path(), space="eps", min_snr=config.min_snr)
         self.denoiser = denoiser(pipeline.unet, base.path(), base.prediction())
         self.steps, self.learning_rate = config.unet_steps, config.unet_learning_rate
-        captions = [glyphs.glyph(number, seed=config.seed).caption for number in range(len(latents))]
+        captions = [glyphs.described(number, seed=config.seed).caption for number in range(len(latents))]
         self.tokens = pipeline.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
     def __call__(self, step: int) -> Tensor:
@@ -84,8 +85,8 @@ class UnetStage:
         first = self.first(tokens, output_hidden_states=True)
         second = self.second(tokens, output_hidden_states=True)
         kept = (torch.rand(len(tokens), generator=source) >= self.config.caption_dropout).float()
-        original = torch.randint(glyphs.SIZE // 2, MOST_ORIGINAL, (len(tokens), 2), generator=source)
-        original[torch.rand(len(tokens), generator=source) >= ORIGINAL] = glyphs.SIZE
+        original = torch.randint(glyphs.SIZE // 2, LARGEST_ORIGINAL + 1, (len(tokens), 2), generator=source)
+        original[torch.rand(len(tokens), generator=source) >= RESIZED_SHARE] = glyphs.SIZE
         sizes = torch.tensor([0, 0, glyphs.SIZE, glyphs.SIZE]).expand(len(tokens), 4)
         return {
             "prompt_embeds": torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1) * kept[:, None, None],
@@ -104,13 +105,13 @@ class ClassifierStage:
         self.classifier = Classifier(config.seed)
         self.weights = nn.ModuleDict({"classifier": self.classifier})
         self.steps, self.learning_rate = config.classifier_steps, config.classifier_learning_rate
-        self.labels = labels_of([glyphs.glyph(number, seed=config.seed) for number in range(len(pictures))])
+        self.labels = labels_of([glyphs.described(number, seed=config.seed) for number in range(len(pictures))])
 
     def __call__(self, step: int) -> Tensor:
         """The loss of a step."""
         rows = _rows(self.pictures, self.config.classifier_batch, self.config.seed, step)
-        clean = models.to_unit(self.pictures[rows])
-        pixels = clean + GRAIN * torch.randn(clean.shape, generator=generator(self.config.seed, "grain", step))
+        clean = from_bytes(self.pictures[rows])
+        pixels = clean + NOISE_STD * torch.randn(clean.shape, generator=generator(self.config.seed, "grain", step))
         pixels[::2] += models.decoded(self.vae, self.latents[rows[::2]]) - clean[::2]
         return self.classifier.loss(pixels, clean, {name: labels[rows] for name, labels in self.labels.items()})
 

@@ -10,7 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from harness.errors import Interrupted, UserError
-from harness.runs import Run
+from harness.runs import Run, stop_requests
 from sdxl.mini.options import PretrainOptions
 from sdxl.mini.stages import Stage
 
@@ -27,8 +27,8 @@ def learning_rate(step: int, *, steps: int, peak: float) -> float:
 class Training:
     """Makes the steps of one stage after another. A checkpoint holds the weights of all stages so far."""
 
-    def __init__(self, config: PretrainOptions, run: Run, stopping: Callable[[], bool]):
-        self.config, self.run, self.stopping = config, run, stopping
+    def __init__(self, config: PretrainOptions, run: Run):
+        self.config, self.run = config, run
         self.before, self.trained = 0, dict[str, Any]()  # steps and weights of the finished stages
         newest = run.load()
         self.state: dict[str, Any] = newest[1] if newest else {"stage": "", "weights": {}}
@@ -39,12 +39,13 @@ class Training:
         if weights is not None:
             stage.weights.load_state_dict(weights)
         if weights is None or self.state["stage"] == stage.name:
-            self._steps(stage)
+            with stop_requests() as stopping:
+                self._steps(stage, stopping)
         stage.weights.eval().requires_grad_(False)
         self.before += stage.steps
         self.trained[stage.name] = stage.weights.state_dict()
 
-    def _steps(self, stage: Stage) -> None:
+    def _steps(self, stage: Stage, stopping: Callable[[], bool]) -> None:
         config, done, losses = self.config, 0, list[float]()
         parameters = list(stage.weights.parameters())
         optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
@@ -59,7 +60,7 @@ class Training:
                 loss = stage(done)
                 if not bool(loss.isfinite()):
                     where = f"the loss of the {stage.name} is not finite at step {done + 1:,}"
-                    raise UserError(f"{where}; take a lower learning rate")
+                    raise UserError(f"{where}; take a lower --{stage.name}-learning-rate and another --out")
                 optimiser.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters, CLIPPED)
@@ -67,10 +68,10 @@ class Training:
                 losses.append(float(loss.detach()))
                 done += 1
                 bar.update()
-                if len(losses) == config.log_every or done == stage.steps:
+                if len(losses) >= config.log_every or done == stage.steps:
                     self.run.log(self.before + done, **{stage.name: sum(losses) / len(losses)})
                     losses = []
-                stop = self.stopping()
+                stop = stopping()
                 if stop or done % config.save_every == 0 or done == stage.steps:
                     self._save(stage, done, losses, optimiser)
                 if stop:

@@ -6,21 +6,24 @@
 
 The mini model is fine-tuned by LoRA on digits that were noised once, at t_n = 100, 500 and 800, and on clean ones; without and
 with the consistency loss, in the two stages of App. B. All of it is done by the other commands of `python -m sdxl`, with the
-configs of the paper's experiments on FFHQ; only sizes, counts and the learning rate differ. Each command is printed as it runs,
-and a stopped run continues where it was. The page compares the numbers with the paper's.
+configs of the paper's experiments on FFHQ. They differ in sizes, counts, the learning rate, precision (float32) and captions,
+which FFHQ has not. Each command is printed as it runs, and a stopped run continues where it was. The page compares the numbers
+with the paper's.
 """
 
 from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 
 from harness import page
 from harness.config import command_of, parse
-from harness.files import write_atomically
+from harness.files import digest, write_atomically
 from harness.runs import Run
 from sdxl import script
-from sdxl.mini import digits
+from sdxl.mini import digits, shipped
+from sdxl.model.base import Base
 from sdxl.reproduce import summary
 from sdxl.reproduce.experiments import PROMPTS, commands
 from sdxl.reproduce.options import PRESETS, ReproduceOptions
@@ -33,24 +36,33 @@ def main(argv: list[str]) -> None:
     """Run all commands of all seeds, then write the page."""
     config = parse(ReproduceOptions, argv, prog="python -m sdxl reproduce", description=__doc__ or "", presets=PRESETS)
     quiet()
-    out, identity = config.folder(), config.without("out", "seeds", "preset")
+    if config.base:
+        Base(Path(config.base)).part("unet")
+    data, out = chosen(config), config.folder()
+    pixels = b"".join(images.tobytes() + labels.tobytes() for images, labels in data.values())
+    identity = config.without("out", "preset", "seeds", "digits") | {"digits": digest(pixels)}
     with closing(Run(out, identity)):
-        prepare(config)
-        if not config.base and not (out / "mini").exists():
-            script.run([["mini", str(out / "mini")]])
+        write_data(config, data)
+        if not config.base:
+            shipped.ensure(out / "mini")
         for seed in range(config.seeds):
             script.run(commands(config, seed))
         command = command_of("python -m sdxl reproduce", config, PRESETS)
-        summary.write(out, config.seeds, page.about_run(out, command, asdict(config)))
+        summary.write(out, config, page.about_run(out, command, asdict(config)))
     print(f"\nlook at {out / 'report.html'}")
 
 
-def prepare(config: ReproduceOptions) -> None:
+def chosen(config: ReproduceOptions) -> dict[str, digits.Handwritten]:
+    """The digits for training and those held out. Raises: UserError if there are not so many."""
+    sets = digits.handwritten(config.digits)
+    return digits.first(sets, {"train": config.training_digits or len(sets["train"][0]), "held_out": config.held_out_digits})
+
+
+def write_data(config: ReproduceOptions, data: dict[str, digits.Handwritten]) -> None:
     """Write what the commands read and none of them writes: folders of digits, and prompts."""
-    out, sets = config.folder(), digits.handwritten(config.digits)
-    chosen = digits.first(sets, {"train": config.training or len(sets["train"][0]), "held_out": config.held_out})
-    digits.write(out / "digits", chosen)
-    digits.write(out / "few", digits.first(chosen, dict.fromkeys(chosen, config.few)))
-    captions = "\n".join(picture.caption for picture in digits.pictures(chosen, "held_out"))
+    out = config.folder()
+    digits.write(out / "digits", data)
+    digits.write(out / "few", digits.first(data, dict.fromkeys(data, config.memorization_digits)))
+    captions = "\n".join(picture.caption for picture in digits.pictures(data, "held_out"))
     write_atomically(out / "prompts.txt", captions.encode())
     write_atomically(out / "shown.txt", "\n".join(PROMPTS).encode())

@@ -20,7 +20,7 @@ SHARED = {  # arguments that several commands share
     "optimiser": "--base {base} --seed {seed} --learning-rate {learning_rate} --micro-batch 16 --dtype float32 \
         --no-checkpointing",
     "stages": "--steps {steps} --consistency-from {first_stage}",
-    "memory_stages": "--steps {memory_steps} --consistency-from {memory_first_stage}",
+    "memorization_stages": "--steps {memorization_steps} --consistency-from {memorization_first_stage}",
     "samples": "--base {base} --prompts {prompts} --images {images} \
         --steps {sampling_steps} --guidance 1 --batch 64 --seed {seed}",
     "shown": "--base {base} --prompts {shown} --images 4 --steps {sampling_steps} --guidance 3 --batch 4 --seed {seed}",
@@ -51,23 +51,25 @@ generate {unprompted} --lora {run}/clean --out {run}/unprompted_clean
 LAST = r"""
 generate --base {base} --posterior {run}/noisy_500 --lora {run}/consistent_500 --images 8 --guidance 1 --seed {seed} \
     --out {run}/posterior
-evaluate restoration --base {base} --resolution 32 --data {digits} --split held_out --seed {seed} --loras {loras} \
+evaluate restoration --base {base} --resolution 32 --data {digits} --split held_out --seed {seed} --no-pixels --loras {loras} \
     --out {run}/restoration
-evaluate fid --generated {generated} --reference {digits} --split held_out --extractor {features} --out {run}/fid
+evaluate fid --generated {generated} --reference {digits} --split held_out --extractor {features} --seed {seed} \
+    --out {run}/fid
 corrupt {few_set} --t-n 0 --out {run}/few_0
 corrupt {few_set} --t-n 500 --out {run}/few_500
-train --config {configs}/ffhq_0.yaml --data {run}/few_0 {optimiser} --steps {memory_steps} --out {run}/few_clean
-train --config {configs}/ffhq_500_consistency.yaml --data {run}/few_500 {optimiser} {memory_stages} --out {run}/few_noisy
+train --config {configs}/ffhq_0.yaml --data {run}/few_0 {optimiser} --steps {memorization_steps} --out {run}/few_clean
+train --config {configs}/ffhq_500_consistency.yaml --data {run}/few_500 {optimiser} {memorization_stages} --out {run}/few_noisy
 attack noise {attack} --split train --lora {run}/few_clean --out {run}/attack_clean
 attack noise {attack} --split train --lora {run}/few_noisy --out {run}/attack_noisy
 attack noise {attack} --split held_out --lora {run}/few_clean --out {run}/control_clean
 attack noise {attack} --split held_out --lora {run}/few_noisy --out {run}/control_noisy
-generate {samples} --lora {run}/few_clean --out {run}/samples_few_clean
+generate --base {base} --null-caption --images {images} --steps {sampling_steps} --guidance 1 --batch 64 --seed {seed} \
+    --lora {run}/few_clean --out {run}/samples_few_clean
 evaluate memorization --images {run}/attack_clean {run}/attack_noisy --control {run}/control_clean {run}/control_noisy \
     --training {few} --training-split train --held-out {few} --held-out-split held_out --extractor {features} --out {run}/memory
 evaluate memorization --images {run}/attack_clean {run}/samples_few_clean --training {few} --training-split train \
     --held-out {few} --held-out-split held_out --extractor {features} --out {run}/memory_samples
-figures --runs {all} --data {digits} --split held_out --out {run}/figures
+figures --runs {shown_runs} --data {digits} --split train --out {run}/figures
 """
 
 
@@ -78,14 +80,14 @@ def commands(config: ReproduceOptions, seed: int) -> list[list[str]]:
     made = [line.rpartition("/")[2] for line in text.replace("\\\n", "").splitlines() if line]
     loras = ["clean", *(f"{kind}_{t_n}" for t_n in LEVELS for kind in ("plain", "consistent"))]
     generated = [name for name in made if name.startswith(("samples", "stopped")) and "few" not in name]
-    shown = [name for name in made if not name.startswith(("control", "figures"))]
-    lists = {"loras": loras, "generated": generated, "all": shown}
+    shown = [name for name in made if name not in generated and not name.startswith(("control", "figures"))]
+    lists = {"loras": loras, "generated": generated, "shown_runs": shown}
     shared = SHARED | {name: " ".join(f"{{run}}/{each}" for each in names) for name, names in lists.items()}
     values = {
         "base": config.base or out / "mini", "digits": out / "digits", "few": out / "few", "prompts": out / "prompts.txt",
         "shown": out / "shown.txt", "run": run, "configs": CONFIGS, "features": FEATURES, "seed": seed, "images": config.images,
         "learning_rate": config.learning_rate, "steps": config.steps, "first_stage": config.steps * 3 // 4,
-        "memory_steps": config.memory_steps, "memory_first_stage": config.memory_steps * 3 // 4,
+        "memorization_steps": config.memorization_steps, "memorization_first_stage": config.memorization_steps * 3 // 4,
         "sampling_steps": config.sampling_steps,
     }  # fmt: skip
     return script.filled(text, shared, values)

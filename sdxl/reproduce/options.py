@@ -11,10 +11,11 @@ from harness.options import Options, option
 from sdxl import options
 
 FEWEST = 65  # images for a Frechet distance of 64 features
+SMOKE = {"steps": 2, "memorization_steps": 2, "images": 66, "training_digits": 66, "held_out_digits": 132}
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "full": {"seeds": 3, "steps": 4_000, "memory_steps": 4_000},
-    "smoke": {"steps": 2, "memory_steps": 2, "images": 66, "training": 66, "held_out": 66, "few": 6, "sampling_steps": 6},
+    "full": {"seeds": 3, "steps": 4_000, "memorization_steps": 4_000},
+    "smoke": SMOKE | {"memorization_digits": 6, "sampling_steps": 6},
 }
 
 
@@ -35,16 +36,20 @@ class ReproduceOptions(Options):
         metavar="DIR", path=True, usual="the mini model that the package ships",
     )  # fmt: skip
     seeds: int = options.count(1, "number of repetitions, each with its own noise, order and weights of the LoRA", group="size")
-    training: int | None = options.count(None, "number of digits to train on", usual="all")
-    held_out: int = options.count(1_000, "number of digits that no training sees, for all measurements", at_least=FEWEST)
-    images: int = options.count(1_000, "number of images to generate with each model", group="size", at_least=FEWEST)
-    steps: int = options.count(600, "number of optimiser steps of each training; the last quarter has the consistency loss",
-                               group="size", at_least=2)  # fmt: skip
-    sampling_steps: int = options.count(25, "number of sampling steps of each image", group="size")
+    training_digits: int | None = options.count(None, "number of digits to train on", usual="all")
+    held_out_digits: int = options.count(1_000, "number of digits that no training sees, for all measurements", at_least=FEWEST)
+    images: int = options.count(
+        500, "number of images to generate with each model", group="size", at_least=FEWEST, at_most=options.MOST_IMAGES
+    )
+    steps: int = options.count(
+        600, "number of optimiser steps of each training; the last quarter has the consistency loss", group="size", at_least=2
+    )
+    sampling_steps: int = options.count(25, "number of sampling steps of each image", group="size", at_least=6, at_most=999)
     learning_rate: float = option(1e-3, "learning rate of AdamW, constant throughout", group="optimisation", above=0, below=1)
-    few: int = options.count(100, "number of digits of the training sets whose memorisation is measured", group="size",
-                             at_least=statistics.FEWEST)  # fmt: skip
-    memory_steps: int = options.count(600, "number of optimiser steps on so few digits", group="size", at_least=2)
+    memorization_digits: int = options.count(
+        100, "number of digits in the two small sets whose memorization is measured", group="size", at_least=statistics.FEWEST
+    )
+    memorization_steps: int = options.count(600, "number of optimiser steps on the small sets", group="size", at_least=2)
 
     def folder(self) -> Path:
         """The folder of the run."""

@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 from harness import page, records
 from harness.files import write_atomically
-from harness.statistics import Mean, mean
-from harness.tables import markdown
+from harness.statistics import mean
+from harness.tables import markdown, with_error
+from sdxl.evaluate.memorization.table import mean_and_interval
 from sdxl.evaluate.restoration.measure import BASE
 from sdxl.evaluate.results import Distances, Memorization, Restoration
-from sdxl.reproduce.experiments import LEVELS
+from sdxl.reproduce.experiments import FEATURES, LEVELS
+from sdxl.reproduce.options import ReproduceOptions
 
+PAPER_RATE, PAPER_STEPS = 1e-5, 200_000  # App. B
 CLEAN = "clean"  # the model that was trained on clean digits
 PAPER = {  # Table 1: latent errors at t = 900, 800, 500, 100, by the level of the training data
     100: (0.3369, 0.2974, 0.2153, 0.0405),
@@ -71,40 +74,48 @@ def paper_table_1() -> list[list[str]]:
 
 
 def fig_4(found: Sequence[Found]) -> list[list[str]]:
-    """Distances of the samples of each model from held-out digits, and their ratio to that of the model of clean digits."""
-    table = [["samples of", "Frechet distance", "over that of clean digits", "KID x 1000"]]
+    """Distances of the samples of each model from held-out digits, and their ratios to those of the model of clean digits."""
+    table = [["samples of", "Frechet distance", "over that of clean digits", "KID x 1000", "over that of clean digits"]]
     by_seed = [{row.name: row for row in each.distances.rows} for each in found]
     for name, words in SETS.items():
-        frechet, kid = [rows[name].frechet for rows in by_seed], [1000 * rows[name].kid for rows in by_seed]
-        ratio = mean([a / rows[f"samples_{CLEAN}"].frechet for a, rows in zip(frechet, by_seed, strict=True)])
-        table.append([words, with_error(mean(frechet), ".3g"), with_error(ratio, ".2f"), with_error(mean(kid), ".3g")])
+        cells = []
+        for key, scale, form in (("frechet", 1, ".3g"), ("kid", 1000, ".3g")):
+            own, clean = ([scale * getattr(rows[of], key) for rows in by_seed] for of in (name, f"samples_{CLEAN}"))
+            ratio = mean([a / b for a, b in zip(own, clean, strict=True)])
+            cells += [with_error(mean(own), form), with_error(ratio, ".2f")]
+        table.append([words, *cells])
     floors = [each.distances.floors[0] for each in found]
-    floor = [
-        with_error(mean([of.frechet for of in floors]), ".3g"),
-        "",
-        with_error(mean([1000 * of.kid for of in floors]), ".3g"),
-    ]
-    return [*table, [f"floor: {floors[0].images} held-out digits to {floors[0].others} others", *floor]]
+    frechet, kid = (mean([getattr(of, key) for of in floors]) for key in ("frechet", "kid"))
+    name = f"floor: {floors[0].images} held-out digits to {floors[0].others} others"
+    return [*table, [name, with_error(frechet, ".3g"), "", f"{1000 * kid.mean:.3g}", ""]]
 
 
 def fig_8(found: Sequence[Found]) -> list[list[str]]:
-    """How much nearer to its training digits an attack comes on the model of clean digits than on that of noisy ones."""
-    table = [["seed", "attack", "difference of mean similarity (95 % interval)"]]
+    """Similarities of an attack to the training digits beyond those of its control, and their difference, for each seed."""
+    table = [
+        [
+            "seed",
+            "attack on the model of",
+            "similarity beyond the control",
+            "share memorized",
+            "similarity beyond that of noisy digits",
+        ]
+    ]
     for seed, each in enumerate(found):
-        for row in each.memorization.differences:
-            low, high = row.similarity.interval
-            table.append([str(seed), row.kind, f"{row.similarity.mean:+.3f} ({low:+.3f} to {high:+.3f})"])
+        differences = {row.kind: row.similarity for row in each.memorization.differences}
+        for row in each.memorization.models:
+            beyond = row.beyond_control
+            assert beyond is not None, row
+            kind = f"{'clean' if row.model == 'attack_clean' else 'noisy'} digits, {row.kind}"
+            difference = mean_and_interval(differences[row.kind]) if row.model == "attack_clean" else ""
+            table.append([str(seed), kind, mean_and_interval(beyond.similarity), mean_and_interval(beyond.memorised), difference])
     return table
 
 
-def with_error(value: Mean, form: str) -> str:
-    """A mean with its standard error, if there is one."""
-    return f"{value.mean:{form}}" + (f" +- {value.error:{form.replace('+', '')}}" if value.error is not None else "")
-
-
-def write(out: Path, seeds: int, about: dict[str, Any]) -> None:
+def write(out: Path, config: ReproduceOptions, about: dict[str, Any]) -> None:
     """Write table.md and report.html. `about`: what `harness.page.about_run` gives."""
-    found = [read(out / f"seed_{seed}") for seed in range(seeds)]
+    found = [read(out / f"seed_{seed}") for seed in range(config.seeds)]
     tables = {"table_1": table_1(found), "paper_table_1": paper_table_1(), "fig_4": fig_4(found), "fig_8": fig_8(found)}
     write_atomically(out / "table.md", "\n".join(markdown(rows) for rows in tables.values()).encode())
-    page.write(out, "sdxl", "reproduced.html.j2", seeds=seeds, levels=LEVELS, **tables, **about)
+    ratios = {"rate": config.learning_rate / PAPER_RATE, "steps": config.steps / PAPER_STEPS}
+    page.write(out, "sdxl", "reproduced.html.j2", ratios=ratios, levels=LEVELS, features=FEATURES, **tables, **about)

@@ -58,7 +58,7 @@ def test_models_that_are_compared_differ_in_noise_and_consistency_alone():
 
 def test_what_cannot_be_done_is_refused_in_a_line(tmp_path):
     assert "--images" in refusal("reproduce", "--images", 64)
-    assert "--held-out" in refusal("reproduce", "--held-out", 8)
+    assert "--held-out-digits" in refusal("reproduce", "--held-out-digits", 8)
     (tmp_path / "mine.txt").write_text("here")
     assert "mine.txt" in refusal("reproduce", "--out", tmp_path)
 

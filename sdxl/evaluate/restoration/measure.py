@@ -27,6 +27,7 @@ from sdxl.evaluate.tables import labels, recorded
 from sdxl.images.crop import fit
 from sdxl.images.folder import opened
 from sdxl.images.pictures import Columns
+from sdxl.images.sheets import from_bytes
 from sdxl.model import lora
 from sdxl.model.base import DTYPES, PARTS, dtype_of, find_with_vae, shapes, within_memory
 from sdxl.model.lora import Lora
@@ -164,7 +165,7 @@ class RestorationMeter:
 
     def _pixel_error(self, x_0: Tensor, pixels: Tensor, key: str) -> float:
         """The error of a decoded latent (4, h, w), as it would be written to a file, against pixels (3, R, R) in [-1, 1]."""
-        decoded = torch.from_numpy(np.asarray(picture(self.vae, x_0, key)).copy()).permute(2, 0, 1) / 127.5 - 1
+        decoded = from_bytes(torch.from_numpy(np.asarray(picture(self.vae, x_0, key)).copy()).permute(2, 0, 1))
         return float(square_error(decoded[None], pixels[None]))
 
 
