@@ -195,24 +195,22 @@ def dtype_of(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-LARGER = 4  # times the size of the pictures on which a VAE was trained: the largest resolution that makes sense
+MOST_TIMES_OWN = 4  # a resolution may be so many times that of the UNet's training
 PARTS = (*TEXT, *TOKENIZERS)  # the parts of an SDXL that turn captions into embeddings
 
 
 def shapes(base: Base, vae: Base, resolution: int) -> dict[str, tuple[int, ...]]:
     """The shapes of one image in a noisy set, from the models' settings.
 
-    Raises: UserError for a resolution that does not divide into latents, or is far from that of the VAE's training.
+    Raises: UserError for a resolution that does not divide into latents, or is far above that of the UNet's training.
     """
     factor, first, second = vae.pixels(), base.settings("text_encoder"), base.settings("text_encoder_2")
     if resolution % factor:
         raise UserError(f"--resolution must be a multiple of {factor}, the pixels of one latent; got {resolution}")
-    trained = vae.settings("vae").sample_size
-    if trained and resolution > LARGER * trained:
-        advice = f"take --resolution {trained}"
-        raise UserError(
-            f"--resolution {resolution} is far above the {trained} pixels that {vae.part('vae')} was trained on; {advice}"
-        )
+    own = base.settings("unet").sample_size if (base.folder / "unet/config.json").is_file() else None
+    if own and resolution > MOST_TIMES_OWN * own * factor:
+        far = f"--resolution {resolution} is far above the {own * factor} pixels that the UNet of {base.folder} was trained on"
+        raise UserError(f"{far}; take --resolution {own * factor}")
     side, width = resolution // factor, first.hidden_size + second.hidden_size
     return {
         "x_n": (vae.settings("vae").latent_channels, side, side),

@@ -198,7 +198,8 @@ def refuse_start(lora: Lora, base: Base, *, rank: int, alpha: float, layers: str
     unet = base.meta_unet()
     add(unet, rank=rank, alpha=alpha, seed=0, layers=layers)
     if set(_adapters(unet)) != set(lora.state):
-        raise UserError(f"{lora.file} has other layers than --layers {layers} trains: {', '.join(LAYERS[layers])}")
+        trains = f"--layers {layers} trains ({', '.join(LAYERS[layers])})"
+        raise UserError(f"{lora.file} has other layers than {trains}; take the --layers of its training")
 
 
 def header(file: Path) -> dict[str, str]:

@@ -33,11 +33,10 @@ class UNet(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class VAE(Settings):
-    """vae/config.json. `sample_size`: the side in pixels of the pictures on which it was trained."""
+    """vae/config.json."""
 
     latent_channels: int
     block_out_channels: tuple[int, ...]
-    sample_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

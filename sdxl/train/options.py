@@ -31,8 +31,8 @@ class TrainOptions(Options):
     rank: int = option(4, "rank of the LoRA matrices", group="model", at_least=1, at_most=4096)
     alpha: float = option(4.0, "scale of the LoRA: its updates are multiplied by alpha / rank", group="model", above=0)
     layers: str = option(
-        "attention", "layers that get a LoRA: those of attention, the feed-forward ones as well, or the convolutions as well",
-        group="model", choices=LAYERS,
+        "attention", "layers that get a LoRA: attention; feed-forward, which adds those layers of the transformer blocks; or "
+        "convolutions, which adds those and the convolutions of the residual blocks", group="model", choices=LAYERS,
     )  # fmt: skip
     steps: int = options.count(1_000, "number of optimiser steps", group="optimisation")
     batch: int = options.count(16, "images in an optimiser step, summed over all processes", group="optimisation")
