@@ -20,7 +20,7 @@ from sdxl.mini import colours
 
 SIZE = 32  # pixels of a side
 OVERSAMPLING = 4  # a letter is drawn this many times larger, and reduced
-SHIFT, TILT = 0.7, 12.0  # largest shift as a share of the room beside the letter, and largest turn in degrees
+SHIFT, TILT = 0.25, 8.0  # largest shift as a share of the room beside the letter, and largest turn in degrees
 FONTS = {  # (bold, italic): file names
     (False, False): ("DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral"),
     (True, False): ("DejaVuSans-Bold", "DejaVuSerif-Bold", "DejaVuSansMono-Bold", "STIXGeneralBol"),
