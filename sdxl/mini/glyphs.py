@@ -37,9 +37,9 @@ LETTERS = {letter: f"letter {letter}" for letter in string.ascii_lowercase}
 LETTERS |= {letter: f"capital {letter}" for letter in CAPITALS}
 LETTERS |= {letter: f"greek {name}" for letter, name in GREEK.items()}
 SIZES = {
-    "small": (0.45, 0.6),
-    "": (0.65, 0.8),
-    "large": (0.85, 1.0),
+    "small": (0.55, 0.62),
+    "": (0.7, 0.8),
+    "large": (0.9, 1.0),
 }  # size of the font over 1.15, as a share of the picture's side
 
 
