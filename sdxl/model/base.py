@@ -209,8 +209,9 @@ def shapes(base: Base, vae: Base, resolution: int) -> dict[str, tuple[int, ...]]
         raise UserError(f"--resolution must be a multiple of {factor}, the pixels of one latent; got {resolution}")
     own = base.settings("unet").sample_size if (base.folder / "unet/config.json").is_file() else None
     if own and resolution > MOST_TIMES_OWN * own * factor:
-        far = f"--resolution {resolution} is far above the {own * factor} pixels that the UNet of {base.folder} was trained on"
-        raise UserError(f"{far}; take --resolution {own * factor}")
+        trained = f"{own} latents of {factor:g} pixels, as {vae.part('vae') / 'config.json'} says"
+        far = f"--resolution {resolution} is far above that of {base.folder} ({trained})"
+        raise UserError(f"{far}; take --resolution {own * factor:g}")
     side, width = resolution // factor, first.hidden_size + second.hidden_size
     return {
         "x_n": (vae.settings("vae").latent_channels, side, side),

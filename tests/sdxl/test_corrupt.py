@@ -578,7 +578,7 @@ def test_small_images_are_enlarged_only_if_asked(photos, tmp_path, corrupt, refu
         (("--level-column", "tn"), "no column 'tn' for --level-column; did you mean t_n?"),
         (("--caption-column", "txt"), "did you mean text?"),
         (("--resolution", 60), "--resolution must be a multiple of 8"),
-        (("--resolution", 1024), "far above the 64 pixels"),
+        (("--resolution", 1024), "is far above that of"),
         (("--images", 0), "--images must be at least 1"),
         (("--vae", "/nowhere"), "/nowhere is no folder"),
         (("--base", "/nowhere"), "/nowhere is no folder"),

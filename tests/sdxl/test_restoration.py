@@ -211,7 +211,7 @@ def test_mistakes_are_told_in_a_line(finished, tiny_base, loras, tmp_path):
     assert "--data is missing" in refusal("evaluate", "restoration")
     assert "1 .. 999" in refusal(*words(tiny_base, loras, out, "--levels", 1000))
     assert "does not exist" in refusal(*words(tiny_base, [tmp_path / "none"], out))
-    assert "smaller than --resolution 512" in refusal(*words(tiny_base, loras, out, "--resolution", 512))
+    assert "smaller than --resolution 256" in refusal(*words(tiny_base, loras, out, "--resolution", 256))
     assert "multiple of 8" in refusal(*words(tiny_base, loras, out, "--resolution", 60))
     assert "leaves no model" in refusal("evaluate", "restoration", "--data", "photographs", "--no-with-base")
     other = shutil.copytree(loras[0], tmp_path / "other")

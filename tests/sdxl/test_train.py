@@ -391,7 +391,8 @@ def test_a_set_of_pure_noise_is_neither_made_nor_trained_on(tmp_path):
     base = Base(tmp_path / "base")
     data = write_set(tmp_path / "set", base, t_n=999)
     change_schedule(base, rescale_betas_zero_snr=True, timestep_spacing="trailing")
-    given = ["corrupt", "--base", base.folder, "--data", "photographs", "--t-n", 999, "--out", tmp_path / "new"]
+    given = ["corrupt", "--base", base.folder, "--data", "photographs", "--resolution", 64]
+    given += ["--t-n", 999, "--out", tmp_path / "new"]
     assert "1 .. 998 (999 is pure noise), or 0" in refusal(*given)
     assert not (tmp_path / "new").exists()
     manifest = replace(NoisySet(data).manifest, schedule=base.schedule_digest())
