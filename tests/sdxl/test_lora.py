@@ -56,9 +56,9 @@ assert not {"ambient", "sdxl", "toy", "tests"} & set(sys.modules), "imported"
 """
 
 
-def trained(unet, *, alpha: float, rank: int = 4) -> dict[str, torch.Tensor]:
+def trained(unet, *, alpha: float, rank: int = 4, layers: str = "attention") -> dict[str, torch.Tensor]:
     """Give a UNet adapters as they are after training: none of them 0."""
-    lora.add(unet, rank=rank, alpha=alpha, seed=0)
+    lora.add(unet, rank=rank, alpha=alpha, seed=0, layers=layers)
     source = generator(0, "trained")
     lora.restore(unet, {name: 0.1 * torch.randn(value.shape, generator=source) for name, value in lora.weights(unet).items()})
     return lora.weights(unet)
@@ -126,6 +126,26 @@ def test_each_choice_of_layers_adds_to_the_one_before(tiny_base):
     assert all(".ff.net." in name for name in feed_forward - attention)
     assert convolutions > feed_forward
     assert all(".resnets." in name and ".conv" in name for name in convolutions - feed_forward)
+
+
+@pytest.mark.parametrize("layers", lora.LAYERS)
+def test_a_lora_of_any_layers_comes_back_from_its_file(tiny_base, tmp_path, layers):
+    """In our commands, in a stock pipeline, and as the start of another training of the same layers alone."""
+    unet = tiny_base.unet()
+    lora.save(tmp_path, unet, trained(unet, alpha=8, layers=layers), about(tiny_base))
+    expected = answer(unet)
+    found = lora.opened(str(tmp_path), tiny_base)
+    assert (found.rank, found.alpha) == (4, 8)
+    torch.testing.assert_close(answer(lora.adapted(tiny_base, found, torch.float32)), expected, rtol=0, atol=1e-6)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(tiny_base.folder)
+    pipeline.load_lora_weights(str(tmp_path))
+    torch.testing.assert_close(answer(pipeline.unet), expected, rtol=0, atol=1e-6)
+    for other in lora.LAYERS:
+        if other == layers:
+            lora.refuse_start(found, tiny_base, rank=4, alpha=8, layers=other)
+        else:
+            with pytest.raises(UserError, match=f"than --layers {other} trains"):
+                lora.refuse_start(found, tiny_base, rank=4, alpha=8, layers=other)
 
 
 def test_weights_of_the_lora_are_float32_on_a_base_in_bfloat16(tiny_base):
