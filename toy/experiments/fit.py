@@ -61,13 +61,13 @@ class Experiment:
 
     def trainer(self, problem: Problem, directory: Path, seed: int, report: Report, stop: Callable[[], bool]) -> Trainer:
         """The trainer of all networks of a seed."""
-        networks, budget = directory / "networks" / f"seed_{seed}", 1e6 * self.config.evaluations
+        networks, budget = networks_of(directory, seed), 1e6 * self.config.evaluations
         return Trainer(problem, networks, self.identity, seed, budget, report, stop, self.optimiser)
 
     def pretrain(self, source: Callable[[int], Problem], directory: Path) -> None:
         """Train the network of each seed from which all others start, unless that is done."""
-        folders = {seed: directory / "networks" / f"seed_{seed}" / "start" for seed in self.seeds}
-        tasks = [Pretraining(seed, source, directory, self) for seed in self.seeds if not (folders[seed] / "DONE").exists()]
+        missing = [seed for seed in self.seeds if not (networks_of(directory, seed) / "start" / "DONE").exists()]
+        tasks = [Pretraining(seed, source, directory, self) for seed in missing]
         if tasks:
             run_all(tasks, workers=self.config.workers, done=lambda _: None)
 
@@ -84,6 +84,11 @@ class Experiment:
 
         run_all(tasks, workers=self.config.workers, done=keep)
         return rows
+
+
+def networks_of(directory: Path, seed: int) -> Path:
+    """The folder with the run directories of all networks of a seed."""
+    return directory / "networks" / f"seed_{seed}"
 
 
 @dataclass(frozen=True)
