@@ -17,7 +17,7 @@ from harness.errors import Interrupted, UserError
 from harness.files import write_atomically
 from harness.pool import Task, run_all
 from harness.records import fit, plain, write
-from toy.experiments.row import Row, folder_of, read
+from toy.experiments.row import Row, folder_of, networks_of, read
 from toy.method import watched
 from toy.methods import recipes
 from toy.methods.consistent import Recipe
@@ -84,11 +84,6 @@ class Experiment:
 
         run_all(tasks, workers=self.config.workers, done=keep)
         return rows
-
-
-def networks_of(directory: Path, seed: int) -> Path:
-    """The folder with the run directories of all networks of a seed."""
-    return directory / "networks" / f"seed_{seed}"
 
 
 @dataclass(frozen=True)
