@@ -52,17 +52,21 @@ class Draw:
 
     def batch(self, count: int) -> Noisy:
         """Noisy points and their levels, (B, D) and (B,), B = count / batch_divisor."""
-        return self.problem.batch(max(1, count // self.problem.batch_divisor), self.source)
+        return self.problem.batch(self._divided(count), self.source)
 
     def clean_batch(self, count: int) -> Tensor:
         """Clean points, for references only, (B, D)."""
         assert self.problem.clean_batch is not None
-        return self.problem.clean_batch(max(1, count // self.problem.batch_divisor), self.source)
+        return self.problem.clean_batch(self._divided(count), self.source)
 
     def related_batch(self, count: int) -> Tensor:
         """Clean images of other classes than the data's, (B, D)."""
         assert self.problem.related_batch is not None
-        return self.problem.related_batch(max(1, count // self.problem.batch_divisor), self.source)
+        return self.problem.related_batch(self._divided(count), self.source)
+
+    def _divided(self, count: int) -> int:
+        """The size of a batch for which a method asks for `count` points: count / batch_divisor, and at least one."""
+        return max(1, count // self.problem.batch_divisor)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers."""

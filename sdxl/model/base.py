@@ -62,10 +62,15 @@ class Base:
 
         pixels: the side of a latent in pixels.
         """
-        side = self.settings("unet").sample_size
-        if side is None:
+        own = self.own_resolution(pixels)
+        if own is None:
             raise UserError(f"{self.part('unet') / 'config.json'} has no sample_size; give --resolution")
-        return side * pixels
+        return own
+
+    def own_resolution(self, pixels: int) -> int | None:
+        """As `resolution`; None if the UNet's settings do not say."""
+        side = self.settings("unet").sample_size
+        return None if side is None else side * pixels
 
     def unet(self, dtype: torch.dtype = torch.float32) -> Any:
         """The UNet, frozen and in evaluation mode."""
@@ -207,11 +212,11 @@ def shapes(base: Base, vae: Base, resolution: int) -> dict[str, tuple[int, ...]]
     factor, first, second = vae.pixels(), base.settings("text_encoder"), base.settings("text_encoder_2")
     if resolution % factor:
         raise UserError(f"--resolution must be a multiple of {factor}, the pixels of one latent; got {resolution}")
-    own = base.settings("unet").sample_size if (base.folder / "unet/config.json").is_file() else None
-    if own and resolution > MOST_TIMES_OWN * own * factor:
-        trained = f"{own} latents of {factor:g} pixels, as {vae.part('vae') / 'config.json'} says"
+    own = base.own_resolution(factor) if (base.folder / "unet/config.json").is_file() else None
+    if own and resolution > MOST_TIMES_OWN * own:
+        trained = f"{own / factor:g} latents of {factor:g} pixels, as {vae.part('vae') / 'config.json'} says"
         far = f"--resolution {resolution} is far above that of {base.folder} ({trained})"
-        raise UserError(f"{far}; take --resolution {own * factor:g}")
+        raise UserError(f"{far}; take --resolution {own:g}")
     side, width = resolution // factor, first.hidden_size + second.hidden_size
     return {
         "x_n": (vae.settings("vae").latent_channels, side, side),

@@ -156,13 +156,10 @@ def plan(config: TrainOptions, base: Base, data: NoisySet) -> list[str]:
     size, levels = data.rows([0])["x_n"].shape[-1], data.levels()
     batch, pairs = config.micro_batch, math.ceil(fraction * config.micro_batch)
     dtype = dtype_of(config.dtype, torch.device("cuda"))
-    options: dict[str, Any] = {
-        "rank": config.rank,
-        "layers": config.layers,
-        "dtype": dtype,
-        "checkpointing": config.checkpointing,
-    }
-    model = Imagined(records.plain(base.settings("unet")), tokens=data.shapes()["prompt_embeds"][0], **options)
+    model = Imagined(
+        records.plain(base.settings("unet")), rank=config.rank, dtype=dtype, checkpointing=config.checkpointing,
+        tokens=data.shapes()["prompt_embeds"][0], layers=config.layers,
+    )  # fmt: skip
     largest = replace(objective, below=math.ceil(objective.below))
     counted = count(model, largest, micro_batch(model, largest, batch=batch, pairs=pairs, size=size, t_n=float(levels.max())))
     frozen, trained = model.sizes()

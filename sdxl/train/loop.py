@@ -53,8 +53,7 @@ class Loop:
         self.objective = Objective.of(config, base.path())
         self.dtype = dtype_of(config.dtype, group.device)
         self.unet = group.together(lambda: base.unet(self.dtype))
-        settings: dict[str, Any] = {"rank": config.rank, "alpha": config.alpha, "layers": config.layers}
-        self.parameters = lora.add(self.unet, **settings, seed=config.seed)
+        self.parameters = lora.add(self.unet, rank=config.rank, alpha=config.alpha, seed=config.seed, layers=config.layers)
         if config.start_from:
             group.together(lambda: lora.restore(self.unet, lora.opened(str(config.start_from), base).state))
         if config.checkpointing:

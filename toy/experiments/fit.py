@@ -17,7 +17,7 @@ from harness.errors import Interrupted, UserError
 from harness.files import write_atomically
 from harness.pool import Task, run_all
 from harness.records import fit, plain, write
-from toy.experiments.row import Row, folder_of, read
+from toy.experiments.row import Row, folder_of, networks_of, read
 from toy.method import watched
 from toy.methods import recipes
 from toy.methods.consistent import Recipe
@@ -61,13 +61,13 @@ class Experiment:
 
     def trainer(self, problem: Problem, directory: Path, seed: int, report: Report, stop: Callable[[], bool]) -> Trainer:
         """The trainer of all networks of a seed."""
-        networks, budget = directory / "networks" / f"seed_{seed}", 1e6 * self.config.evaluations
+        networks, budget = networks_of(directory, seed), 1e6 * self.config.evaluations
         return Trainer(problem, networks, self.identity, seed, budget, report, stop, self.optimiser)
 
     def pretrain(self, source: Callable[[int], Problem], directory: Path) -> None:
         """Train the network of each seed from which all others start, unless that is done."""
-        folders = {seed: directory / "networks" / f"seed_{seed}" / "start" for seed in self.seeds}
-        tasks = [Pretraining(seed, source, directory, self) for seed in self.seeds if not (folders[seed] / "DONE").exists()]
+        missing = [seed for seed in self.seeds if not (networks_of(directory, seed) / "start" / "DONE").exists()]
+        tasks = [Pretraining(seed, source, directory, self) for seed in missing]
         if tasks:
             run_all(tasks, workers=self.config.workers, done=lambda _: None)
 

@@ -82,6 +82,11 @@ class Drawn(Row):
 Kind = TypeVar("Kind", bound=Row)
 
 
+def networks_of(directory: Path, seed: int) -> Path:
+    """The folder with the run directories of all networks of a seed."""
+    return directory / "networks" / f"seed_{seed}"
+
+
 def folder_of(directory: Path, method: str, seed: int) -> Path:
     """The folder of a method's results for one seed."""
     return directory / "methods" / method / f"seed_{seed}"

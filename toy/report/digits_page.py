@@ -22,7 +22,7 @@ from toy.report.table import over_seeds
 from toy.report.verdict import NONE, compare, effect_of_consistency, subject_of
 
 SHOWN = (0.3, 0.5, 0.7, 1.0, 1.5, 3.0)  # levels of the table
-STARTS = {
+SKIPS = {
     "mixture": "the mixture of Wiener filters that its network corrects",
     "wiener": "the linear filter that its network corrects",
     "scalar": "the best linear filter",
@@ -54,7 +54,7 @@ def verdict(summary: list[dict[str, Any]], skip: str) -> str:
     if mine is None or least is None:
         return NONE
     of = "error over the least possible" if known else "squared error per pixel on held-out images"
-    verdict = f"At the data's noise {compare(subject, mine, STARTS[skip], least)} in its {of}."
+    verdict = f"At the data's noise {compare(subject, mine, SKIPS[skip], least)} in its {of}."
     before, after = below.get("start"), below.get(subject)
     if before is not None and after is not None:
         verdict += f" In the sub-n mean {compare(subject, after, 'the network that it starts from', before)}."

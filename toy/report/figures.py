@@ -17,6 +17,7 @@ from harness import records
 from harness.files import write_atomically
 from harness.runs import read_metrics
 from toy.evaluation import LEVELS
+from toy.experiments.row import networks_of
 from toy.experiments.wall import COUNTS, modulation
 from toy.problem import Problem
 from toy.report import panels
@@ -132,7 +133,7 @@ def wall(drawing: Drawing) -> Figure | None:
 def training(drawing: Drawing) -> Figure | None:
     """The loss of each network against evaluations. The losses differ, so each has an axis of its own."""
     curves = {}
-    for file in sorted((drawing.out / "networks" / f"seed_{drawing.seed}").glob("*/metrics.jsonl")):
+    for file in sorted(networks_of(drawing.out, drawing.seed).glob("*/metrics.jsonl")):
         reports = [records.fit(row, Progress, where=str(file)) for row in read_metrics(file)]
         if len(reports) > 1:
             curves[file.parent.name] = reports
