@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,17 @@ ENCODED = 256  # pictures that the VAE encodes at a time
 
 
 def tokenizer() -> Any:
-    """CLIP's tokenizer, with a vocabulary of the bytes and of the words in captions of letters."""
+    """CLIP's tokenizer, with a vocabulary of the bytes and of the words in captions of letters.
+
+    Words are numbered in alphabetical order: their numbers in the trained tokenizer differ from one call to the next.
+    """
     from tokenizers.pre_tokenizers import ByteLevel
 
     captions = [glyphs.described(number).caption for number in range(CAPTIONS)]
     texts = [*WORDS * 2, *captions]
-    return fresh.byte_tokenizer(LENGTH).train_new_from_iterator(texts, VOCABULARY, initial_alphabet=ByteLevel.alphabet())
+    trained = fresh.byte_tokenizer(LENGTH).train_new_from_iterator(texts, VOCABULARY, initial_alphabet=ByteLevel.alphabet())
+    model = json.loads(trained.backend_tokenizer.to_str())["model"]
+    return fresh.clip_tokenizer(sorted(model["vocab"]), model["merges"], LENGTH)
 
 
 def pipeline(seed: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,17 @@ def _text(width: int, tokenizer: Any, activation: str) -> Any:
 
 def byte_tokenizer(length: int = 77) -> Any:
     """CLIP's tokenizer with a vocabulary of the 256 bytes, and no merges. `length`: of a caption in tokens."""
-    from transformers import CLIPTokenizer
-
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
     words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return clip_tokenizer(words, [], length)
+
+
+def clip_tokenizer(words: Sequence[str], merges: Sequence[Sequence[str]], length: int) -> Any:
+    """CLIP's tokenizer with these words, numbered from 0, and these merges, each of two words."""
+    from transformers import CLIPTokenizer
+
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-        (Path(folder) / "merges.txt").write_text("#version: 0.2\n")
+        (Path(folder) / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, merges), ""]))
         return CLIPTokenizer.from_pretrained(folder, model_max_length=length)
