@@ -95,6 +95,11 @@ def test_there_are_no_digits_and_each_caption_is_read_whole():
         assert unknown not in tokenizer(text).input_ids[:-1]
 
 
+def test_words_have_the_same_numbers_in_each_tokenizer():
+    one, again = (models.tokenizer().backend_tokenizer.to_str() for _ in range(2))
+    assert one == again
+
+
 def test_digits_for_training_are_others_than_those_held_out(tmp_path):
     sets = digits.handwritten(None)
     train, held_out = ({image.tobytes() for image in sets[name][0]} for name in ("train", "held_out"))
