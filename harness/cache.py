@@ -27,7 +27,7 @@ def cached(name: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arr
         if str(arrays.pop("key", None)) != wanted:
             raise UserError(f"{file} was made for another configuration; delete it, and the same command makes it again")
         return arrays
-    arrays = make()
+    arrays = {name: np.asarray(value, order="C") for name, value in make().items()}  # as it is read: sums depend on the order
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, key=np.array(wanted), **arrays)
     try:

@@ -10,11 +10,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save as save_safetensors
 
-from harness import files, runs
+from harness import cache, files, runs
 from harness.errors import UserError
 from harness.files import digest, to_plain, write_atomically
 from harness.runs import Run, read_metrics, refuse_another, stop_requests
@@ -230,6 +231,18 @@ def test_the_cache_is_where_it_is_wanted_or_at_home(tmp_path, monkeypatch):
             "EXACT_AMBIENT_CACHE", raising=False
         )
         assert files.cache_folder() == tmp_path / expected
+
+
+def test_arrays_are_alike_when_made_and_when_read_from_the_cache(tmp_path, monkeypatch):
+    """In the order of their entries in memory too, on which the last bits of a sum depend."""
+    monkeypatch.setenv("EXACT_AMBIENT_CACHE", str(tmp_path))
+    kinds = {"last first": np.arange(24.0).reshape(2, 3, 4).transpose(2, 0, 1), "number": np.array(2.0)}
+    made, read = (cache.cached("some", {"version": 1}, lambda: kinds) for _ in range(2))
+    for name, value in kinds.items():
+        assert (made[name] == value).all()
+        assert (read[name] == value).all()
+        assert made[name].strides == read[name].strides
+        assert made[name].shape == read[name].shape == value.shape
 
 
 @pytest.mark.parametrize("home", [None, ""])
