@@ -17,8 +17,8 @@ PROMPTS = ("a red handwritten digit 3 on a pale blue ground", "a white handwritt
 SHARED = {  # arguments that several commands share
     "set": "--base {base} --resolution 32 --data {digits} --split train --seed {seed}",
     "few_set": "--base {base} --resolution 32 --data {few} --split train --seed {seed}",
-    "optimiser": "--base {base} --seed {seed} --learning-rate {learning_rate} --micro-batch 16 --dtype float32 \
-        --no-checkpointing",
+    "optimiser": "--base {base} --seed {seed} --learning-rate {learning_rate} --layers {layers} --rank {rank} --alpha {rank} \
+        --micro-batch 16 --dtype float32 --no-checkpointing",
     "stages": "--steps {steps} --consistency-from {first_stage}",
     "memorization_stages": "--steps {memorization_steps} --consistency-from {memorization_first_stage}",
     "samples": "--base {base} --prompts {prompts} --images {images} \
@@ -86,7 +86,8 @@ def commands(config: ReproduceOptions, seed: int) -> list[list[str]]:
     values = {
         "base": config.base or out / "mini", "digits": out / "digits", "few": out / "few", "prompts": out / "prompts.txt",
         "shown": out / "shown.txt", "run": run, "configs": CONFIGS, "features": FEATURES, "seed": seed, "images": config.images,
-        "learning_rate": config.learning_rate, "steps": config.steps, "first_stage": config.steps * 3 // 4,
+        "learning_rate": config.learning_rate, "layers": config.layers, "rank": config.rank,
+        "steps": config.steps, "first_stage": config.steps * 3 // 4,
         "memorization_steps": config.memorization_steps, "memorization_first_stage": config.memorization_steps * 3 // 4,
         "sampling_steps": config.sampling_steps,
     }  # fmt: skip

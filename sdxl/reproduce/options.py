@@ -9,6 +9,7 @@ from typing import Any
 from harness import statistics
 from harness.options import Options, option
 from sdxl import options
+from sdxl.model.lora import LAYERS
 
 FEWEST = 65  # images for a Frechet distance of 64 features
 SMOKE = {"steps": 2, "memorization_steps": 2, "images": 66, "training_digits": 66, "held_out_digits": 132}
@@ -46,6 +47,10 @@ class ReproduceOptions(Options):
     )
     sampling_steps: int = options.count(25, "number of sampling steps of each image", group="size", at_least=6, at_most=999)
     learning_rate: float = option(1e-3, "learning rate of AdamW, constant throughout", group="optimisation", above=0, below=1)
+    layers: str = option(
+        "convolutions", "layers that get a LoRA, as --layers of `python -m sdxl train` names them", group="model", choices=LAYERS
+    )  # fmt: skip
+    rank: int = option(16, "rank and alpha of the LoRA; the paper's is 4", group="model", at_least=1, at_most=4096)
     memorization_digits: int = options.count(
         100, "number of digits in the two small sets whose memorization is measured", group="size", at_least=statistics.FEWEST
     )
