@@ -195,11 +195,15 @@ def refuse_start(lora: Lora, base: Base, *, rank: int, alpha: float, layers: str
     if (lora.rank, lora.alpha) != (rank, alpha):
         options = f"--rank {lora.rank} --alpha {lora.alpha:g}"
         raise UserError(f"{lora.file} is of rank {lora.rank} and alpha {lora.alpha:g}; take {options}")
-    unet = base.meta_unet()
-    add(unet, rank=rank, alpha=alpha, seed=0, layers=layers)
-    if set(_adapters(unet)) != set(lora.state):
-        trains = f"--layers {layers} trains ({', '.join(LAYERS[layers])})"
-        raise UserError(f"{lora.file} has other layers than {trains}; take the --layers of its training")
+
+    def has(name: str) -> bool:
+        unet = base.meta_unet()
+        add(unet, rank=rank, alpha=alpha, seed=0, layers=name)
+        return set(_adapters(unet)) == set(lora.state)
+
+    if not has(layers):
+        fitting = next((f"take --layers {name}" for name in LAYERS if has(name)), "no --layers trains the same")
+        raise UserError(f"{lora.file} has other layers than --layers {layers} trains ({', '.join(LAYERS[layers])}); {fitting}")
 
 
 def header(file: Path) -> dict[str, str]:

@@ -290,9 +290,11 @@ def test_training_starts_from_a_lora_of_its_rank_alpha_and_layers_alone(tiny_bas
     for rank, alpha in ((8, 4), (4, 8)):
         with pytest.raises(UserError, match="take --rank 4 --alpha 4"):
             lora.refuse_start(found, tiny_base, rank=rank, alpha=alpha, layers="attention")
+    with pytest.raises(UserError, match=r"other layers than --layers convolutions trains .*; take --layers attention"):
+        lora.refuse_start(found, tiny_base, rank=4, alpha=4, layers="convolutions")
     state = load_file(file)
     save_file({name: value for name, value in state.items() if "mid_block" in name}, file)
-    with pytest.raises(UserError, match=r"other layers than --layers attention trains \(to_q, to_k"):
+    with pytest.raises(UserError, match=r"other layers than --layers attention trains \(to_q.*; no --layers trains the same"):
         lora.refuse_start(lora.opened(str(file), tiny_base), tiny_base, rank=4, alpha=4, layers="attention")
     half = {name: value[:2] if "lora_A" in name else value[:, :2].clone() for name, value in state.items() if "mid_block" in name}
     save_file(state | half, file)
