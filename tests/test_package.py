@@ -16,7 +16,9 @@ from harness import records
 from sdxl.mini import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
-BUILD = "import sys; from setuptools import build_meta as b; b.build_wheel(sys.argv[1]); b.build_sdist(sys.argv[1])"
+BUILD = """import sys; from setuptools import build_meta
+out = sys.argv[1]  # the builds change sys.argv
+build_meta.build_wheel(out); build_meta.build_sdist(out)"""
 
 
 def run(folder: Path, *words: str, **environment: str) -> str:

@@ -26,7 +26,7 @@ class PretrainOptions(Options):
         group="optimisation", at_least=0,
     )  # fmt: skip
     unet_steps: int = option(
-        20_000, "number of optimiser steps for the UNet and the text encoders", group="optimisation", at_least=1
+        12_000, "number of optimiser steps for the UNet and the text encoders", group="optimisation", at_least=1
     )
     unet_batch: int = option(32, "number of latents in a step of the UNet", group="optimisation", at_least=1)
     unet_learning_rate: float = option(

@@ -67,7 +67,7 @@ def write_card(folder: Path, config: PretrainOptions, measured: Measured, run: R
     counts |= {"tokens": pipeline.tokenizer.model_max_length}
     millions = {"unet": _millions(pipeline.unet), "vae": _millions(pipeline.vae), "text": sum(map(_millions, encoders))}
     accuracies, captions = markdown(measured.table()), [glyphs.described(number).caption for number in EXAMPLES]
-    command = shlex.join(["python", "-m", "sdxl", "pretrain", *to_argv(PretrainOptions, asdict(config))])
+    command = shlex.join(["python", "-m", "sdxl", "pretrain", *to_argv(PretrainOptions, config.without(*NOT_IDENTITY))])
     found = {
         "command": command,
         "decibels": measured.decibels(),

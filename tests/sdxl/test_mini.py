@@ -247,3 +247,18 @@ def test_samples_of_the_shipped_model_show_what_their_prompts_name(tmp_path):
 def test_the_base_reads_captions_of_its_own_length():
     condition = TextEncoder(Base(shipped.SHIPPED), torch.device("cpu"))("a red letter k on a pale ground")
     assert condition["prompt_embeds"].shape == (1, models.LENGTH, 128)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of the scheduler in diffusers
+def test_a_stock_pipeline_paints_what_its_prompts_name():
+    """No code of this project between the folder and the pictures."""
+    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+
+    pipeline = StableDiffusionXLPipeline.from_pretrained(shipped.SHIPPED, dtype=torch.float32, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    asked = [glyphs.described(10**6 + number) for number in range(32)]
+    prompts = [each.caption for each in asked]
+    settings = {"guidance_scale": 3.0, "num_inference_steps": 25, "generator": torch.Generator().manual_seed(0)}
+    pixels = torch.from_numpy(pipeline(prompts, output_type="np", **settings).images).permute(0, 3, 1, 2)
+    correct = features.letters().classifier.correct(2 * pixels - 1, labels_of(asked))
+    assert correct["all"].float().mean() > 0.7

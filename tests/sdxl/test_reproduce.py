@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,6 +66,11 @@ def test_what_cannot_be_done_is_refused_in_a_line(tmp_path):
     assert "mine.txt" in refusal("reproduce", "--out", tmp_path)
 
 
+def rows_of(results: Path, key: str, name: str) -> dict[str, Any]:
+    """The rows of results.json, by their names."""
+    return {row[name]: row for row in json.loads(results.read_text())[key]}
+
+
 @pytest.mark.slow
 def test_the_page_has_the_numbers_of_all_seeds(tmp_path):
     words = ["reproduce", "--preset", "smoke", "--out", str(tmp_path)]
@@ -77,5 +84,13 @@ def test_the_page_has_the_numbers_of_all_seeds(tmp_path):
     assert f"| fine-tuned on clean digits | {own.mean:.4f} +- {own.error:.4f} [+0.0 +- 0.0 %] |" in table
     html = re.sub(r"<[^>]+>", "", (tmp_path / "report.html").read_text())
     assert f"{own.mean:.4f} +- {own.error:.4f}" in html
+    distances = [rows_of(tmp_path / f"seed_{seed}/fid/results.json", "rows", "name") for seed in range(2)]
+    base, clean = ([1000 * of_seed[name]["kid"] for of_seed in distances] for name in ("samples_base", "samples_clean"))
+    [cells] = [line.split(" | ") for line in table.splitlines() if line.startswith(f"| {summary.UNTOUCHED} |")][1:]
+    value, ratio = mean(base), mean([a / b for a, b in zip(base, clean, strict=True)])
+    assert cells[3] == f"{value.mean:.3g} +- {value.error:.3g}"
+    assert cells[4] == f"{ratio.mean:.2f} +- {ratio.error:.2f} |"
+    attack = rows_of(tmp_path / "seed_1/memory/results.json", "models", "model")["attack_clean"]["beyond control"]["similarity"]
+    assert f"| {attack['mean']:.3f} ({attack['interval'][0]:.3f} to {attack['interval'][1]:.3f}) |" in table
     assert (tmp_path / "seed_1/figures/report.html").exists()
     assert "steps: 2, asked for 3" in refusal(*words, "--steps", 3)
