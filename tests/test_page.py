@@ -53,5 +53,5 @@ def test_what_a_page_suggests_is_a_command(line):
 
 
 def test_every_command_with_a_page_or_for_one_is_suggested():
-    others = {"sdxl tiny", "sdxl figures", "sdxl rehearse"}
+    others = {"sdxl tiny", "sdxl mini", "sdxl pretrain", "sdxl figures", "sdxl rehearse", "sdxl reproduce"}
     assert {re.split(r" --| ?\{\{", line)[0] for line in SUGGESTED} == set(COMMANDS) - others

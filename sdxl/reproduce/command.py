@@ -6,9 +6,9 @@
 
 The mini model is fine-tuned by LoRA on digits that were noised once, at t_n = 100, 500 and 800, and on clean ones; without and
 with the consistency loss, in the two stages of App. B. All of it is done by the other commands of `python -m sdxl`, with the
-configs of the paper's experiments on FFHQ. They differ in sizes, counts, the learning rate, the rank and layers of the LoRA,
-precision (float32) and captions, which FFHQ has not. Each command is printed as it runs, and a stopped run continues where it
-was. The page compares the numbers with the paper's.
+configs of the paper's experiments on FFHQ. They differ in sizes, counts, the learning rate and its decay, the rank and layers of
+the LoRA, precision (float32) and captions, which FFHQ has not. Each command is printed as it runs, and a stopped run continues
+where it was. The page compares the numbers with the paper's.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ PROMPTS = ("a red handwritten digit 3 on a pale blue ground", "a white handwritt
 SHARED = {  # arguments that several commands share
     "set": "--base {base} --resolution 32 --data {digits} --split train --seed {seed}",
     "few_set": "--base {base} --resolution 32 --data {few} --split train --seed {seed}",
-    "optimiser": "--base {base} --seed {seed} --learning-rate {learning_rate} --layers {layers} --rank {rank} --alpha {rank} \
-        --micro-batch 16 --dtype float32 --no-checkpointing",
+    "optimiser": "--base {base} --seed {seed} --learning-rate {learning_rate} --decay 0.5 --layers {layers} --rank {rank} \
+        --alpha {rank} --micro-batch 16 --dtype float32 --no-checkpointing",
     "stages": "--steps {steps} --consistency-from {first_stage}",
     "memorization_stages": "--steps {memorization_steps} --consistency-from {memorization_first_stage}",
     "samples": "--base {base} --prompts {prompts} --images {images} \

@@ -46,7 +46,13 @@ class ReproduceOptions(Options):
         600, "number of optimiser steps of each training; the last quarter has the consistency loss", group="size", at_least=2
     )
     sampling_steps: int = options.count(25, "number of sampling steps of each image", group="size", at_least=6, at_most=999)
-    learning_rate: float = option(1e-3, "learning rate of AdamW, constant throughout", group="optimisation", above=0, below=1)
+    learning_rate: float = option(
+        1e-3,
+        "learning rate of AdamW; it falls linearly to 0 in the last half of the steps",
+        group="optimisation",
+        above=0,
+        below=1,
+    )
     layers: str = option(
         "convolutions", "layers that get a LoRA, as --layers of `python -m sdxl train` names them", group="model", choices=LAYERS
     )  # fmt: skip

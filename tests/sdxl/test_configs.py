@@ -12,7 +12,7 @@ import pytest
 
 from harness.config import parse
 from sdxl.corrupt.options import CorruptOptions
-from sdxl.model import tiny
+from sdxl.mini.command import MiniOptions
 from sdxl.train.options import TrainOptions
 
 FOLDER = Path(__file__).parents[2] / "sdxl/configs"
@@ -23,7 +23,7 @@ WEIGHTS = {  # App. B; of clean data, and of the other sets at t_n = 500, by ana
     "ffhq_800_consistency": 1e-4,
     **{name: 0.01 for name in ("laion10k", "brain_mri", "chest_xray")},
 }
-CLASSES = {"corrupt": CorruptOptions, "train": TrainOptions, "tiny": tiny.TinyOptions}
+CLASSES = {"corrupt": CorruptOptions, "train": TrainOptions, "mini": MiniOptions}
 
 
 def read(words: list[str]) -> TrainOptions:
