@@ -175,4 +175,5 @@ def plan(config: TrainOptions, base: Base, data: NoisySet) -> list[str]:
 
 def evaluations(objective: Objective, fraction: float) -> float:
     """Evaluations of the UNet for an image, on average; a `fraction` of the images has a consistency pair."""
-    return 1 + fraction * ((4 if objective.antithetic else 2) + objective.below)
+    ambient, pair = 2 if objective.antithetic_ambient else 1, 4 if objective.antithetic else 2
+    return ambient + fraction * (pair + objective.below)

@@ -1,10 +1,10 @@
 """The loss of a micro-batch: the ambient loss above each image's level, consistency below, no evaluation made twice.
 
 For each image t is uniform on the levels from t_n to T; X_t is x_n with the noise that is missing, and h(X_t, t) is evaluated
-once. The ambient loss uses it. Images with a consistency pair use it again, as the start of a reverse step to a level s < t:
-two evaluations at s (the paper's pair; with antithetic noise: four) measure how far h is from a martingale. To reach levels far
-below t_n as well, a share `below` of these images first takes one DDIM step, with the h already evaluated, to a level uniform
-below t_n. The pair starts there, which needs one more evaluation.
+once, for the ambient loss (twice for the antithetic one: with both signs of the noise). Images with a consistency pair use it
+again, as the start of a reverse step to a level s < t: two evaluations at s (the paper's pair; with antithetic noise: four)
+measure how far h is from a martingale. To reach levels far below t_n as well, a share `below` of these images first takes one
+DDIM step, with the h already evaluated, to a level uniform below t_n. The pair starts there, which needs one more evaluation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from ambient import losses
 from ambient.denoisers import Denoiser
 from ambient.kernels import KERNELS, Kernel, ddim
-from ambient.paths import Discrete, Times, transition
+from ambient.paths import Discrete, Times
 from ambient.randomness import generator
 from sdxl.train.options import TrainOptions
 
@@ -53,7 +53,7 @@ class Objective:
     | "x_n", the paper's | x_n | x_0: high levels weigh most |
 
     In "eps", `min_snr` = gamma multiplies both by min(SNR, gamma) / SNR at their level. For clean data that is the
-    noise-prediction loss with min-SNR weights.
+    noise-prediction loss with min-SNR weights. The antithetic ambient loss has the units of a pair that starts at its level.
 
     Paper: the objective of Sec. 3.2. Checked by: tests/sdxl/test_objective.py
     """
@@ -64,6 +64,7 @@ class Objective:
     kernel: str = "ancestral"
     largest_step: int = 20  # of t, in a consistency pair
     antithetic: bool = False
+    antithetic_ambient: bool = False
     below: float = 0.5
 
     @classmethod
@@ -71,7 +72,7 @@ class Objective:
         """The loss that the options of a training describe."""
         units = {"space": options.space, "min_snr": options.min_snr}
         pairs = {"kernel": options.kernel, "largest_step": options.largest_step, "below": options.below}
-        return cls(path, **units, **pairs, antithetic=options.antithetic)
+        return cls(path, **units, **pairs, antithetic=options.antithetic, antithetic_ambient=options.antithetic_ambient)
 
     def draw(self, t_n: Tensor, with_pair: list[bool], shape: torch.Size, *, seed: int, numbers: list[int]) -> Draws:
         """The draws of the images with these running numbers, which do not depend on the batch or the process they are in."""
@@ -105,12 +106,14 @@ class Objective:
 
     def __call__(self, denoiser: Denoiser, x_n: Tensor, t_n: Tensor, condition: dict[str, Tensor], draws: Draws) -> Parts:
         """The losses of a micro-batch; no random numbers inside."""
-        path, t = self.path, draws.t
-        x_t = transition(at_n=path(t_n), at_t=path(t)).apply(x_n, draws.noise)
-        h = denoiser(x_t, t, condition)
-        ambient = losses.ambient(_known(h), x_n, draws.noise, path=path, t_n=t_n, t=t, space=self.space)
-        coordinates = x_n[0].numel()
-        ambient = ambient * self._capped(t).to(ambient) / coordinates
+        t, coordinates = draws.t, x_n[0].numel()
+        at, denoise = {"path": self.path, "t_n": t_n, "t": t, "condition": condition}, _Recorded(denoiser)
+        if self.antithetic_ambient:
+            ambient = losses.antithetic_ambient(denoise, x_n, draws.noise, **at) * self._unit(t).to(x_n)
+        else:
+            ambient = losses.ambient(denoise, x_n, draws.noise, space=self.space, **at) * self._capped(t).to(x_n)
+        ambient = ambient / coordinates
+        x_t, h = denoise.x[: len(x_n)], denoise.h[: len(x_n)]
         if len(draws.paired) == 0:
             return Parts(ambient, ambient.new_zeros(0))
         rest = {key: value[draws.paired] for key, value in condition.items()}
@@ -139,6 +142,17 @@ class Objective:
         if self.space == "x_n":
             return torch.ones(())
         return self.path.noise_to_signal(t) ** -2 * self._capped(t)
+
+
+class _Recorded:
+    """A denoiser that keeps what it was given last, x, and what it answered, h."""
+
+    def __init__(self, denoiser: Denoiser):
+        self.denoiser = denoiser
+
+    def __call__(self, x_t: Tensor, t: Times, condition: Any = None) -> Tensor:
+        self.x, self.h = x_t, self.denoiser(x_t, t, condition)
+        return self.h
 
 
 def _known(h: Tensor) -> Denoiser:

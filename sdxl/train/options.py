@@ -69,8 +69,12 @@ class TrainOptions(Options):
         at_least=1,
     )  # fmt: skip
     antithetic: bool = option(
-        False, "use antithetic noise: far less variance of the losses, for four evaluations of the UNet a pair instead of two",
-        group="objective",
+        False, "use antithetic noise in the pairs of the consistency loss: far less variance, for four evaluations of the UNet "
+        "instead of two", group="objective",
+    )  # fmt: skip
+    antithetic_ambient: bool = option(
+        False, "use antithetic noise in the ambient loss, which then trains the levels at and just above t_n as well as all "
+        "others, for two evaluations of the UNet instead of one", group="objective",
     )  # fmt: skip
     caption_dropout: float = option(
         0.1, "share of the images trained without their caption, which classifier-free guidance needs", group="objective",

@@ -106,6 +106,7 @@ def test_flops_are_those_of_torchs_counter(settings, objective, checkpointing, p
         ({}, 1, 6),
         ({"antithetic": True}, 4, 20),
         ({"antithetic": True}, 1, 8),
+        ({"antithetic_ambient": True}, 1, 10),
         ({"below": 1.0}, 4, 16),
     ],
 )

@@ -49,6 +49,7 @@ CASES = {  # processes, and options
     "two processes, two steps": (2, {"micro_batch": 2, "fraction": 0.4, "min_snr": 1.0, "steps": 2, "decay": 0.8}),
     "four processes": (4, {"micro_batch": 1, "fraction": 0.25}),
     "more layers, and a rate that falls": (2, {"micro_batch": 4, "fraction": 0.5, "layers": "convolutions", "decay": 0.7}),
+    "an antithetic ambient loss": (2, {"micro_batch": 4, "fraction": 0.5, "min_snr": 5.0, "antithetic_ambient": True}),
     "the ambient loss alone, not clipped": (2, {"micro_batch": 4, "weight": 0.0, "max_norm": 10.0}),
 }
 
@@ -100,8 +101,12 @@ def reference(config: TrainOptions, processes: int, base: Base, data: NoisySet) 
             x_n, t_n, condition = rows["x_n"], rows["t_n"], condition_of(number, rows)
             d = Objective.of(config, base.path()).draw(t_n, [has_term(number)], x_n.shape[1:], seed=config.seed, numbers=[number])
             noise, given = d.noise.double(), {"path": path, "condition": condition}
-            loss = losses.ambient(h, x_n, noise, t_n=t_n, t=d.t, space=config.space, **given) / x_n.numel()
-            ambient.append(loss.squeeze() * weight_at(d.t).squeeze())
+            if config.antithetic_ambient:
+                signs = [losses.ambient(h, x_n, z, t_n=t_n, t=d.t, space="x_0", **given) for z in (noise, -noise)]
+                loss = (signs[0] + signs[1]) / 2 * path.noise_to_signal(d.t) ** -2
+            else:
+                loss = losses.ambient(h, x_n, noise, t_n=t_n, t=d.t, space=config.space, **given)
+            ambient.append((loss / x_n.numel() * weight_at(d.t)).squeeze())
             if has_term(number):
                 variance = path(d.t).sigma ** 2 - (path(d.t).alpha / path(t_n).alpha * path(t_n).sigma) ** 2
                 x = path(d.t).alpha / path(t_n).alpha * x_n + variance.clamp(min=0).sqrt() * noise
@@ -228,12 +233,12 @@ def test_faults_of_the_loop_are_refused(base, data, fault):
 
 
 FAULTS_OF_THE_OBJECTIVE = {
-    "the ambient loss is told t_n for t": ("t_n=t_n, t=t, space=self.space", "t_n=t_n, t=t_n, space=self.space"),
+    "the ambient loss is told t_n for t": ('"t_n": t_n, "t": t,', '"t_n": t_n, "t": t_n,'),
     "min-SNR is left out of consistency": ("* self._capped(t)\n\n", "\n\n"),
     "min-SNR of consistency is taken at its end": ("self._unit(draws.start)", "self._unit(draws.t)"),
     "the pair starts where the ambient loss is": ("x, path=self.path, t=draws.start, s", "x, path=self.path, t=t, s"),
     "the condition is that of other images": ("value[draws.paired] for", "value[: len(draws.paired)] for"),
-    "all images have the least level": ("at_n=path(t_n), at_t=path(t)", "at_n=path(t_n.min()), at_t=path(t)"),
+    "all images have the least level": ('"t_n": t_n, "t": t,', '"t_n": t_n.min(), "t": t,'),
 }  # fmt: skip
 
 

@@ -44,12 +44,14 @@ def drawn(objective, t_n, with_pair=(True,) * B, first=0):
     return objective.draw(t_n, list(with_pair), SHAPE, seed=0, numbers=list(range(first, first + len(with_pair))))
 
 
-@pytest.mark.parametrize(("antithetic", "below", "each"), [(False, 0.0, 3), (True, 0.0, 5), (False, 1.0, 4), (True, 1.0, 6)])
-def test_no_evaluation_is_made_twice(path, antithetic, below, each):
-    objective, (x_n, t_n, condition) = Objective(path, antithetic=antithetic, below=below), batch(path)
+@pytest.mark.parametrize("ambient", [1, 2])
+@pytest.mark.parametrize(("antithetic", "below", "each"), [(False, 0.0, 2), (True, 0.0, 4), (False, 1.0, 3), (True, 1.0, 5)])
+def test_no_evaluation_is_made_twice(path, antithetic, below, each, ambient):
+    objective = Objective(path, antithetic=antithetic, below=below, antithetic_ambient=ambient == 2)
+    x_n, t_n, condition = batch(path)
     h = Counting(path)
     objective(h, x_n, t_n, condition, drawn(objective, t_n))
-    assert h.asked == each * B
+    assert h.asked == (ambient + each) * B
 
 
 def test_only_images_that_pay_cost_more(path):
@@ -77,6 +79,19 @@ def test_it_is_the_losses_of_ambient_to_the_bit(path, space, antithetic):
     at_t = path(draws.t)
     unit = (at_t.alpha / at_t.sigma) ** 2 if space == "eps" else torch.ones(B)
     assert torch.allclose(parts.consistency, plain * unit.float(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("space", ["eps", "x_n"])
+def test_the_antithetic_ambient_loss_has_the_units_of_a_pair(path, space):
+    objective, (x_n, t_n, condition) = Objective(path, space=space, antithetic_ambient=True, below=0.0), batch(path)
+    draws, h = drawn(objective, t_n), Counting(path)
+    parts = objective(h, x_n, t_n, condition, draws)
+    plain = losses.antithetic_ambient(h, x_n, draws.noise, path=path, t_n=t_n, t=draws.t, condition=condition)
+    at_t = path(draws.t)
+    unit = (at_t.alpha / at_t.sigma) ** 2 if space == "eps" else torch.ones(B)
+    assert torch.allclose(parts.ambient, plain * unit.float() / x_n[0].numel(), rtol=1e-5)
+    same = Objective(path, space=space, below=0.0)(h, x_n, t_n, condition, draws)
+    assert torch.allclose(parts.consistency, same.consistency, rtol=1e-4, atol=1e-6)
 
 
 def test_pairs_below_start_at_their_level(path):
