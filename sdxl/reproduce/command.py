@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness import page
 from harness.config import command_of, parse
+from harness.errors import UserError
 from harness.files import digest, write_atomically
 from harness.runs import Run
 from sdxl import script
@@ -28,6 +29,7 @@ from sdxl.reproduce import summary
 from sdxl.reproduce.experiments import PROMPTS, commands
 from sdxl.reproduce.options import PRESETS, ReproduceOptions
 from sdxl.run_command import quiet
+from sdxl.train.options import TrainOptions
 
 OPTIONS = ReproduceOptions
 
@@ -35,6 +37,7 @@ OPTIONS = ReproduceOptions
 def main(argv: list[str]) -> None:
     """Run all commands of all seeds, then write the page."""
     config = parse(ReproduceOptions, argv, prog="python -m sdxl reproduce", description=__doc__ or "", presets=PRESETS)
+    require_train_options(config)
     quiet()
     if config.base:
         Base(Path(config.base)).part("unet")
@@ -50,6 +53,17 @@ def main(argv: list[str]) -> None:
         command = command_of("python -m sdxl reproduce", config, PRESETS)
         summary.write(out, config, page.about_run(out, command, asdict(config)))
     print(f"\nlook at {out / 'report.html'}")
+
+
+def require_train_options(config: ReproduceOptions) -> None:
+    """Raises: UserError if --train-options has other words than options of trainings, or some that the experiments set."""
+    words = ["--data", "noisy", *config.train_options.split()]
+    given = asdict(parse(TrainOptions, words, prog="python -m sdxl reproduce --train-options", description=""))
+    usual = asdict(TrainOptions(data="noisy"))
+    own = [name for name in ("data", "out", "base", "seed", "steps", "consistency_from") if given[name] != usual[name]]
+    if own:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in own)
+        raise UserError(f"--train-options holds {names}, which follows from the experiments; leave it out")
 
 
 def chosen(config: ReproduceOptions) -> dict[str, digits.Handwritten]:

@@ -29,8 +29,8 @@ SHARED = {  # arguments that several commands share
 }
 OF_LEVEL = r"""
 corrupt {set} --t-n LEVEL --out {run}/noisy_LEVEL
-train --config {configs}/ffhq_LEVEL.yaml --data {run}/noisy_LEVEL {optimiser} --steps {steps} --out {run}/plain_LEVEL
-train --config {configs}/ffhq_LEVEL_consistency.yaml --data {run}/noisy_LEVEL {optimiser} {stages} \
+train --config {configs}/ffhq_LEVEL.yaml {optimiser} --data {run}/noisy_LEVEL --steps {steps} --weight 0 --out {run}/plain_LEVEL
+train --config {configs}/ffhq_LEVEL_consistency.yaml {optimiser} --data {run}/noisy_LEVEL {stages} \
     --out {run}/consistent_LEVEL
 generate {samples} --lora {run}/plain_LEVEL --out {run}/samples_plain_LEVEL
 generate {samples} --lora {run}/plain_LEVEL --stop LEVEL --out {run}/stopped_LEVEL
@@ -41,7 +41,7 @@ generate {unprompted} --lora {run}/consistent_LEVEL --out {run}/unprompted_consi
 """  # each line is a command of `python -m sdxl`; LEVEL is each of LEVELS
 FIRST = r"""
 corrupt {set} --t-n 0 --out {run}/noisy_0
-train --config {configs}/ffhq_0.yaml --data {run}/noisy_0 {optimiser} --steps {steps} --out {run}/clean
+train --config {configs}/ffhq_0.yaml {optimiser} --data {run}/noisy_0 --steps {steps} --weight 0 --out {run}/clean
 generate {samples} --out {run}/samples_base
 generate {samples} --lora {run}/clean --out {run}/samples_clean
 generate {shown} --out {run}/prompts_base
@@ -57,8 +57,8 @@ evaluate fid --generated {generated} --reference {digits} --split held_out --ext
     --out {run}/fid
 corrupt {few_set} --t-n 0 --out {run}/few_0
 corrupt {few_set} --t-n 500 --out {run}/few_500
-train --config {configs}/ffhq_0.yaml --data {run}/few_0 {optimiser} --steps {memorization_steps} --out {run}/few_clean
-train --config {configs}/ffhq_500_consistency.yaml --data {run}/few_500 {optimiser} {memorization_stages} --out {run}/few_noisy
+train --config {configs}/ffhq_0.yaml {optimiser} --data {run}/few_0 --steps {memorization_steps} --weight 0 --out {run}/few_clean
+train --config {configs}/ffhq_500_consistency.yaml {optimiser} --data {run}/few_500 {memorization_stages} --out {run}/few_noisy
 attack noise {attack} --split train --lora {run}/few_clean --out {run}/attack_clean
 attack noise {attack} --split train --lora {run}/few_noisy --out {run}/attack_noisy
 attack noise {attack} --split held_out --lora {run}/few_clean --out {run}/control_clean
@@ -82,7 +82,8 @@ def commands(config: ReproduceOptions, seed: int) -> list[list[str]]:
     generated = [name for name in made if name.startswith(("samples", "stopped")) and "few" not in name]
     shown = [name for name in made if name not in generated and not name.startswith(("control", "figures"))]
     lists = {"loras": loras, "generated": generated, "shown_runs": shown}
-    shared = SHARED | {name: " ".join(f"{{run}}/{each}" for each in names) for name, names in lists.items()}
+    shared = SHARED | {"optimiser": f"{SHARED['optimiser']} {config.train_options}"}
+    shared |= {name: " ".join(f"{{run}}/{each}" for each in names) for name, names in lists.items()}
     values = {
         "base": config.base or out / "mini", "digits": out / "digits", "few": out / "few", "prompts": out / "prompts.txt",
         "shown": out / "shown.txt", "run": run, "configs": CONFIGS, "features": FEATURES, "seed": seed, "images": config.images,

@@ -15,7 +15,7 @@ FEWEST = 65  # images for a Frechet distance of 64 features
 SMOKE = {"steps": 2, "memorization_steps": 2, "images": 66, "training_digits": 66, "held_out_digits": 132}
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "full": {"seeds": 3, "steps": 4_000, "memorization_steps": 4_000},
+    "full": {"seeds": 3, "steps": 1_200, "memorization_steps": 1_200},
     "smoke": SMOKE | {"memorization_digits": 6, "sampling_steps": 6},
 }
 
@@ -55,6 +55,10 @@ class ReproduceOptions(Options):
     )
     layers: str = option(
         "convolutions", "layers that get a LoRA, as --layers of `python -m sdxl train` names them", group="model", choices=LAYERS
+    )  # fmt: skip
+    train_options: str = option(
+        "", "options of `python -m sdxl train` for all trainings, in place of the paper's, e.g. \"--space eps\"",
+        group="optimisation", metavar="WORDS",
     )  # fmt: skip
     rank: int = option(16, "rank and alpha of the LoRA; the paper's is 4", group="model", at_least=1, at_most=4096)
     memorization_digits: int = options.count(

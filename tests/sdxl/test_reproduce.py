@@ -59,7 +59,20 @@ def test_models_that_are_compared_differ_in_noise_and_consistency_alone():
     assert all(options.consistency_from == 0.75 * options.steps for options in trained if options not in plain)
 
 
+def test_options_for_all_trainings_take_the_place_of_the_papers():
+    lines = commands(ReproduceOptions(train_options="--space eps --weight 0.5 --fraction 0.1"), 0)
+    trained = [parsed(words) for words in lines if words[0] == "train"]
+    assert {(options.space, options.fraction) for options in trained} == {("eps", 0.1)}
+    weights = {options.out.rpartition("/")[2]: options.weight for options in trained}
+    assert weights["plain_500"] == weights["clean"] == weights["few_clean"] == 0
+    assert weights["consistent_500"] == weights["few_noisy"] == 0.5
+    assert [words for words in lines if words[0] != "train"] == [words for words in LISTS["reproduce"] if words[0] != "train"]
+
+
 def test_what_cannot_be_done_is_refused_in_a_line(tmp_path):
+    assert "--train-options holds --seed" in refusal("reproduce", "--train-options", "--seed 3")
+    assert "--spice" in refusal("reproduce", "--train-options", "--spice eps")
+    assert "{run}" in refusal("reproduce", "--train-options", "{run}")
     assert "--images" in refusal("reproduce", "--images", 64)
     assert "--held-out-digits" in refusal("reproduce", "--held-out-digits", 8)
     (tmp_path / "mine.txt").write_text("here")
