@@ -40,7 +40,7 @@ from sdxl.train.cost import evaluations
 from sdxl.train.objective import Objective
 from sdxl.train.options import TrainOptions
 
-DEFAULTS = "defaults"
+DEFAULTS, TOGETHER = "defaults", "together"
 VARIANTS: dict[str, str] = {  # options of `sdxl train`
     DEFAULTS: "",
     "weight: 0": "--weight 0",
@@ -81,6 +81,10 @@ class AblationOptions(Options):
     only: tuple[str, ...] = option(
         (), "beginnings of the names of variants to run beside the defaults", metavar="NAME", usual="all"
     )
+    together: str = option(
+        "", "options of `python -m sdxl train` for one more variant, the best changes together: --together=\"--decay 0.5\"",
+        metavar="WORDS",
+    )  # fmt: skip
     seeds: int = option(3, "number of seeds, each with its own noise and training", metavar="COUNT", at_least=1)
     levels: tuple[int, ...] = option((100, 500), "levels of the data", metavar="T_N", at_least=1)
     evaluations: int = option(16_000, "number of evaluations of the UNet in each training, in samples", at_least=16)
@@ -101,7 +105,7 @@ class Score:
 def main(argv: list[str]) -> None:
     """Run the variants that `argv` asks for, and print the table."""
     config = parse(AblationOptions, argv, prog="python benchmarks/sdxl_ablation.py", description=__doc__ or "")
-    names = [name for name in VARIANTS if not config.only or name == DEFAULTS or name.startswith(config.only)]
+    names = [name for name in variants(config) if not config.only or name in (DEFAULTS, TOGETHER) or name.startswith(config.only)]
     begin()
     out, digits = Path(config.out), ReproduceOptions(out=config.out)
     write_data(digits, chosen(digits))
@@ -117,11 +121,16 @@ def main(argv: list[str]) -> None:
     print(text)
 
 
+def variants(config: AblationOptions) -> dict[str, str]:
+    """The options of `sdxl train` of each variant."""
+    return VARIANTS | ({TOGETHER: config.together} if config.together else {})
+
+
 def score(config: AblationOptions, seed: int, t_n: int, name: str) -> Score:
     """Train and measure a variant."""
     out = Path(config.out)
     folder, base = out / f"{name.replace(': ', '_').replace(' ', '_')}_{t_n}_{seed}", out / "mini"
-    words = f"{USUAL} {VARIANTS[name]} --seed {seed}".split()
+    words = f"{USUAL} {variants(config)[name]} --seed {seed}".split()
     asked = parse(TrainOptions, [*words, "--data", "x"], prog="", description="")
     steps = steps_of(name, asked, Base(base).path(), config.evaluations)
     words += ["--consistency-from", str(round(FIRST_STAGE.get(name, 0) * steps))]

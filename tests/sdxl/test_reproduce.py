@@ -70,9 +70,9 @@ def test_options_for_all_trainings_take_the_place_of_the_papers():
 
 
 def test_what_cannot_be_done_is_refused_in_a_line(tmp_path):
-    assert "--train-options holds --seed" in refusal("reproduce", "--train-options", "--seed 3")
-    assert "--spice" in refusal("reproduce", "--train-options", "--spice eps")
-    assert "{run}" in refusal("reproduce", "--train-options", "{run}")
+    assert "--train-options holds --seed" in refusal("reproduce", "--train-options=--seed 3")
+    assert "--spice" in refusal("reproduce", "--train-options=--spice eps")
+    assert "{run}" in refusal("reproduce", "--train-options={run}")
     assert "--images" in refusal("reproduce", "--images", 64)
     assert "--held-out-digits" in refusal("reproduce", "--held-out-digits", 8)
     (tmp_path / "mine.txt").write_text("here")
