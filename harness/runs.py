@@ -219,15 +219,26 @@ def environment() -> dict[str, Any]:
     }
 
 
+_requests: list[list[int]] = []  # the signals that the outermost block of `stop_requests` has received, if there is one
+
+
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT or SIGTERM has arrived. A loop calls it, and then saves and raises `Interrupted`."""
+    """A function that says whether SIGINT or SIGTERM has arrived. A loop calls it, and then saves and raises `Interrupted`.
+
+    Within another such block it says whether one has arrived since that one began.
+    """
+    if _requests:
+        yield lambda: bool(_requests[0])
+        return
     received: list[int] = []
+    _requests.append(received)
     previous = {
         which: signal.signal(which, lambda number, _: received.append(number)) for which in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield lambda: bool(received)
     finally:
+        _requests.clear()
         for which, handler in previous.items():
             signal.signal(which, handler)

