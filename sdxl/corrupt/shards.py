@@ -124,7 +124,7 @@ class Shards:
             file.unlink()
         (self.directory / MANIFEST).unlink(missing_ok=True)
         noisy_set.write_tensors(self.directory / NULL, corruptor.null())
-        self.group.say(*corruptor.text.warn_of_cut(p.caption for p in self.pictures))
+        self.group.say(*corruptor.text.warnings(p.caption for p in self.pictures))
 
     def _write(self, number: int, corruptor: Corruptor, stopping: Callable[[], bool], bar: Any) -> bool:
         """Make a shard. If asked to stop: write nothing, and return False."""

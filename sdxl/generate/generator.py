@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.wording import several
 from sdxl.corrupt.noisy_set import CONDITION
 from sdxl.generate.plan import GenerationPlan
 from sdxl.images.sheets import save, sheet, thumbnail
@@ -36,7 +37,7 @@ class ImageGenerator:
         self.null = {name: value.float().to(device) for name, value in null.items()}
         self.denoiser = guided(denoiser(unet.to(device), job.path, job.base.prediction()), self.null, job.scale())
         if self.text is not None:
-            job.group.say(*self.text.warn_of_cut(job.captions[: job.config.images]))
+            job.group.say(*self.text.warnings(job.captions[: job.config.images]))
 
     def __call__(self, images: list[int]) -> list[Any]:
         """The images of a batch, as PIL has them. All start from the same level."""
@@ -90,7 +91,7 @@ def generate_images(job: GenerationPlan, group: Group, stopping: Callable[[], bo
         weigh=len,
     )
     group.on_main(lambda: _seal(job))
-    group.say(f"{job.config.images} images, {made} of them made now -> {job.config.out}")
+    group.say(f"{several(job.config.images, 'image')}, {made} of them made now -> {job.config.out}")
 
 
 def _seal(job: GenerationPlan) -> None:

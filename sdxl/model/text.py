@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.wording import several
 from sdxl.model.base import Base
 
 
@@ -49,9 +50,13 @@ class TextEncoder:
         """The condition of an image with this caption; for "" the one without a caption, as when training drops captions."""
         return self(caption) if caption else self.null()
 
-    def warn_of_cut(self, captions: Iterable[str]) -> list[str]:
-        """The lines of a warning about captions that are longer than the encoders read; none if there are no such captions."""
-        tokenizer = self.tokenizers[0]
-        cut = [caption for caption in sorted(set(captions)) if len(tokenizer(caption).input_ids) > tokenizer.model_max_length]
+    def warnings(self, captions: Iterable[str]) -> list[str]:
+        """Lines about captions that are longer than the encoders read, and about words with signs that they do not know."""
+        tokenizer, different = self.tokenizers[0], sorted(set(captions))
+        cut = [caption for caption in different if len(tokenizer(caption).input_ids) > tokenizer.model_max_length]
+        words = sorted({word for caption in different for word in caption.split()})
+        strange = [word for word in words if tokenizer.unk_token_id in tokenizer(word).input_ids[1:-1]]
         longer = f"warning: {len(cut)} captions are longer than the text encoders read, and are cut"
-        return [f"{longer} (first: {cut[0][:60]}...)"] if cut else []
+        unknown = f"warning: the text encoders do not know signs of {several(len(strange), 'word')}"
+        lines = [f"{longer} (first: {cut[0][:60]}...)"] if cut else []
+        return [*lines, f"{unknown} (first: {strange[0][:60]})"] if strange else lines

@@ -248,7 +248,11 @@ def test_samples_of_the_shipped_model_show_what_their_prompts_name(tmp_path):
 
 
 def test_the_base_reads_captions_of_its_own_length():
-    condition = TextEncoder(Base(shipped.SHIPPED), torch.device("cpu"))("a red letter k on a pale ground")
+    encoder = TextEncoder(Base(shipped.SHIPPED), torch.device("cpu"))
+    condition = encoder("a red letter k on a pale ground")
+    [warning] = encoder.warnings(["a red spaceship, 7 cats", "a red \u6f22\u5b57 on a rocket \U0001f680"])
+    assert "2 words" in warning
+    assert "\u6f22\u5b57" in warning
     assert condition["prompt_embeds"].shape == (1, models.LENGTH, 128)
 
 
