@@ -53,8 +53,7 @@ def main(argv: list[str]) -> None:
         write_data(config, data)
         if not config.base:
             shipped.ensure(out / "mini")
-        for seed in range(config.seeds):
-            script.run(commands(config, seed))
+        script.run([words for seed in range(config.seeds) for words in commands(config, seed)])
         command = command_of("python -m sdxl reproduce", config, PRESETS)
         summary.write(out, config, page.about_run(out, command, asdict(config)))
     print(f"\nlook at {out / 'report.html'}")
