@@ -47,20 +47,17 @@ class ReproduceOptions(Options):
     )
     sampling_steps: int = options.count(25, "number of sampling steps of each image", group="size", at_least=6, at_most=999)
     learning_rate: float = option(
-        1e-3,
-        "learning rate of AdamW; it falls linearly to 0 in the last half of the steps",
-        group="optimisation",
-        above=0,
-        below=1,
-    )
+        1e-3, "learning rate of AdamW; it falls linearly to 0 in the last half of the steps", group="optimisation",
+        above=0, below=1,
+    )  # fmt: skip
     layers: str = option(
         "convolutions", "layers that get a LoRA, as --layers of `python -m sdxl train` names them", group="model", choices=LAYERS
     )  # fmt: skip
+    rank: int = option(16, "rank and alpha of the LoRA; the paper's is 4", group="model", at_least=1, at_most=4096)
     train_options: str = option(
         "", "options of `python -m sdxl train` for all trainings, which override the paper's: --train-options=\"--space eps\"",
         group="optimisation", metavar="WORDS",
     )  # fmt: skip
-    rank: int = option(16, "rank and alpha of the LoRA; the paper's is 4", group="model", at_least=1, at_most=4096)
     memorization_digits: int = options.count(
         100, "number of digits in the two small sets whose memorization is measured", group="size", at_least=statistics.FEWEST
     )
