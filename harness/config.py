@@ -42,8 +42,10 @@ def parse(
     given, unknown = _parser(config_class, prog, description, presets or {}).parse_known_args(list(argv))
     if unknown:
         word, known = unknown[0].split("=")[0], [name.replace("_", "-") for name in fields]
-        advice = nearest(word.lstrip("-").replace("_", "-"), known, sign="--")
         option = word if word.isprintable() and len(word) < 60 else shown(word)
+        if not word.startswith("-"):
+            raise UserError(f"unexpected word {option}, which no option before it takes; see {prog} --help")
+        advice = nearest(word.lstrip("-").replace("_", "-"), known, sign="--")
         raise UserError(f"unknown option {option}{advice}; see {prog} --help")
     written = {name: value if isinstance(value, list) else [str(value)] for name, value in vars(given).items() if name in fields}
     try:

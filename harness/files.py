@@ -28,7 +28,7 @@ def write_atomically(path: Path, payload: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        error.filename = error.filename or str(path)  # the error of a full disk has no file name
+        error.filename = str(path)  # not the temporary file's, which means nothing to the user; that of a full disk has none
         raise
 
 
@@ -46,12 +46,14 @@ def digest(payload: bytes) -> str:
 
 
 def read_arrays(file: Path, remedy: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file. Raises: UserError, which ends with the remedy, if the file is missing or damaged."""
+    """The arrays of an .npz file. Raises: UserError, which ends with the remedy, if the file cannot be read or is damaged."""
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as stored:
             return dict(stored)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{file} is missing or damaged; {remedy}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}; {remedy}") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{file} is damaged, or not an .npz file; {remedy}") from error
 
 
 def to_plain(config: Any) -> Any:

@@ -54,6 +54,7 @@ def pretrain(config: PretrainOptions, run: Run) -> None:
     out, pipeline = Path(config.out), models.pipeline(config.seed)
     folder = out / "untrained"
     pipeline.save_pretrained(folder)  # `Base` reads the schedule from a folder
+    print(f"pictures of letters: {config.pictures:,}, drawn once or read from the cache", flush=True)
     pictures = models.pixels(range(config.pictures), seed=config.seed)
     training = Training(config, run)
     training.train(VaeStage(config, pipeline, pictures))

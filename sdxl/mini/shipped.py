@@ -82,13 +82,17 @@ def write_card(folder: Path, config: PretrainOptions, measured: Measured, run: R
 def copy(folder: Path) -> None:
     """Copy the model that the package ships to a folder, whole or not at all.
 
-    Raises: UserError if one of its files is missing or damaged.
+    Raises: UserError if one of its files is missing or damaged, and if the folder cannot be written.
     """
     for name in records.read(SHIPPED / CARD, Card).files:
         checked(name)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.copytree(SHIPPED, unfinished)
-    unfinished.replace(folder)
+    try:
+        shutil.copytree(SHIPPED, unfinished)
+        unfinished.replace(folder)
+    except OSError as error:  # shutil.Error, of several files, has no strerror
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise UserError(f"cannot write {folder}: {error.strerror or 'copying its files failed'}; take another folder") from error
 
 
 def ensure(folder: Path) -> Path:

@@ -145,7 +145,7 @@ def test_types_from_yaml(yaml_file):
         (["--fast", "--num-steps", "101"], "--fast takes at most 100 steps"),
         (["--config", ""], "--config must not be empty"),
         (["--config", "a\0b"], "--config must be text in UTF-8 without NUL"),
-        (["stray"], "unknown option stray"),
+        (["stray"], "unexpected word stray, which no option before it takes; see prog --help"),
         (["--kinds", "b", "a", "b"], "--kinds names 'b' twice"),
         (["--config", "missing.yaml"], "cannot read missing.yaml: No such file or directory"),
     ],
@@ -262,7 +262,7 @@ def test_what_is_missing_and_what_stands_by_its_place():
             written(*argv)
     with pytest.raises(UserError, match="--data is missing: images to read; see prog --help"):
         written("a")
-    with pytest.raises(UserError, match="unknown option b"):
+    with pytest.raises(UserError, match="unexpected word b"):
         written("a", "b", "--data", "x")
     assert written("a", "--data", "x") == written("--data", "x", "--", "a") == Written(out="a", data=("x",))
     assert written(*to_argv(Written, {"out": "a", "data": ["x", "y"]})) == Written(out="a", data=("x", "y"))

@@ -330,6 +330,12 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_cannot_be_written_is_named_and_not_its_temporary_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "nowhere/file", b"x")
+    assert caught.value.filename == str(tmp_path / "nowhere/file")
+
+
 def test_commands_begin_without_torch():
     """It takes a second to import, in which Ctrl-C would end in a traceback."""
     program = "import harness.config, sys; print('torch' in sys.modules)"

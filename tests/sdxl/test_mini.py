@@ -126,7 +126,9 @@ def test_a_file_that_holds_no_digits_is_refused(tmp_path):
     np.savez(file, x_train=images, y_train=labels + 57, x_test=images, y_test=labels)
     assert "found labels from 57 to 57" in refusal("reproduce", "--digits", file, "--out", tmp_path / "out")
     file.write_bytes(b"nothing")
-    assert "mine.npz is missing or damaged" in refusal("reproduce", "--digits", file, "--out", tmp_path / "out")
+    assert "mine.npz is damaged" in refusal("reproduce", "--digits", file, "--out", tmp_path / "out")
+    file.unlink()
+    assert f"cannot read {file}: No such file" in refusal("reproduce", "--digits", file, "--out", tmp_path / "out")
     assert "there are 4,000" in refusal("reproduce", "--training-digits", 5000, "--out", tmp_path / "out")
 
 
@@ -197,6 +199,8 @@ def test_a_damaged_or_missing_file_of_the_package_is_named(pretrained, tmp_path,
         (pretrained / "model/unet/config.json").read_bytes()
     )
     assert "not an empty folder" in refusal("mini", tmp_path / "whole")
+    (tmp_path / "file").touch()
+    assert f"cannot write {tmp_path}/file/below: Not a directory;" in refusal("mini", tmp_path / "file/below")
     file = tmp_path / "package/vae/diffusion_pytorch_model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1

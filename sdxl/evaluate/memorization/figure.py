@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from matplotlib.lines import Line2D
 from harness import style
 from harness.copying import CLOSE, COPY
 
-BINS = 40
+MOST_BINS = 40
 BASELINES = (":", "-.")  # line styles
 THINNEST, THICKER, WIDEST = 1.3, 1.1, 4.6  # widths in points: of the top line, more for each line below it, at most
 DASH = 4  # length in line widths
@@ -48,6 +49,7 @@ def histograms(panels: dict[str, list[Line]]) -> Any:
     """The figure from {title: lines}: shares of images, the same axes in all panels; baselines gray, controls dashed."""
     lines = [line for some in panels.values() for line in some]
     low = max(-1.0, min(min(line.values) for line in lines) - 0.02)
+    bins = min(MOST_BINS, 2 * math.ceil(math.sqrt(min(len(line.values) for line in lines))))  # with few images, wide bins
     colours = dict(zip(dict.fromkeys(line.of for line in lines if line.of), cycle(style.PALETTE)))
     with rc_context(style.RC):
         figure = Figure(figsize=(9.6, 0.7 + 1.9 * len(panels)), layout="constrained")
@@ -57,7 +59,7 @@ def histograms(panels: dict[str, list[Line]]) -> Any:
             for line in of_panel:
                 look = _look(line, of_panel) | {"color": colours.get(line.of, "#777777")}
                 share = [1 / len(line.values)] * len(line.values)
-                axes.hist(line.values, bins=BINS, range=(low, 1.0), weights=share, histtype="step", **look)
+                axes.hist(line.values, bins=bins, range=(low, 1.0), weights=share, histtype="step", **look)
                 in_legend: Any = look | ({"linestyle": "--"} if line.control else {})
                 handles.append(Line2D([], [], label=mathtext(line.label), **in_legend))
             for threshold in (CLOSE, COPY):
