@@ -26,16 +26,15 @@ MEASURES = {
 
 
 def samples(drawing: Drawing) -> Figure | None:
-    """A panel each for the truth, the noisy data, and the samples of every method, with the outline of the truth."""
+    """A panel each for the noisy data, the samples of every method, by distance to the truth, and the truth itself."""
     view, problem = drawing.view, drawing.problem
-    panels: list[tuple[str, np.ndarray, str]] = []
-    if problem.world is not None:
-        panels.append(("clean data:\nnever seen", view.true(SHOWN), TRUTH))
-    panels.append(("noisy data:\nall there is" if panels else "noisy data", view.noisy(SHOWN), DATA))
-    for row in drawing.summary:
+    panels = [("noisy data" if problem.world is None else "noisy data:\nall there is", view.noisy(SHOWN), DATA)]
+    for row in sorted(drawing.summary, key=lambda row: -row["sw2"]["mean"] if row.get("sw2") else 0.0):  # the worst first
         name, distance = row["method"], row.get("sw2")
         title = name if distance is None else f"{name}\nSW2 {distance['mean']:.3f}"
         panels.append((title, view(drawing.arrays[name]["samples"]), COLOURS[name]))
+    if problem.world is not None:
+        panels.append(("clean data:\nnever seen", view.true(SHOWN), TRUTH))
     across = min(4, len(panels))
     down = math.ceil(len(panels) / across)
     figure = canvas(2.1 * across, (2.55 if view.dim == 2 else 1.8) * down + 0.25 * bool(view.words))
