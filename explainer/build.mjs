@@ -23,11 +23,7 @@ const usedFonts = {
   },
 };
 
-const formula = (displayMode) => (_, tex) =>
-  katex.renderToString(tex.replaceAll("&lt;", "<"), { displayMode, output: "htmlAndMathml", strict: "error" });
-const page = readFileSync(here("index.html"), "utf8")
-  .replace(/\$\$(.+?)\$\$/gs, formula(true))
-  .replace(/\$(.+?)\$/g, formula(false));
+const page = readFileSync(here("index.html"), "utf8").replace(/\$(.+?)\$/g, (_, tex) => katex.renderToString(tex.replaceAll("&lt;", "<"), { output: "htmlAndMathml", strict: "error" }));
 const style = await bundle("style.css", { plugins: [usedFonts] });
 const script = await bundle("src/main.ts", { format: "iife" });
 writeFileSync(

@@ -2,10 +2,11 @@
 
 import { scaleLinear, scaleLog } from "d3-scale";
 import { prepare } from "./plane";
+import type { Colours } from "./shared";
 
 export interface Axes { x: [number, number]; y: [number, number]; xLog?: boolean; yLog?: boolean; xTitle: string; yTitle: string }
 const MARGIN = { left: 46, right: 12, top: 26, bottom: 38 };
-const short = (value: number): string => String(Number(value.toPrecision(2)));
+const short = (value: number): string => String(Number(value.toPrecision(2))).replace("-", "−");
 
 export class Chart {
   private readonly g: CanvasRenderingContext2D;
@@ -13,7 +14,8 @@ export class Chart {
   private readonly sy: (value: number) => number;
   private readonly box: { left: number; right: number; top: number; bottom: number };
 
-  constructor(canvas: HTMLCanvasElement, axes: Axes, private readonly ink: string, muted: string) {
+  constructor(canvas: HTMLCanvasElement, axes: Axes, private readonly colours: Colours) {
+    const { muted } = colours;
     const { g, width, height } = prepare(canvas);
     const box = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
     const x = (axes.xLog ? scaleLog() : scaleLinear()).domain(axes.x).range([box.left, box.right]);
@@ -35,7 +37,7 @@ export class Chart {
     g.textAlign = "left";
     g.fillText(axes.yTitle, 2, 13);
     g.beginPath();
-    g.rect(box.left, box.top - 2, box.right - box.left, box.bottom - box.top + 3);
+    g.rect(box.left - 6, box.top - 6, box.right - box.left + 12, box.bottom - box.top + 12);
     g.save();
     g.clip();
   }
@@ -70,8 +72,8 @@ export class Chart {
   }
 
   /** A vertical line with a label at its upper end. */
-  mark(x: number, label: string, colour: string, dash: number[] = []): void {
-    const at = this.sx(x), g = this.g, leftwards = at > (this.box.left + this.box.right) / 2;
+  mark(x: number, label: string, colour: string, dash: number[] = [], leftwards = false): void {
+    const at = this.sx(x), g = this.g;
     Object.assign(g, { strokeStyle: colour, lineWidth: 1.5 });
     g.setLineDash(dash);
     g.beginPath();
@@ -79,8 +81,7 @@ export class Chart {
     g.lineTo(at, this.box.bottom);
     g.stroke();
     g.setLineDash([]);
-    Object.assign(g, { fillStyle: colour, textAlign: leftwards ? "right" : "left" });
-    g.fillText(label, at + (leftwards ? -5 : 5), this.box.top + 10);
+    this.write(label, at + (leftwards ? -5 : 5), this.box.top + 10, colour, leftwards ? "right" : "left");
   }
 
   dot(x: number, y: number, colour: string, radius = 4): void {
@@ -90,9 +91,15 @@ export class Chart {
     this.g.fill();
   }
 
-  text(text: string, x: number, y: number, colour = this.ink, align: CanvasTextAlign = "left"): void {
-    Object.assign(this.g, { fillStyle: colour, textAlign: align });
-    this.g.fillText(text, this.sx(x), this.sy(y));
+  text(text: string, x: number, y: number, colour = this.colours.ink, align: CanvasTextAlign = "left"): void {
+    this.write(text, this.sx(x), this.sy(y), colour, align);
+  }
+
+  /** Text with a border in the colour of the paper, so that lines behind it do not disturb. */
+  private write(text: string, x: number, y: number, colour: string, align: CanvasTextAlign): void {
+    Object.assign(this.g, { fillStyle: colour, strokeStyle: this.colours.paper, lineWidth: 4, textAlign: align });
+    this.g.strokeText(text, x, y);
+    this.g.fillText(text, x, y);
   }
 
   close(): void { this.g.restore(); }

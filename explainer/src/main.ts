@@ -1,11 +1,14 @@
 /** The page: its state, its controls, and one redraw for each frame in which something has changed. */
 
+import * as above from "./above";
+import * as below from "./below";
 import { showHandles, type Handle } from "./handles";
 import * as math from "./math";
-import { COUNTS, enter, FREE, LEVELS, START, STEPS_ABOVE, STEPS_BELOW, type State } from "./state";
-import { denoiser, fan, noisyPoints, sampled, samplerGrid, VIEWS, type Colours, type Key } from "./views";
+import { COUNTS, enter, FREE, LEVELS, START, STEPS_ABOVE, STEPS_BELOW, type State, type ViewName } from "./state";
+import { denoiser, fan, noisyPoints, sampled, samplerGrid, type Colours, type Key, type View } from "./shared";
 import { newMode, normalised, WORLDS, type WorldName } from "./worlds";
 
+const VIEWS: Record<ViewName, View> = { ...above, ...below };
 const find = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 const form = find<HTMLFormElement>("controls");
 const canvases = { plane: find<HTMLCanvasElement>("plane"), chart: find<HTMLCanvasElement>("chart") };
@@ -18,6 +21,8 @@ let pending = 0, playing = 0;
 const levelAt = (position: number): number => LEVELS.lowest * (LEVELS.highest / LEVELS.lowest) ** (position / LEVEL_TICKS);
 const positionOf = (level: number): number => Math.round(LEVEL_TICKS * Math.log(level / LEVELS.lowest) / Math.log(LEVELS.highest / LEVELS.lowest));
 const calm = (): boolean => matchMedia("(prefers-reduced-motion: reduce)").matches;
+const isDark = (): boolean =>
+  (document.documentElement.style.colorScheme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 const input = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
 
 /** Changes the state and asks for a redraw in the next frame. */
@@ -86,6 +91,8 @@ export function redraw(): void {
     input(name).closest("label")!.querySelector("output")!.textContent = words[name]!;
   }
   for (const name of ["clean", "edit"] as const) input(name).checked = state[name];
+  find("hint").hidden = !find("handles").children.length;
+  find("theme").textContent = isDark() ? "Light" : "Dark";
 }
 
 function stopPlaying(): void {
@@ -147,9 +154,7 @@ function listen(): void {
     if (way && target === document.body && state.step + way >= 0 && state.step + way <= FREE) go(state.step + way);
   });
   find("theme").addEventListener("click", () => {
-    const dark = find("theme").getAttribute("aria-pressed") === "false";
-    document.documentElement.style.colorScheme = dark ? "dark" : "light";
-    find("theme").setAttribute("aria-pressed", String(dark));
+    document.documentElement.style.colorScheme = isDark() ? "light" : "dark";
     set({});
   });
   find("save").addEventListener("click", save);
@@ -171,7 +176,6 @@ const stepOfAddress = (): number => Math.min(FREE, Math.max(0, (Number(location.
 find("steps").innerHTML = SHORT_NAMES.map((name, i) => `<li><button type="button" title="${STEP_NAMES[i]}">${i < FREE ? i + 1 : "✎"} <span>${name}</span></button></li>`).join("");
 document.querySelectorAll("#steps button").forEach((it, i) => it.addEventListener("click", () => go(i)));
 input("world").innerHTML = Object.entries(WORLDS).map(([name, { title }]) => `<option value="${name}">${title}</option>`).join("") + '<option value="own" hidden>your own modes</option>';
-find("theme").setAttribute("aria-pressed", String(matchMedia("(prefers-color-scheme: dark)").matches));
 listen();
 go(stepOfAddress());
 

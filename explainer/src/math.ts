@@ -193,6 +193,16 @@ export function uniforms(seed: number): () => number {
   };
 }
 
+/** Pairs that fill the standard normal distribution evenly: the sequence R2 of Roberts (2018) and the Box-Muller transform. */
+export function evenNormals(count: number): Float64Array {
+  const points = new Float64Array(2 * count);
+  for (let i = 0; i < count; i++) {
+    const radius = Math.sqrt(-2 * Math.log(1 - ((0.5 + i * 0.7548776662466927) % 1))), angle = 2 * Math.PI * ((0.5 + i * 0.5698402909980532) % 1);
+    points.set([radius * Math.cos(angle), radius * Math.sin(angle)], 2 * i);
+  }
+  return points;
+}
+
 /** `count` draws of X_t = alpha X_0 + sigma Z. The same seed gives the same choices, so that the points move smoothly. */
 export function draw(mixture: Mixture, level: Level, count: number, seed: number): Float64Array {
   const uniform = uniforms(seed), normal = normals(seed + 1), points = new Float64Array(2 * count);

@@ -109,15 +109,15 @@ export class Plane {
     g.stroke();
   }
 
+  /** A filled rectangle with its lower left corner at (x, y). */
+  bar(x: number, y: number, width: number, height: number, colour: string): void {
+    this.g.fillStyle = colour;
+    this.g.fillRect(this.px(x), this.py(y + height), this.px(x + width) - this.px(x), this.py(y) - this.py(y + height));
+  }
+
   cross(centre: Vec, size: number, colour: string, width: number): void {
     const d = size * 2 * HALF / this.size, [x, y] = centre;
     this.line([[x - d, y - d], [x + d, y + d]], colour, width);
     this.line([[x - d, y + d], [x + d, y - d]], colour, width);
-  }
-
-  text(text: string, at: Vec, colour: string, align: CanvasTextAlign = "left"): void {
-    const g = this.g;
-    Object.assign(g, { font: "13px system-ui, sans-serif", fillStyle: colour, textAlign: align, textBaseline: "middle" });
-    g.fillText(text, this.px(at[0]), this.py(at[1]));
   }
 }
