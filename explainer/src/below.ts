@@ -4,7 +4,7 @@ import { Chart } from "./chart";
 import * as m from "./math";
 import type { Vec } from "./math";
 import { HALF, Plane } from "./plane";
-import { at, cleanPoints, fan, fixed, logRange, noisy, pair, percent, range, RUNS, sampled, SAMPLES, showClean, type View } from "./shared";
+import { at, cleanPoints, distanceToClean, fan, fixed, logRange, noisy, pair, percent, range, RUNS, sampled, SAMPLES, showClean, type View } from "./shared";
 import { LEVELS, STEPS_ABOVE, STEPS_BELOW, type State } from "./state";
 import { separation } from "./worlds";
 
@@ -28,7 +28,7 @@ export const paths: View = (s, canvases, c) => {
   plane.dots(run.x[last]!, c.ink, 1.6, 0.9);
   chart.mark(s.noise, "tₙ", c.accent);
   chart.close();
-  const done = run.grid[last] === 0, distance = done ? m.slicedDistance(run.x[last]!, cleanPoints(s)) : 0;
+  const done = run.grid[last] === 0, distance = done ? distanceToClean(s, run.x[last]!) : 0;
   return {
     key: [
       { mark: "line", colour: "muted", text: "above t<sub>n</sub>, learned from noisy data" }, { mark: "line", colour: "ink", text: `below t<sub>n</sub>, ${LOWER[s.lower]}` },
@@ -64,7 +64,7 @@ export const martingale: View = (s, canvases, c) => {
 
 export const stop: View = (s, canvases, c) => {
   const plane = new Plane(canvases.plane), key = showClean(s, plane, c), run = sampled(s), last = s.reached, floor = LEVELS.lowest * 0.8;
-  const clean = cleanPoints(s), truth = m.moments(clean).variance, shares = run.h.map((h) => m.moments(h).variance / truth);
+  const truth = m.moments(cleanPoints(s)).variance, shares = run.h.map((h) => m.moments(h).variance / truth);
   plane.dots(run.h[last]!, c.ink, 1.6, 0.9);
   const axes = { x: [LEVELS.highest, floor] as [number, number], y: [0, 1.25] as [number, number], xLog: true };
   const chart = new Chart(canvases.chart, { ...axes, xTitle: "level s where the sampler stops", yTitle: "share of the clean variance" }, c);
@@ -77,7 +77,7 @@ export const stop: View = (s, canvases, c) => {
   const where = last === STEPS_ABOVE ? "Early stop" : run.grid[last] === 0 ? "Full sampling" : `Stop at s = ${fixed(run.grid[last]!)}`;
   return {
     key: [{ mark: "dots", colour: "ink", text: "the denoised points h(X<sub>s</sub>, s)" }, ...key],
-    readout: `${where}: the points have ${percent(shares[last]!)} of the clean variance. Sliced Wasserstein-2 distance to the clean distribution: ${fixed(m.slicedDistance(run.h[last]!, clean))}.`,
+    readout: `${where}: the points have ${percent(shares[last]!)} of the clean variance. Sliced Wasserstein-2 distance to the clean distribution: ${fixed(distanceToClean(s, run.h[last]!))}.`,
   };
 };
 

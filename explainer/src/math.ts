@@ -31,8 +31,10 @@ export interface Posterior { readonly mean: Vec; readonly covariance: Symmetric;
 
 /** The mixture at a level: component k of X_t is N(alpha mu_k, S_k) with S_k = alpha^2 C_k + sigma^2 I (ambient/worlds.py). */
 export class NoisyMixture {
-  private readonly rows: Float64Array;
-  constructor(private readonly mixture: Mixture, { alpha, sigma }: Level) {
+  private readonly rows: Float64Array; // 15 numbers for each component: see the constructor
+  private readonly shares: Float64Array;
+  constructor(mixture: Mixture, { alpha, sigma }: Level) {
+    this.shares = new Float64Array(mixture.length);
     this.rows = Float64Array.from(mixture.flatMap(({ weight, mean, covariance: [a, b, c] }) => {
       const [sxx, sxy, syy] = [alpha * alpha * a + sigma * sigma, alpha * alpha * b, alpha * alpha * c + sigma * sigma];
       const det = sxx * syy - sxy * sxy;
@@ -43,33 +45,31 @@ export class NoisyMixture {
     }));
   }
 
-  private logJoint(k: number, x: number, y: number): number {
-    const R = this.rows, i = 15 * k, dx = x - R[i + 1]!, dy = y - R[i + 2]!;
-    return R[i]! - 0.5 * (R[i + 3]! * dx * dx + 2 * R[i + 4]! * dx * dy + R[i + 5]! * dy * dy);
-  }
-
-  /** log p_t(x). */
+  /** log p_t(x). It also sets `shares` to P(k | x) for each component k. */
   logDensity(x: number, y: number): number {
+    const { rows: R, shares } = this;
     let top = -Infinity, total = 0;
-    for (let k = 0; k < this.mixture.length; k++) {
-      const value = this.logJoint(k, x, y);
-      total = value > top ? total * Math.exp(top - value) + 1 : total + Math.exp(value - top);
-      top = Math.max(top, value);
+    for (let k = 0, i = 0; k < shares.length; k++, i += 15) {
+      const dx = x - R[i + 1]!, dy = y - R[i + 2]!;
+      shares[k] = R[i]! - 0.5 * (R[i + 3]! * dx * dx + 2 * R[i + 4]! * dx * dy + R[i + 5]! * dy * dy);
+      top = Math.max(top, shares[k]!);
     }
+    for (let k = 0; k < shares.length; k++) total += shares[k] = Math.exp(shares[k]! - top);
+    for (let k = 0; k < shares.length; k++) shares[k]! /= total;
     return top + Math.log(total);
   }
 
   /** E[X_0 | x] = sum_k P(k | x) (mu_k + alpha C_k S_k^-1 (x - alpha mu_k)), the covariance of X_0 given x, and log p_t(x). */
   at(x: number, y: number): Posterior {
-    const R = this.rows, log = this.logDensity(x, y);
+    const { rows: R, shares } = this, logDensity = this.logDensity(x, y);
     let mx = 0, my = 0, xx = 0, xy = 0, yy = 0;
-    for (let k = 0; k < this.mixture.length; k++) {
-      const i = 15 * k, p = Math.exp(this.logJoint(k, x, y) - log), dx = x - R[i + 1]!, dy = y - R[i + 2]!;
+    for (let k = 0, i = 0; k < shares.length; k++, i += 15) {
+      const p = shares[k]!, dx = x - R[i + 1]!, dy = y - R[i + 2]!;
       const hx = R[i + 6]! + R[i + 8]! * dx + R[i + 9]! * dy, hy = R[i + 7]! + R[i + 10]! * dx + R[i + 11]! * dy;
       mx += p * hx; my += p * hy;
       xx += p * (R[i + 12]! + hx * hx); xy += p * (R[i + 13]! + hx * hy); yy += p * (R[i + 14]! + hy * hy);
     }
-    return { mean: [mx, my], covariance: [xx - mx * mx, xy - mx * my, yy - my * my], logDensity: log };
+    return { mean: [mx, my], covariance: [xx - mx * mx, xy - mx * my, yy - my * my], logDensity };
   }
 }
 
@@ -226,16 +226,21 @@ export function moments(points: Float64Array): { mean: Vec; variance: number } {
   return { mean, variance: second / count };
 }
 
-/** The sliced Wasserstein-2 distance of two sets, over evenly spaced directions; `b` has a multiple of the size of `a`. */
-export function slicedDistance(a: Float64Array, b: Float64Array, directions = 8): number {
-  const along = (p: Float64Array, angle: number): Float64Array =>
-    Float64Array.from({ length: p.length / 2 }, (_, i) => Math.cos(angle) * p[2 * i]! + Math.sin(angle) * p[2 * i + 1]!).sort();
-  let total = 0;
-  for (let d = 0; d < directions; d++) {
-    const p = along(a, Math.PI * d / directions), q = along(b, Math.PI * d / directions), ratio = q.length / p.length;
-    total += q.reduce((sum, value, i) => sum + (value - p[Math.floor(i / ratio)]!) ** 2, 0) / q.length;
-  }
-  return Math.sqrt(total / directions);
+/** The points along evenly spaced directions, in rising order for each. */
+export const projections = (points: Float64Array, directions = 8): Float64Array[] =>
+  Array.from({ length: directions }, (_, d) => {
+    const [c, s] = [Math.cos(Math.PI * d / directions), Math.sin(Math.PI * d / directions)], along = new Float64Array(points.length / 2);
+    for (let i = 0; i < along.length; i++) along[i] = c * points[2 * i]! + s * points[2 * i + 1]!;
+    return along.sort();
+  });
+
+/** The sliced Wasserstein-2 distance of two sets, from their `projections`; `b` has a multiple of the size of `a`. */
+export function slicedDistance(a: Float64Array[], b: Float64Array[]): number {
+  const squares = a.map((p, d) => {
+    const q = b[d]!, ratio = q.length / p.length;
+    return q.reduce((sum, value, i) => sum + (value - p[Math.floor(i / ratio)]!) ** 2, 0) / q.length;
+  });
+  return Math.sqrt(squares.reduce((sum, it) => sum + it, 0) / squares.length);
 }
 
 /** The share of the amplitude of a pattern that the noise leaves, exp(-2 pi^2 (u / wavelength)^2). */

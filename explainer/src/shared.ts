@@ -33,7 +33,9 @@ export const at = (s: State, u: number): m.Level => m.PATHS[s.path](u);
 export const noisy = (s: State, u: number): m.NoisyMixture => new m.NoisyMixture(s.modes, at(s, u));
 export const noisyPoints = (s: State): Float64Array =>
   keep("points", [s.modes, s.path, s.noise, s.count], () => m.draw(s.modes, at(s, s.noise), s.count, 1));
-export const cleanPoints = (s: State): Float64Array => keep("clean", [s.modes], () => m.draw(s.modes, { alpha: 1, sigma: 0 }, 20 * SAMPLES, 7));
+export const cleanPoints = (s: State): Float64Array => keep("clean", [s.modes], () => m.draw(s.modes, { alpha: 1, sigma: 0 }, 10 * SAMPLES, 7));
+const cleanProjections = (s: State): Float64Array[] => keep("projections", [s.modes], () => m.projections(cleanPoints(s)));
+export const distanceToClean = (s: State, points: Float64Array): number => m.slicedDistance(m.projections(points), cleanProjections(s));
 
 /** The grid of the sampler: from the highest level down to the data's noise, and from there to 0. */
 export const samplerGrid = (noise: number): number[] => [
