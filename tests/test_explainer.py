@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.image import imread
 
 from ambient import kernels, losses, paths, samplers, tweedie
 from ambient.worlds import GaussianMixture
@@ -284,8 +285,7 @@ def press_until(page, key: str, label: str, limit: int = 40):
             const it = document.activeElement;
             return it.getAttribute("aria-label") ?? it.closest("label")?.innerText ?? it.innerText ?? ""; }""")
         if label in name:
-            width = page.evaluate("parseFloat(getComputedStyle(document.activeElement).outlineWidth)")
-            assert width >= 2, f"{name} shows no focus"
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", f"{name} shows no focus"
             return
     raise AssertionError(f"{label} cannot be reached with {key}")
 
@@ -368,6 +368,16 @@ def test_a_phone_needs_no_horizontal_scroll(visit):
             it.getBoundingClientRect().right > 360 && !it.closest("svg, .katex-mathml")).map((it) => it.outerHTML)""")
         assert cut == [], f"step {step}"
         assert page.locator("#next").is_visible()
+
+
+def test_the_picture_can_be_saved(visit, tmp_path):
+    page = visit(3)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the picture").click()
+    download.value.save_as(tmp_path / "saved.png")
+    height, width, _ = imread(tmp_path / "saved.png").shape
+    assert width == page.evaluate("plane.width")
+    assert height == page.evaluate("plane.height + chart.height")
 
 
 def test_light_and_dark_follow_the_system_and_the_button(visit):

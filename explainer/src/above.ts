@@ -65,7 +65,7 @@ export const fields: View = (s, canvases, c) => {
   return {
     key: [
       isScore ? { mark: "arrow", colour: "ink", text: "score" } : { mark: "line", colour: "ink", text: "a square mesh after the denoiser has moved it" },
-      { mark: "arrow", colour: "accent", text: "from x to α h(x, t)" }, { mark: "fill", colour: "muted", text: "density at level t" }, ...key],
+      { mark: "arrow", colour: "accent", text: "from x to α<sub>t</sub> h(x, t)" }, { mark: "fill", colour: "muted", text: "density at level t" }, ...key],
     readout: `At x = ${pair(s.probe)} the denoiser is h = ${pair(here)}, and the score is ${pair(score(px, py))}.`,
   };
 };
@@ -103,7 +103,7 @@ export const tweedie: View = (s, canvases, c) => {
   chart.close();
   return {
     key: [...all, ...key],
-    readout: above ? `Score from the clean mean: ${pair(first(px))}. From the noisy mean: ${pair(second(px))}. From the ${s.count.toLocaleString("en")} noisy points: ${pair(third(px))}.` : BELOW,
+    readout: above ? `The score is ${pair(first(px))} from the clean mean, ${pair(second(px))} from the noisy mean, and ${pair(third(px))} from the ${s.count.toLocaleString("en")} noisy points.` : BELOW,
   };
 };
 
@@ -134,6 +134,6 @@ export const loss: View = (s, canvases, c) => {
     key: [
       { mark: "disc", colour: "ink", text: "the guess, which you can drag" }, { mark: "line", colour: "ink", text: "equal loss, in steps of 0.1" },
       { mark: "cross", colour: "ink", text: "lowest point, from noisy data alone" }, { mark: "ring", colour: "accent", text: "clean mean E[X<sub>0</sub> | X<sub>t</sub> = x]" }, ...key],
-    readout: above ? `Loss of the guess: ${fixed(least + more)} = ${fixed(least)}, which no guess removes, + ${fixed(more)}.` : BELOW,
+    readout: above ? `The loss of the guess is ${fixed(least + more)}. The smallest possible loss is ${fixed(least)}, and the error of the guess adds ${fixed(more)}.` : BELOW,
   };
 };

@@ -33,7 +33,7 @@ export const paths: View = (s, canvases, c) => {
     key: [
       { mark: "line", colour: "muted", text: "above t<sub>n</sub>, learned from noisy data" }, { mark: "line", colour: "ink", text: `below t<sub>n</sub>, ${LOWER[s.lower]}` },
       { mark: "dots", colour: "ink", text: "samples" }, ...key],
-    readout: done ? `Sliced Wasserstein-2 distance from the ${SAMPLES} samples to the clean distribution: ${fixed(distance)}.`
+    readout: done ? `The sliced Wasserstein-2 distance from the ${SAMPLES} samples to the clean distribution is ${fixed(distance)}.`
       : `The samples have reached the noise level ${fixed(run.grid[last]!)}.`,
   };
 };
@@ -58,7 +58,7 @@ export const martingale: View = (s, canvases, c) => {
     key: [
       { mark: "disc", colour: "ink", text: "the start x, which you can drag" }, { mark: "dots", colour: "ink", text: `h(X<sub>s</sub>, s) of ${RUNS} paths` },
       { mark: "disc", colour: "accent", text: "their mean" }, { mark: "ring", colour: "accent", text: "h(x, t<sub>n</sub>)" }, ...key],
-    readout: `Start: ${pair(start)}. Mean of h now: ${pair(now)}, with a standard error of ${fixed(error)}.`,
+    readout: `All paths start with h = ${pair(start)}. The mean of h is now ${pair(now)}, with a standard error of ${fixed(error)}.`,
   };
 };
 
@@ -74,10 +74,10 @@ export const stop: View = (s, canvases, c) => {
   chart.line(us, shares, c.ink, 2);
   chart.dot(us[last]!, shares[last]!, c.accent, 6);
   chart.close();
-  const where = last === STEPS_ABOVE ? "Early stop" : run.grid[last] === 0 ? "Full sampling" : `Stop at s = ${fixed(run.grid[last]!)}`;
+  const where = last === STEPS_ABOVE ? "With early stop" : run.grid[last] === 0 ? "With full sampling" : `With a stop at s = ${fixed(run.grid[last]!)}`;
   return {
     key: [{ mark: "dots", colour: "ink", text: "the denoised points h(X<sub>s</sub>, s)" }, ...key],
-    readout: `${where}: the points have ${percent(shares[last]!)} of the clean variance. Sliced Wasserstein-2 distance to the clean distribution: ${fixed(distanceToClean(s, run.h[last]!))}.`,
+    readout: `${where}, the points have ${percent(shares[last]!)} of the clean variance. Their sliced Wasserstein-2 distance to the clean distribution is ${fixed(distanceToClean(s, run.h[last]!))}.`,
   };
 };
 
@@ -99,6 +99,6 @@ export const wall: View = (s, canvases, c) => {
   chart.close();
   return {
     key: [{ mark: "fill", colour: "ink", text: "density of the noisy data" }, { mark: "dash", colour: "accent", text: "a ruler with the wavelength of the wall" }, ...key],
-    readout: `Wall for ${s.count.toLocaleString("en")} points: ${fixed(finest)}. The nearest modes are ${fixed(apart)} apart, and ${left < 1e-4 ? "less than 0.01 %" : percent(left)} of their pattern is left.`,
+    readout: `For ${s.count.toLocaleString("en")} points the wall is at the wavelength ${fixed(finest)}. The nearest modes are ${fixed(apart)} apart, and ${left < 1e-4 ? "less than 0.01 %" : percent(left)} of their pattern is left.`,
   };
 };

@@ -17,6 +17,7 @@ export class Chart {
   constructor(canvas: HTMLCanvasElement, axes: Axes, private readonly colours: Colours) {
     const { muted } = colours;
     const { g, width, height } = prepare(canvas);
+    canvas.setAttribute("aria-label", `Chart of the ${axes.yTitle} against the ${axes.xTitle}`);
     const box = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
     const x = (axes.xLog ? scaleLog() : scaleLinear()).domain(axes.x).range([box.left, box.right]);
     const y = (axes.yLog ? scaleLog() : scaleLinear()).domain(axes.y).range([box.bottom, box.top]);
