@@ -115,7 +115,7 @@ export const loss: View = (s, canvases, c) => {
   const excess = (x: number, y: number): number => fromX0 ** 2 * ((x - best[0]) ** 2 + (y - best[1]) ** 2);
   if (above) {
     const cells = 60, place = (i: number): number => HALF * (2 * (i + 0.5) / cells - 1);
-    plane.image(cells, c.muted, (i) => 0.3 * (1 - Math.exp(-2.5 * excess(place(i % cells), -place(Math.floor(i / cells))))));
+    plane.image(cells, c.muted, (i) => 0.22 * (1 - Math.exp(-2.5 * excess(place(i % cells), -place(Math.floor(i / cells))))));
     for (let k = 1; k <= 12; k++) plane.ring(best, Math.sqrt(0.1 * k) / fromX0, c.ink, 0.8);
     plane.cross(best, 6, c.ink, 2.5);
   }

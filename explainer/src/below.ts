@@ -26,7 +26,7 @@ export const paths: View = (s, canvases, c) => {
     chart.line(us.slice(STEPS_ABOVE, last + 1), column(run.x, i).slice(STEPS_ABOVE, last + 1), c.ink, 1, 0.7);
   }
   plane.dots(run.x[last]!, c.ink, 1.6, 0.9);
-  chart.mark(s.noise, "tₙ", c.accent);
+  chart.mark(s.noise, "level of the data", c.accent);
   chart.close();
   const done = run.grid[last] === 0, distance = done ? distanceToClean(s, run.x[last]!) : 0;
   return {

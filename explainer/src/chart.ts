@@ -98,7 +98,7 @@ export class Chart {
 
   /** Text with a border in the colour of the paper, so that lines behind it do not disturb. */
   private write(text: string, x: number, y: number, colour: string, align: CanvasTextAlign): void {
-    Object.assign(this.g, { fillStyle: colour, strokeStyle: this.colours.paper, lineWidth: 4, textAlign: align });
+    Object.assign(this.g, { fillStyle: colour, strokeStyle: this.colours.paper, lineWidth: 5, textAlign: align });
     this.g.strokeText(text, x, y);
     this.g.fillText(text, x, y);
   }

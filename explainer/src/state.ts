@@ -48,10 +48,10 @@ export function enter(step: number, state: State): Partial<State> {
   const own: Record<ViewName, Partial<State>> = {
     data: { clean: false },
     fields: { level: 0.8, field: "denoiser", clean: false, probe: [-2.5, 2] },
-    tweedie: { level: 1.6 * noise, clean: false, probe: [2.4, -2.1] },
-    loss: { level: 1.6 * noise, clean: false, probe: [2.4, -2.1] },
+    tweedie: { level: 1.6 * noise, clean: false, probe: [2.2, 2] },
+    loss: { level: 1.6 * noise, clean: false, probe: [2.2, 2] },
     paths: { lower: "frozen", clean: true, reached: STEPS_ABOVE + STEPS_BELOW },
-    martingale: { lower: "learned", probe: [0.4, 0.6], clean: false, reached: STEPS_ABOVE + STEPS_BELOW },
+    martingale: { lower: "learned", probe: [0.2, 0.2], clean: false, reached: STEPS_ABOVE + STEPS_BELOW },
     stop: { lower: "learned", clean: true, reached: STEPS_ABOVE },
     wall: { clean: false },
   };
