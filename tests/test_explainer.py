@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -444,6 +445,16 @@ def test_no_errors_and_no_network(browser):
     page.close()
     assert wrong == []
     assert set(requests) <= {"file", "data"}
+
+
+def test_a_step_is_printed_on_one_page_in_light_colours(visit):
+    light, dark = visit(5), visit(5, scheme="dark")
+    dark.evaluate("addEventListener('beforeprint', () => { globalThis.printed = document.getElementById('plane').toDataURL(); })")
+    drawn = drawing(dark)
+    printed = dark.pdf(format="A4")
+    assert len(re.findall(rb"/Type /Page\b", printed)) == 1
+    assert dark.evaluate("printed") == drawing(light)
+    assert drawing(dark) == drawn
 
 
 # How fast the page is.

@@ -94,8 +94,8 @@ export const wall: View = (s, canvases, c) => {
   const chart = new Chart(canvases.chart, { ...axes, xTitle: "wavelength of a pattern", yTitle: "share of its amplitude that the noise leaves" }, c);
   chart.region(0.1, finest, c.muted, 0.2);
   chart.line(lengths, lengths.map((it) => m.shareLeft(s.noise, it)), c.ink, 2);
-  chart.mark(finest, "wall", c.accent, [], true);
-  if (Number.isFinite(apart)) chart.mark(apart, "modes", c.muted, [4, 3]);
+  chart.mark(finest, "wall", c.accent, [], finest < apart);
+  if (Number.isFinite(apart)) chart.mark(apart, "modes", c.muted, [4, 3], finest >= apart);
   chart.close();
   return {
     key: [{ mark: "fill", colour: "ink", text: "density of the noisy data" }, { mark: "dash", colour: "accent", text: "a ruler with the wavelength of the wall" }, ...key],

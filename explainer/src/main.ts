@@ -148,15 +148,16 @@ function listen(): void {
   find("next").addEventListener("click", () => go(state.step + 1));
   addEventListener("hashchange", () => go(stepOfAddress()));
   addEventListener("resize", () => set({}));
+  const { style } = document.documentElement;
+  let onScreen = "";
+  addEventListener("beforeprint", () => { onScreen = style.colorScheme; style.colorScheme = "light"; redraw(); });
+  addEventListener("afterprint", () => { style.colorScheme = onScreen; redraw(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => set({}));
   document.addEventListener("keydown", ({ key, target }) => {
     const way = { ArrowLeft: -1, ArrowRight: 1 }[key];
     if (way && target === document.body && state.step + way >= 0 && state.step + way <= FREE) go(state.step + way);
   });
-  find("theme").addEventListener("click", () => {
-    document.documentElement.style.colorScheme = isDark() ? "light" : "dark";
-    set({});
-  });
+  find("theme").addEventListener("click", () => { style.colorScheme = isDark() ? "light" : "dark"; set({}); });
   find("save").addEventListener("click", save);
 }
 
