@@ -8,22 +8,42 @@ const here = (name) => new URL(name, import.meta.url);
 const target = process.argv[2] ?? here("../docs/explainer.html");
 const FONTS = /KaTeX_(Main-Regular|Math-Italic|AMS-Regular|Size[12]-Regular)\.woff2$/; // those that the formulas use
 
-const sources = ["build.mjs", "index.html", "package-lock.json", "style.css", "tsconfig.json", ...readdirSync(here("src")).sort().map((it) => `src/${it}`)];
+const sources = [
+  "build.mjs",
+  "index.html",
+  "package-lock.json",
+  "style.css",
+  "tsconfig.json",
+  ...readdirSync(here("src"))
+    .sort()
+    .map((it) => `src/${it}`),
+];
 const digest = createHash("sha256");
 for (const name of sources) digest.update(readFileSync(here(name)));
 
 async function bundle(entry, options) {
-  const result = await build({ entryPoints: [here(entry).pathname], bundle: true, minify: true, write: false, target: "es2022", ...options });
+  const result = await build({
+    entryPoints: [here(entry).pathname],
+    bundle: true,
+    minify: true,
+    write: false,
+    target: "es2022",
+    ...options,
+  });
   return result.outputFiles[0].text.trim();
 }
 const usedFonts = {
   name: "used-fonts",
   setup({ onLoad }) {
-    onLoad({ filter: /\.(woff2?|ttf)$/ }, ({ path }) => (FONTS.test(path) ? { contents: readFileSync(path), loader: "dataurl" } : { contents: "", loader: "empty" }));
+    onLoad({ filter: /\.(woff2?|ttf)$/ }, ({ path }) =>
+      FONTS.test(path) ? { contents: readFileSync(path), loader: "dataurl" } : { contents: "", loader: "empty" },
+    );
   },
 };
 
-const page = readFileSync(here("index.html"), "utf8").replace(/\$(.+?)\$/g, (_, tex) => katex.renderToString(tex.replaceAll("&lt;", "<"), { output: "htmlAndMathml", strict: "error" }));
+const page = readFileSync(here("index.html"), "utf8").replace(/\$(.+?)\$/g, (_, tex) =>
+  katex.renderToString(tex.replaceAll("&lt;", "<"), { output: "htmlAndMathml", strict: "error" }),
+);
 const style = await bundle("style.css", { plugins: [usedFonts] });
 const script = await bundle("src/main.ts", { format: "iife" });
 writeFileSync(

@@ -4,101 +4,145 @@ import { Chart } from "./chart";
 import * as m from "./math";
 import type { Vec } from "./math";
 import { HALF, Plane } from "./plane";
-import { at, cleanPoints, distanceToClean, fan, fixed, logRange, noisy, pair, percent, range, RUNS, sampled, SAMPLES, showClean, type View } from "./shared";
+import { moments, type Process } from "./samples";
+import { at, cleanPoints, counted, distanceToClean, fan, fixed, logRange, noisy, pair, percent, range } from "./shared";
+import { RUNS, sampled, SAMPLES, showClean, type Canvases, type Colours, type View } from "./shared";
 import { LEVELS, STEPS_ABOVE, STEPS_BELOW, type State } from "./state";
 import { separation } from "./worlds";
 
 const SHOWN_PATHS = 60;
-const column = (points: Float64Array[], i: number): number[] => points.map((it) => it[2 * i]!);
+const LEFT = LEVELS.lowest * 0.8; // level 0 has this place on the logarithmic axes
 const LOWER: Record<State["lower"], string> = { learned: "learned", frozen: "not learned" };
+const axisLevels = (run: Process): number[] => run.grid.map((u) => Math.max(u, LEFT));
+const trail = (points: Float64Array[], i: number): Vec[] => points.map((it) => [it[2 * i]!, it[2 * i + 1]!]);
+const firsts = (path: readonly Vec[]): number[] => path.map(([x]) => x);
 
 export const paths: View = (s, canvases, c) => {
-  const plane = new Plane(canvases.plane), key = showClean(s, plane, c), run = sampled(s), last = s.reached, floor = LEVELS.lowest * 0.8;
-  const us = run.grid.map((u) => Math.max(u, floor)), until = us.slice(0, last + 1);
-  const axes = { x: [LEVELS.highest, floor] as [number, number], y: [-HALF, HALF] as [number, number], xLog: true };
-  const chart = new Chart(canvases.chart, { ...axes, xTitle: "noise level, falling to 0", yTitle: "first coordinate of the paths" }, c);
-  chart.region(s.noise, floor, c.muted, 0.16);
+  const run = sampled(s);
+  const until = s.reached + 1;
+  const above = { colour: c.muted, width: 1, opacity: 0.5 };
+  const below = { colour: c.ink, width: 1.1, opacity: 0.65 };
+  const plane = new Plane(canvases.plane);
+  const clean = showClean(s, plane, c);
+  const axes = { xLog: true, xTitle: "noise level, falling to 0", yTitle: "first coordinate of the paths" };
+  const chart = new Chart(canvases.chart, { x: [LEVELS.highest, LEFT], y: [-HALF, HALF], ...axes }, c);
+  chart.region(s.noise, LEFT, c.muted, 0.16);
   for (let i = 0; i < SHOWN_PATHS; i++) {
-    const trail = run.x.slice(0, last + 1).map((x): Vec => [x[2 * i]!, x[2 * i + 1]!]);
-    plane.line(trail.slice(0, STEPS_ABOVE + 1), c.muted, 1, 0.45);
-    plane.line(trail.slice(STEPS_ABOVE), c.ink, 1.1, 0.6);
-    chart.line(until.slice(0, STEPS_ABOVE + 1), column(run.x, i).slice(0, STEPS_ABOVE + 1), c.muted, 1, 0.6);
-    chart.line(us.slice(STEPS_ABOVE, last + 1), column(run.x, i).slice(STEPS_ABOVE, last + 1), c.ink, 1, 0.7);
+    const path = trail(run.x.slice(0, until), i);
+    for (const [part, stroke] of [[path.slice(0, STEPS_ABOVE + 1), above] as const, [path.slice(STEPS_ABOVE), below] as const]) {
+      plane.line(part, stroke);
+      chart.line(axisLevels(run).slice(stroke === above ? 0 : STEPS_ABOVE), firsts(part), stroke);
+    }
   }
-  plane.dots(run.x[last]!, c.ink, 1.6, 0.9);
-  chart.mark(s.noise, "level of the data", c.accent);
+  plane.dots(run.x[s.reached]!, { colour: c.ink, size: 1.6, opacity: 0.9 });
+  chart.mark(s.noise, "level of the data", { colour: c.accent, width: 1.5 });
   chart.close();
-  const done = run.grid[last] === 0, distance = done ? distanceToClean(s, run.x[last]!) : 0;
+  const level = run.grid[s.reached]!;
   return {
     key: [
-      { mark: "line", colour: "muted", text: "above t<sub>n</sub>, learned from noisy data" }, { mark: "line", colour: "ink", text: `below t<sub>n</sub>, ${LOWER[s.lower]}` },
-      { mark: "dots", colour: "ink", text: "samples" }, ...key],
-    readout: done ? `The sliced Wasserstein-2 distance from the ${SAMPLES} samples to the clean distribution is ${fixed(distance)}.`
-      : `The samples have reached the noise level ${fixed(run.grid[last]!)}.`,
+      { mark: "line", colour: "muted", text: "above t<sub>n</sub>, learned from noisy data" },
+      { mark: "line", colour: "ink", text: `below t<sub>n</sub>, ${LOWER[s.lower]}` },
+      { mark: "dots", colour: "ink", text: "samples" },
+      ...clean,
+    ],
+    readout:
+      level > 0
+        ? `The samples have reached the noise level ${fixed(level)}.`
+        : `The sliced Wasserstein-2 distance from the ${SAMPLES} samples to the clean distribution is ${fixed(distanceToClean(s, run.x[s.reached]!))}.`,
   };
 };
 
 export const martingale: View = (s, canvases, c) => {
-  const plane = new Plane(canvases.plane), key = showClean(s, plane, c), run = fan(s), last = Math.max(0, s.reached - STEPS_ABOVE);
-  const floor = LEVELS.lowest * 0.8, us = run.grid.map((u) => Math.max(u, floor)), means = run.h.map((h) => m.moments(h).mean);
-  const error = Math.sqrt(m.moments(run.h[last]!).variance / RUNS), start = means[0]!, now = means[last]!;
-  for (let i = 0; i < SHOWN_PATHS; i++) plane.line(run.h.slice(0, last + 1).map((h): Vec => [h[2 * i]!, h[2 * i + 1]!]), c.muted, 1, 0.35);
-  plane.dots(run.h[last]!, c.ink, 1.6, 0.8);
-  plane.line(means.slice(0, last + 1), c.accent, 3);
-  plane.ring(start, 9, c.accent, 2, true);
-  plane.ring(now, 5, c.accent, 2, true, c.accent);
-  const firsts = run.h.slice(0, 1 + STEPS_BELOW).flatMap((h) => range(SHOWN_PATHS, 0, SHOWN_PATHS - 1).map((i) => h[2 * i]!));
-  const axes = { x: [s.noise, floor] as [number, number], y: [Math.min(...firsts) - 0.2, Math.max(...firsts) + 0.2] as [number, number], xLog: true };
-  const chart = new Chart(canvases.chart, { ...axes, xTitle: "noise level s, falling to 0", yTitle: "first coordinate of h" }, c);
-  for (let i = 0; i < SHOWN_PATHS; i++) chart.line(us.slice(0, last + 1), column(run.h, i).slice(0, last + 1), c.muted, 1, 0.5);
-  chart.line([s.noise, floor], [start[0], start[0]], c.ink, 1.2, 1, [4, 4]);
-  chart.line(us.slice(0, last + 1), means.slice(0, last + 1).map((it) => it[0]), c.accent, 3);
-  chart.close();
+  const run = fan(s);
+  const last = Math.max(0, s.reached - STEPS_ABOVE);
+  const means = run.h.slice(0, last + 1).map((h) => moments(h).mean);
+  const [start, now] = [means[0]!, means[last]!];
+  const error = Math.sqrt(moments(run.h[last]!).variance / RUNS);
+  const plane = new Plane(canvases.plane);
+  const clean = showClean(s, plane, c);
+  for (let i = 0; i < SHOWN_PATHS; i++) {
+    plane.line(trail(run.h.slice(0, last + 1), i), { colour: c.muted, width: 1, opacity: 0.35 });
+  }
+  plane.dots(run.h[last]!, { colour: c.ink, size: 1.6, opacity: 0.8 });
+  plane.line(means, { colour: c.accent, width: 3 });
+  plane.marker(start, 9, { colour: c.accent, width: 2 });
+  plane.marker(now, 5, { colour: c.accent, width: 2 }, c.accent);
+  showMeans(run, means, canvases, c);
   return {
     key: [
-      { mark: "disc", colour: "ink", text: "the start x, which you can drag" }, { mark: "dots", colour: "ink", text: `h(X<sub>s</sub>, s) of ${RUNS} paths` },
-      { mark: "disc", colour: "accent", text: "their mean" }, { mark: "ring", colour: "accent", text: "h(x, t<sub>n</sub>)" }, ...key],
+      { mark: "disc", colour: "ink", text: "the start x, which you can drag" },
+      { mark: "dots", colour: "ink", text: `h(X<sub>s</sub>, s) of ${RUNS} paths` },
+      { mark: "disc", colour: "accent", text: "their mean" },
+      { mark: "ring", colour: "accent", text: "h(x, t<sub>n</sub>)" },
+      ...clean,
+    ],
     readout: `All paths start with h = ${pair(start)}. The mean of h is now ${pair(now)}, with a standard error of ${fixed(error)}.`,
   };
 };
 
-export const stop: View = (s, canvases, c) => {
-  const plane = new Plane(canvases.plane), key = showClean(s, plane, c), run = sampled(s), last = s.reached, floor = LEVELS.lowest * 0.8;
-  const truth = m.moments(cleanPoints(s)).variance, shares = run.h.map((h) => m.moments(h).variance / truth);
-  plane.dots(run.h[last]!, c.ink, 1.6, 0.9);
-  const axes = { x: [LEVELS.highest, floor] as [number, number], y: [0, 1.25] as [number, number], xLog: true };
-  const chart = new Chart(canvases.chart, { ...axes, xTitle: "level s where the sampler stops", yTitle: "share of the clean variance" }, c);
-  const us = run.grid.map((u) => Math.max(u, floor));
-  chart.line(axes.x, [1, 1], c.muted, 1.2, 1, [4, 4]);
-  chart.mark(s.noise, "early stop at tₙ", c.muted, [4, 3]);
-  chart.line(us, shares, c.ink, 2);
-  chart.dot(us[last]!, shares[last]!, c.accent, 6);
+/** The chart of h along the paths and of its mean so far. */
+function showMeans(run: Process, means: Vec[], canvases: Canvases, c: Colours): void {
+  const shown = range(SHOWN_PATHS, 0, SHOWN_PATHS - 1).map((i) => firsts(trail(run.h.slice(0, STEPS_BELOW + 1), i)));
+  const [start, us] = [means[0]![0], axisLevels(run)];
+  const axes = { xLog: true, xTitle: "noise level s, falling to 0", yTitle: "first coordinate of h" };
+  const y: [number, number] = [Math.min(...shown.flat()) - 0.2, Math.max(...shown.flat()) + 0.2];
+  const chart = new Chart(canvases.chart, { x: [us[0]!, LEFT], y, ...axes }, c);
+  for (const path of shown) chart.line(us, path.slice(0, means.length), { colour: c.muted, width: 1, opacity: 0.5 });
+  chart.curve([us[0]!, LEFT], () => start, { colour: c.ink, width: 1.2, dash: [4, 4] });
+  chart.line(us, firsts(means), { colour: c.accent, width: 3 });
   chart.close();
-  const where = last === STEPS_ABOVE ? "With early stop" : run.grid[last] === 0 ? "With full sampling" : `With a stop at s = ${fixed(run.grid[last]!)}`;
+}
+
+export const stop: View = (s, canvases, c) => {
+  const run = sampled(s);
+  const [h, us] = [run.h[s.reached]!, axisLevels(run)];
+  const truth = moments(cleanPoints(s)).variance;
+  const shares = run.h.map((it) => moments(it).variance / truth);
+  const plane = new Plane(canvases.plane);
+  const clean = showClean(s, plane, c);
+  plane.dots(h, { colour: c.ink, size: 1.6, opacity: 0.9 });
+  const axes = { xLog: true, xTitle: "level s where the sampler stops", yTitle: "share of the clean variance" };
+  const chart = new Chart(canvases.chart, { x: [LEVELS.highest, LEFT], y: [0, 1.25], ...axes }, c);
+  chart.curve([LEVELS.highest, LEFT], () => 1, { colour: c.muted, width: 1.2, dash: [4, 4] });
+  chart.mark(s.noise, "early stop at tₙ", { colour: c.muted, width: 1.5, dash: [4, 3] });
+  chart.line(us, shares, { colour: c.ink, width: 2 });
+  chart.dot(us[s.reached]!, shares[s.reached]!, c.accent, 6);
+  chart.close();
+  const level = run.grid[s.reached]!;
+  const where = s.reached === STEPS_ABOVE ? "early stop" : level === 0 ? "full sampling" : `a stop at s = ${fixed(level)}`;
   return {
-    key: [{ mark: "dots", colour: "ink", text: "the denoised points h(X<sub>s</sub>, s)" }, ...key],
-    readout: `${where}, the points have ${percent(shares[last]!)} of the clean variance. Their sliced Wasserstein-2 distance to the clean distribution is ${fixed(distanceToClean(s, run.h[last]!))}.`,
+    key: [{ mark: "dots", colour: "ink", text: "the denoised points h(X<sub>s</sub>, s)" }, ...clean],
+    readout: `With ${where}, the points have ${percent(shares[s.reached]!)} of the clean variance. Their sliced Wasserstein-2 distance to the clean distribution is ${fixed(distanceToClean(s, h))}.`,
   };
 };
 
 export const wall: View = (s, canvases, c) => {
-  const plane = new Plane(canvases.plane), n = at(s, s.noise), mixture = noisy(s, s.noise);
-  const finest = m.wall(s.noise, s.count), apart = separation(s.modes), left = m.shareLeft(s.noise, apart);
+  const mixture = noisy(s, s.noise);
+  const finest = m.wall(s.noise, s.count);
+  const apart = separation(s.modes);
+  const plane = new Plane(canvases.plane);
   plane.density((x, y) => mixture.logDensity(x, y), c.ink, 0.75);
-  const key = showClean(s, plane, c), step = n.alpha * finest / 2;
-  for (let k = 0; 2 * k * step < 2 * HALF; k++) {
-    plane.bar(-HALF + 2 * k * step, -HALF + 0.1, step, 0.24, c.accent);
-  }
-  const lengths = logRange(160, 0.1, 10);
-  const axes = { x: [0.1, 10] as [number, number], y: [0, 1.1] as [number, number], xLog: true };
-  const chart = new Chart(canvases.chart, { ...axes, xTitle: "wavelength of a pattern", yTitle: "share of its amplitude that the noise leaves" }, c);
+  const clean = showClean(s, plane, c);
+  const step = (at(s, s.noise).alpha * finest) / 2;
+  for (let x = -HALF; x < HALF; x += 2 * step) plane.bar(x, -HALF + 0.1, step, 0.24, c.accent);
+
+  const axes = { xLog: true, xTitle: "wavelength of a pattern", yTitle: "share of its amplitude that the noise leaves" };
+  const chart = new Chart(canvases.chart, { x: [0.1, 10], y: [0, 1.1], ...axes }, c);
   chart.region(0.1, finest, c.muted, 0.2);
-  chart.line(lengths, lengths.map((it) => m.shareLeft(s.noise, it)), c.ink, 2);
-  chart.mark(finest, "wall", c.accent, [], finest < apart);
-  if (Number.isFinite(apart)) chart.mark(apart, "modes", c.muted, [4, 3], finest >= apart);
+  chart.curve(logRange(160, 0.1, 10), (length) => m.shareLeft(s.noise, length), { colour: c.ink, width: 2 });
+  chart.mark(finest, "wall", { colour: c.accent, width: 1.5 }, finest < apart);
+  if (s.modes.length > 1) chart.mark(apart, "modes", { colour: c.muted, width: 1.5, dash: [4, 3] }, finest >= apart);
   chart.close();
+  const left = m.shareLeft(s.noise, apart);
+  const share = left < 1e-4 ? "less than 0.01 %" : percent(left);
+  const compared =
+    s.modes.length > 1 ? ` The nearest modes are ${fixed(apart)} apart, and ${share} of their pattern is left.` : "";
   return {
-    key: [{ mark: "fill", colour: "ink", text: "density of the noisy data" }, { mark: "dash", colour: "accent", text: "a ruler with the wavelength of the wall" }, ...key],
-    readout: `For ${s.count.toLocaleString("en")} points the wall is at the wavelength ${fixed(finest)}. The nearest modes are ${fixed(apart)} apart, and ${left < 1e-4 ? "less than 0.01 %" : percent(left)} of their pattern is left.`,
+    key: [
+      { mark: "fill", colour: "ink", text: "density of the noisy data" },
+      { mark: "dash", colour: "accent", text: "a ruler with the wavelength of the wall" },
+      ...clean,
+    ],
+    readout: `For ${counted(s)} points the wall is at the wavelength ${fixed(finest)}.${compared}`,
   };
 };

@@ -3,7 +3,13 @@
 import type { Vec } from "./math";
 import { HALF } from "./plane";
 
-export interface Handle { name: string; className: string; at: Vec; move: (to: Vec) => void; remove?: () => void }
+export interface Handle {
+  name: string;
+  className: string;
+  at: Vec;
+  move: (to: Vec) => void;
+  remove?: () => void;
+}
 const KEYS: Record<string, Vec> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const inside = (value: number): number => Math.round(100 * Math.min(HALF - 0.1, Math.max(0.1 - HALF, value))) / 100;
 
@@ -22,10 +28,14 @@ export function showHandles(box: HTMLElement, handles: Handle[]): void {
     button.onpointermove = (event) => {
       if (!button.hasPointerCapture(event.pointerId)) return;
       const area = box.parentElement!.getBoundingClientRect();
-      move(HALF * (2 * (event.clientX - area.left) / area.width - 1), HALF * (1 - 2 * (event.clientY - area.top) / area.height));
+      move(
+        HALF * ((2 * (event.clientX - area.left)) / area.width - 1),
+        HALF * (1 - (2 * (event.clientY - area.top)) / area.height),
+      );
     };
     button.onkeydown = (event) => {
-      const way = KEYS[event.key], size = event.shiftKey ? 0.02 : 0.1;
+      const way = KEYS[event.key];
+      const size = event.shiftKey ? 0.02 : 0.1;
       if (way) move(x + size * way[0], y + size * way[1]);
       else if (event.key === "Delete" && handle.remove) handle.remove();
       else return;

@@ -2,10 +2,12 @@
 
 import * as above from "./above";
 import * as below from "./below";
+import { keyEntry, levelAt, showControls } from "./controls";
 import { showHandles, type Handle } from "./handles";
 import * as math from "./math";
-import { COUNTS, enter, FREE, LEVELS, START, STEPS_ABOVE, STEPS_BELOW, type State, type ViewName } from "./state";
-import { denoiser, fan, noisyPoints, sampled, samplerGrid, type Colours, type Key, type View } from "./shared";
+import { COUNTS, enter, FREE, START, STEPS_ABOVE, STEPS_BELOW, type State, type ViewName } from "./state";
+import * as samples from "./samples";
+import { denoiser, fan, noisyPoints, sampled, samplerGrid, type Colours, type View } from "./shared";
 import { newMode, normalised, WORLDS, type WorldName } from "./worlds";
 
 const VIEWS: Record<ViewName, View> = { ...above, ...below };
@@ -13,44 +15,47 @@ const find = <T extends HTMLElement>(id: string): T => document.getElementById(i
 const form = find<HTMLFormElement>("controls");
 const canvases = { plane: find<HTMLCanvasElement>("plane"), chart: find<HTMLCanvasElement>("chart") };
 const STEP_NAMES = [...document.querySelectorAll("article h2")].map((it) => it.textContent!);
-const SHORT_NAMES = ["Noisy data", "Denoiser", "Tweedie twice", "Loss", "Below the noise", "Martingale", "Early stop", "Wall", "Free play"];
-const LEVEL_TICKS = 200; // positions of the slider of levels, evenly spaced in the logarithm
+const SHORT_NAMES = [
+  "Noisy data",
+  "Denoiser",
+  "Tweedie twice",
+  "Loss",
+  "Below the noise",
+  "Martingale",
+  "Early stop",
+  "Wall",
+  "Free play",
+];
 const state: State = { ...START };
-let pending = 0, playing = 0;
+let pending = 0; // the frame in which the page is drawn again
+let playing = 0; // the next frame of the animation
 
-const levelAt = (position: number): number => LEVELS.lowest * (LEVELS.highest / LEVELS.lowest) ** (position / LEVEL_TICKS);
-const positionOf = (level: number): number => Math.round(LEVEL_TICKS * Math.log(level / LEVELS.lowest) / Math.log(LEVELS.highest / LEVELS.lowest));
 const calm = (): boolean => matchMedia("(prefers-reduced-motion: reduce)").matches;
-const isDark = (): boolean =>
-  (document.documentElement.style.colorScheme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+const systemScheme = (): string => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+const isDark = (): boolean => (document.documentElement.style.colorScheme || systemScheme()) === "dark";
 const input = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
 
 /** Changes the state and asks for a redraw in the next frame. */
 export function set(change: Partial<State>): void {
   Object.assign(state, change);
-  pending ||= requestAnimationFrame(() => { pending = 0; redraw(); });
+  pending ||= requestAnimationFrame(() => {
+    pending = 0;
+    redraw();
+  });
 }
 
 function colours(): Colours {
-  const style = getComputedStyle(document.documentElement), value = (name: string): string => style.getPropertyValue(`--${name}`).trim();
+  const style = getComputedStyle(document.documentElement);
+  const value = (name: string): string => style.getPropertyValue(`--${name}`).trim();
   return { ink: value("ink"), muted: value("muted"), accent: value("accent"), paper: value("paper") };
 }
-
-const SWATCHES: Record<Key["mark"], string> = {
-  dots: '<g fill="C"><rect x="3" y="8" width="3" height="3"/><rect x="11" y="4" width="3" height="3"/><rect x="18" y="9" width="3" height="3"/></g>',
-  line: '<path d="M1 7H25" stroke="C" stroke-width="2"/>',
-  dash: '<path d="M1 7H25" stroke="C" stroke-width="3" stroke-dasharray="5 4"/>',
-  arrow: '<path d="M1 7H18" stroke="C" stroke-width="3"/><path d="M25 7L16 2V12Z" fill="C"/>',
-  fill: '<rect x="3" y="1" width="20" height="12" rx="3" fill="C" opacity=".6"/>',
-  ring: '<circle cx="13" cy="7" r="5" fill="none" stroke="C" stroke-width="2"/>',
-  cross: '<path d="M8 2L18 12M18 2L8 12" stroke="C" stroke-width="2.5"/>',
-  disc: '<circle cx="13" cy="7" r="6" fill="C"/>',
-};
 
 function handles(): Handle[] {
   if (state.edit) {
     return state.modes.map((mode, i) => ({
-      name: `Mode ${i + 1} of ${state.modes.length}`, className: "mode", at: mode.mean,
+      name: `Mode ${i + 1} of ${state.modes.length}`,
+      className: "mode",
+      at: mode.mean,
       move: (mean) => set({ world: "own", modes: state.modes.map((it, j) => (j === i ? { ...it, mean } : it)) }),
       remove: () => removeMode(i),
     }));
@@ -67,30 +72,13 @@ function removeMode(i: number): void {
 
 /** Draws everything from the state. */
 export function redraw(): void {
-  const shown = VIEWS[state.view](state, canvases, colours()), free = state.step === FREE;
+  const shown = VIEWS[state.view](state, canvases, colours());
   find("readout").textContent = shown.readout;
-  find("key").innerHTML = shown.key.map(({ mark, colour, text }) =>
-    `<li><svg aria-hidden="true" viewBox="0 0 26 14">${SWATCHES[mark].replaceAll("C\"", `var(--${colour})"`)}</svg>${text}</li>`).join("");
+  find("key").innerHTML = shown.key.map(keyEntry).join("");
   showHandles(find("handles"), handles());
-  for (const it of document.querySelectorAll<HTMLElement>("[data-for]")) {
-    const names = it.dataset["for"]!.split(" ");
-    it.classList.toggle("on", names.includes(state.view) || (free && names.includes("free")));
-  }
+  showControls(form, state);
   find("add").hidden = find("remove").hidden = !state.edit;
   find<HTMLButtonElement>("remove").disabled = state.modes.length < 2;
-  const reached = samplerGrid(state.noise)[state.reached]!;
-  const words: Record<string, string> = {
-    noise: state.noise.toFixed(2), count: state.count.toLocaleString("en"), reached: reached.toFixed(2),
-    level: `${state.level.toFixed(2)}, ${(state.level / state.noise).toFixed(2)} of the data’s noise`,
-  };
-  const values = { ...state, count: COUNTS.indexOf(state.count), level: positionOf(state.level) };
-  for (const name of ["view", "world", "path", "noise", "count", "level", "reached", "lower", "field"] as const) {
-    input(name).value = String(values[name]);
-    if (!(name in words)) continue;
-    input(name).setAttribute("aria-valuetext", words[name]!);
-    input(name).closest("label")!.querySelector("output")!.textContent = words[name]!;
-  }
-  for (const name of ["clean", "edit"] as const) input(name).checked = state[name];
   find("hint").hidden = !find("handles").children.length;
   find("theme").textContent = isDark() ? "Light" : "Dark";
 }
@@ -104,7 +92,8 @@ function stopPlaying(): void {
 /** Moves the sampler from its first level to 0 in three seconds, or at once if the reader prefers reduced motion. */
 function play(): void {
   stopPlaying();
-  const first = state.view === "paths" ? 0 : STEPS_ABOVE, last = STEPS_ABOVE + STEPS_BELOW, begun = performance.now();
+  const [first, last] = [state.view === "paths" ? 0 : STEPS_ABOVE, STEPS_ABOVE + STEPS_BELOW];
+  const begun = performance.now();
   if (calm()) return set({ reached: last });
   find("play").textContent = "Stop";
   const frame = (now: number): void => {
@@ -119,8 +108,11 @@ function play(): void {
 function go(step: number): void {
   stopPlaying();
   set(enter(step, state));
-  for (const it of document.querySelectorAll<HTMLElement>("article")) it.classList.toggle("now", it.dataset["step"] === String(step));
-  document.querySelectorAll("#steps button").forEach((it, i) => (i === step ? it.setAttribute("aria-current", "step") : it.removeAttribute("aria-current")));
+  for (const it of document.querySelectorAll<HTMLElement>("article"))
+    it.classList.toggle("now", it.dataset["step"] === String(step));
+  document
+    .querySelectorAll("#steps button")
+    .forEach((it, i) => (i === step ? it.setAttribute("aria-current", "step") : it.removeAttribute("aria-current")));
   find("place").textContent = step < FREE ? `Step ${step + 1} of ${FREE}` : "Free play";
   find<HTMLButtonElement>("back").disabled = step === 0;
   find<HTMLButtonElement>("next").disabled = step === FREE;
@@ -150,20 +142,33 @@ function listen(): void {
   addEventListener("resize", () => set({}));
   const { style } = document.documentElement;
   let onScreen = "";
-  addEventListener("beforeprint", () => { onScreen = style.colorScheme; style.colorScheme = "light"; redraw(); });
-  addEventListener("afterprint", () => { style.colorScheme = onScreen; redraw(); });
+  addEventListener("beforeprint", () => {
+    onScreen = style.colorScheme;
+    style.colorScheme = "light";
+    redraw();
+  });
+  addEventListener("afterprint", () => {
+    style.colorScheme = onScreen;
+    redraw();
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => set({}));
   document.addEventListener("keydown", ({ key, target }) => {
     const way = { ArrowLeft: -1, ArrowRight: 1 }[key];
     if (way && target === document.body && state.step + way >= 0 && state.step + way <= FREE) go(state.step + way);
   });
-  find("theme").addEventListener("click", () => { style.colorScheme = isDark() ? "light" : "dark"; set({}); });
+  find("theme").addEventListener("click", () => {
+    style.colorScheme = isDark() ? "light" : "dark";
+    set({});
+  });
   find("save").addEventListener("click", save);
 }
 
 /** Saves the plane and the chart, one below the other, as a PNG file. */
 function save(): void {
-  const { plane, chart } = canvases, both = document.createElement("canvas"), g = both.getContext("2d")!, link = document.createElement("a");
+  const { plane, chart } = canvases;
+  const both = document.createElement("canvas");
+  const g = both.getContext("2d")!;
+  const link = document.createElement("a");
   [both.width, both.height] = [Math.max(plane.width, chart.width), plane.height + chart.height];
   g.fillStyle = colours().paper;
   g.fillRect(0, 0, both.width, both.height);
@@ -174,10 +179,17 @@ function save(): void {
 
 const stepOfAddress = (): number => Math.min(FREE, Math.max(0, (Number(location.hash.slice(1)) || 1) - 1));
 
-find("steps").innerHTML = SHORT_NAMES.map((name, i) => `<li><button type="button" title="${STEP_NAMES[i]}">${i < FREE ? i + 1 : "✎"} <span>${name}</span></button></li>`).join("");
+find("steps").innerHTML = SHORT_NAMES.map(
+  (name, i) => `<li><button type="button" title="${STEP_NAMES[i]}">${i < FREE ? i + 1 : "✎"} <span>${name}</span></button></li>`,
+).join("");
 document.querySelectorAll("#steps button").forEach((it, i) => it.addEventListener("click", () => go(i)));
-input("world").innerHTML = Object.entries(WORLDS).map(([name, { title }]) => `<option value="${name}">${title}</option>`).join("") + '<option value="own" hidden>your own modes</option>';
+input("world").innerHTML =
+  Object.entries(WORLDS)
+    .map(([name, { title }]) => `<option value="${name}">${title}</option>`)
+    .join("") + '<option value="own" hidden>your own modes</option>';
 listen();
 go(stepOfAddress());
 
-Object.assign(globalThis, { explainer: { ...math, WORLDS, state, set, redraw, denoiser, sampled, fan, noisyPoints, samplerGrid } }); // for tests and the console
+Object.assign(globalThis, {
+  explainer: { ...math, ...samples, WORLDS, state, set, redraw, denoiser, sampled, fan, noisyPoints, samplerGrid },
+}); // for tests and the console

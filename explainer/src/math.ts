@@ -8,8 +8,15 @@
 
 export type Vec = readonly [number, number];
 export type Symmetric = readonly [xx: number, xy: number, yy: number];
-export interface Level { readonly alpha: number; readonly sigma: number }
-export interface Mode { readonly weight: number; readonly mean: Vec; readonly covariance: Symmetric }
+export interface Level {
+  readonly alpha: number;
+  readonly sigma: number;
+}
+export interface Mode {
+  readonly weight: number;
+  readonly mean: Vec;
+  readonly covariance: Symmetric;
+}
 export type Mixture = readonly Mode[];
 
 /** Paths as functions of u: (alpha, sigma) with sigma / alpha = u (ambient/paths.py). */
@@ -27,7 +34,11 @@ export function transition(n: Level, t: Level): { r: number; q: number } {
 }
 
 /** The posterior moments of X_0 given X_t = x, and log p_t(x). */
-export interface Posterior { readonly mean: Vec; readonly covariance: Symmetric; readonly logDensity: number }
+export interface Posterior {
+  readonly mean: Vec;
+  readonly covariance: Symmetric;
+  readonly logDensity: number;
+}
 
 /** The mixture at a level: component k of X_t is N(alpha mu_k, S_k) with S_k = alpha^2 C_k + sigma^2 I (ambient/worlds.py). */
 export class NoisyMixture {
@@ -35,22 +46,45 @@ export class NoisyMixture {
   private readonly shares: Float64Array;
   constructor(mixture: Mixture, { alpha, sigma }: Level) {
     this.shares = new Float64Array(mixture.length);
-    this.rows = Float64Array.from(mixture.flatMap(({ weight, mean, covariance: [a, b, c] }) => {
-      const [sxx, sxy, syy] = [alpha * alpha * a + sigma * sigma, alpha * alpha * b, alpha * alpha * c + sigma * sigma];
-      const det = sxx * syy - sxy * sxy;
-      const [pxx, pxy, pyy] = [syy / det, -sxy / det, sxx / det]; // S^-1
-      const gain = [alpha * (a * pxx + b * pxy), alpha * (a * pxy + b * pyy), alpha * (b * pxx + c * pxy), alpha * (b * pxy + c * pyy)] as const;
-      const within = [a - alpha * (gain[0] * a + gain[1] * b), b - alpha * (gain[0] * b + gain[1] * c), c - alpha * (gain[2] * b + gain[3] * c)];
-      return [Math.log(weight) - 0.5 * Math.log(det) - Math.log(2 * Math.PI), alpha * mean[0], alpha * mean[1], pxx, pxy, pyy, ...mean, ...gain, ...within];
-    }));
+    this.rows = Float64Array.from(
+      mixture.flatMap(({ weight, mean, covariance: [a, b, c] }) => {
+        const [sxx, sxy, syy] = [alpha * alpha * a + sigma * sigma, alpha * alpha * b, alpha * alpha * c + sigma * sigma];
+        const det = sxx * syy - sxy * sxy;
+        const [pxx, pxy, pyy] = [syy / det, -sxy / det, sxx / det]; // S^-1
+        const gain = [
+          alpha * (a * pxx + b * pxy),
+          alpha * (a * pxy + b * pyy),
+          alpha * (b * pxx + c * pxy),
+          alpha * (b * pxy + c * pyy),
+        ] as const;
+        const within = [
+          a - alpha * (gain[0] * a + gain[1] * b),
+          b - alpha * (gain[0] * b + gain[1] * c),
+          c - alpha * (gain[2] * b + gain[3] * c),
+        ];
+        return [
+          Math.log(weight) - 0.5 * Math.log(det) - Math.log(2 * Math.PI),
+          alpha * mean[0],
+          alpha * mean[1],
+          pxx,
+          pxy,
+          pyy,
+          ...mean,
+          ...gain,
+          ...within,
+        ];
+      }),
+    );
   }
 
   /** log p_t(x). It also sets `shares` to P(k | x) for each component k. */
   logDensity(x: number, y: number): number {
     const { rows: R, shares } = this;
-    let top = -Infinity, total = 0;
+    let top = -Infinity;
+    let total = 0;
     for (let k = 0, i = 0; k < shares.length; k++, i += 15) {
-      const dx = x - R[i + 1]!, dy = y - R[i + 2]!;
+      const dx = x - R[i + 1]!;
+      const dy = y - R[i + 2]!;
       shares[k] = R[i]! - 0.5 * (R[i + 3]! * dx * dx + 2 * R[i + 4]! * dx * dy + R[i + 5]! * dy * dy);
       top = Math.max(top, shares[k]!);
     }
@@ -61,13 +95,24 @@ export class NoisyMixture {
 
   /** E[X_0 | x] = sum_k P(k | x) (mu_k + alpha C_k S_k^-1 (x - alpha mu_k)), the covariance of X_0 given x, and log p_t(x). */
   at(x: number, y: number): Posterior {
-    const { rows: R, shares } = this, logDensity = this.logDensity(x, y);
-    let mx = 0, my = 0, xx = 0, xy = 0, yy = 0;
+    const { rows: R, shares } = this;
+    const logDensity = this.logDensity(x, y);
+    let mx = 0;
+    let my = 0;
+    let xx = 0;
+    let xy = 0;
+    let yy = 0;
     for (let k = 0, i = 0; k < shares.length; k++, i += 15) {
-      const p = shares[k]!, dx = x - R[i + 1]!, dy = y - R[i + 2]!;
-      const hx = R[i + 6]! + R[i + 8]! * dx + R[i + 9]! * dy, hy = R[i + 7]! + R[i + 10]! * dx + R[i + 11]! * dy;
-      mx += p * hx; my += p * hy;
-      xx += p * (R[i + 12]! + hx * hx); xy += p * (R[i + 13]! + hx * hy); yy += p * (R[i + 14]! + hy * hy);
+      const p = shares[k]!;
+      const dx = x - R[i + 1]!;
+      const dy = y - R[i + 2]!;
+      const hx = R[i + 6]! + R[i + 8]! * dx + R[i + 9]! * dy;
+      const hy = R[i + 7]! + R[i + 10]! * dx + R[i + 11]! * dy;
+      mx += p * hx;
+      my += p * hy;
+      xx += p * (R[i + 12]! + hx * hx);
+      xy += p * (R[i + 13]! + hx * hy);
+      yy += p * (R[i + 14]! + hy * hy);
     }
     return { mean: [mx, my], covariance: [xx - mx * mx, xy - mx * my, yy - my * my], logDensity };
   }
@@ -82,13 +127,18 @@ export const noisyWorld = (mixture: Mixture, { alpha, sigma }: Level): Mixture =
   }));
 
 /** grad log p_t(x) = (alpha_t E[X_0 | x] - x) / sigma_t^2: Tweedie's formula. With (r, q) and E[X_n | x] it is the second one. */
-export const tweedie = (x: Vec, mean: Vec, alpha: number, sigma: number): Vec =>
-  [(alpha * mean[0] - x[0]) / sigma ** 2, (alpha * mean[1] - x[1]) / sigma ** 2];
+export const tweedie = (x: Vec, mean: Vec, alpha: number, sigma: number): Vec => [
+  (alpha * mean[0] - x[0]) / sigma ** 2,
+  (alpha * mean[1] - x[1]) / sigma ** 2,
+];
 
 /** E[X_n | X_t] = from_x_0 E[X_0 | X_t] + from_x_t X_t, the two weights of `ambient.tweedie.x_n_from_x_0`. */
 export function doubleTweedie(n: Level, t: Level): { fromX0: number; fromXt: number } {
-  const { r, q } = transition(n, t), variance = t.sigma ** 2;
-  return variance === 0 ? { fromX0: 0, fromXt: 1 } : { fromX0: n.alpha * q * q / variance, fromXt: r * n.sigma ** 2 / variance };
+  const { r, q } = transition(n, t);
+  const variance = t.sigma ** 2;
+  return variance === 0
+    ? { fromX0: 0, fromXt: 1 }
+    : { fromX0: (n.alpha * q * q) / variance, fromXt: (r * n.sigma ** 2) / variance };
 }
 
 /**
@@ -96,23 +146,36 @@ export function doubleTweedie(n: Level, t: Level): { fromX0: number; fromXt: num
  * exp(-|x - r x_n|^2 / (2 q^2)), and how many points share the weight.
  */
 export function fromNoisyPoints(points: Float64Array, x: Vec, n: Level, t: Level) {
-  const { r, q } = transition(n, t), weights = new Float64Array(points.length / 2);
+  const { r, q } = transition(n, t);
+  const weights = new Float64Array(points.length / 2);
   const distance = (i: number): number => (x[0] - r * points[2 * i]!) ** 2 + (x[1] - r * points[2 * i + 1]!) ** 2;
-  let nearest = Infinity, total = 0, squares = 0, mx = 0, my = 0, second = 0;
-  for (let i = 0; i < weights.length; i++) nearest = Math.min(nearest, weights[i] = distance(i));
+  let nearest = Infinity;
+  let total = 0;
+  let squares = 0;
+  let mx = 0;
+  let my = 0;
+  let second = 0;
+  for (let i = 0; i < weights.length; i++) nearest = Math.min(nearest, (weights[i] = distance(i)));
   for (let i = 0; i < weights.length; i++) {
-    const w = weights[i] = Math.exp((nearest - weights[i]!) / (2 * q * q)), px = points[2 * i]!, py = points[2 * i + 1]!;
-    total += w; squares += w * w; mx += w * px; my += w * py; second += w * (px * px + py * py);
+    const w = (weights[i] = Math.exp((nearest - weights[i]!) / (2 * q * q)));
+    const px = points[2 * i]!;
+    const py = points[2 * i + 1]!;
+    total += w;
+    squares += w * w;
+    mx += w * px;
+    my += w * py;
+    second += w * (px * px + py * py);
   }
   const mean: Vec = [mx / total, my / total];
-  return { mean, variance: second / total - mean[0] ** 2 - mean[1] ** 2, effective: total * total / squares, weights };
+  return { mean, variance: second / total - mean[0] ** 2 - mean[1] ** 2, effective: (total * total) / squares, weights };
 }
 
 /** A denoiser: h(x, t) and the covariance that belongs to it, at the level with noise-to-signal ratio u. */
 export type Denoiser = (x: number, y: number, u: number) => Posterior;
 
 export function exactDenoiser(mixture: Mixture, path: PathName): Denoiser {
-  let at = NaN, noisy: NoisyMixture;
+  let at = NaN;
+  let noisy: NoisyMixture;
   return (x, y, u) => {
     if (u !== at) [at, noisy] = [u, new NoisyMixture(mixture, PATHS[path](u))];
     return noisy.at(x, y);
@@ -123,8 +186,10 @@ export function exactDenoiser(mixture: Mixture, path: PathName): Denoiser {
 export function frozenBelow(denoiser: Denoiser, path: PathName, uN: number): Denoiser {
   return (x, y, u) => {
     if (u >= uN) return denoiser(x, y, u);
-    const scale = PATHS[path](uN).alpha / PATHS[path](u).alpha, share = (u / uN) ** 2;
-    const frozen = denoiser(scale * x, scale * y, uN), [xx, xy, yy] = frozen.covariance;
+    const scale = PATHS[path](uN).alpha / PATHS[path](u).alpha;
+    const share = (u / uN) ** 2;
+    const frozen = denoiser(scale * x, scale * y, uN);
+    const [xx, xy, yy] = frozen.covariance;
     return { ...frozen, covariance: [share * xx, share * xy, share * yy] };
   };
 }
@@ -135,116 +200,23 @@ export type KernelName = "ddim" | "ancestral" | "matched";
 export function reverseStep(kernel: KernelName, x: Vec, h: Posterior, t: Level, s: Level, z: Vec): Vec {
   const [hx, hy] = h.mean;
   if (kernel === "ddim") {
-    const scale = s.sigma / t.sigma, rest = s.alpha - scale * t.alpha;
+    const scale = s.sigma / t.sigma;
+    const rest = s.alpha - scale * t.alpha;
     return [rest * hx + scale * x[0], rest * hy + scale * x[1]];
   }
-  const { fromX0, fromXt } = doubleTweedie(s, t), share = transition(s, t).q ** 2 / t.sigma ** 2;
-  const offset = s.sigma ** 2 * share, weight = kernel === "matched" ? fromX0 ** 2 : 0, [xx, xy, yy] = h.covariance;
-  const a = Math.sqrt(offset + weight * xx), b = a > 0 ? weight * xy / a : 0; // Cholesky factor of the covariance of the step
+  const { fromX0, fromXt } = doubleTweedie(s, t);
+  const share = transition(s, t).q ** 2 / t.sigma ** 2;
+  const offset = s.sigma ** 2 * share;
+  const weight = kernel === "matched" ? fromX0 ** 2 : 0;
+  const [xx, xy, yy] = h.covariance;
+  const a = Math.sqrt(offset + weight * xx);
+  const b = a > 0 ? (weight * xy) / a : 0; // Cholesky factor of the covariance of the step
   const c = Math.sqrt(Math.max(0, offset + weight * yy - b * b));
   return [fromX0 * hx + fromXt * x[0] + a * z[0], fromX0 * hy + fromXt * x[1] + b * z[0] + c * z[1]];
 }
 
-/** `steps` + 1 falling levels from `start` to `stop`, evenly spaced in log-SNR (ambient/samplers.py, `log_snr_grid`). */
-export const logSnrGrid = (start: number, stop: number, steps: number): number[] =>
-  Array.from({ length: steps + 1 }, (_, i) => (i === 0 ? start : i === steps ? stop : start * (stop / start) ** (i / steps)));
-
-/** The reverse process: at each level of the grid the samples `x` and their denoised values `h`; at level 0, h = x. */
-export interface Process { readonly grid: readonly number[]; readonly x: Float64Array[]; readonly h: Float64Array[] }
-
-export function reverseProcess(
-  denoiser: Denoiser, path: PathName, start: Float64Array, grid: readonly number[], kernel: KernelName, normal: () => number,
-): Process {
-  const x: Float64Array[] = [start], h: Float64Array[] = [];
-  grid.forEach((u, i) => {
-    const now = x[i]!, mean = new Float64Array(now.length), next = new Float64Array(now.length);
-    const t = PATHS[path](u), s = PATHS[path](grid[i + 1] ?? 0), last = i + 1 === grid.length;
-    h.push(u === 0 ? now : mean);
-    if (u === 0) return;
-    for (let j = 0; j < now.length; j += 2) {
-      const posterior = denoiser(now[j]!, now[j + 1]!, u);
-      mean.set(posterior.mean, j);
-      if (!last) next.set(reverseStep(kernel, [now[j]!, now[j + 1]!], posterior, t, s, [normal(), normal()]), j);
-    }
-    if (!last) x.push(next);
-  });
-  return { grid, x, h };
-}
-
-/** Standard normal numbers from a seed: mulberry32 and the Box-Muller transform. */
-export function normals(seed: number): () => number {
-  const uniform = uniforms(seed);
-  let spare: number | null = null;
-  return () => {
-    if (spare !== null) { const value = spare; spare = null; return value; }
-    const radius = Math.sqrt(-2 * Math.log(1 - uniform())), angle = 2 * Math.PI * uniform();
-    spare = radius * Math.sin(angle);
-    return radius * Math.cos(angle);
-  };
-}
-
-export function uniforms(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let z = Math.imul(state ^ (state >>> 15), 1 | state);
-    z = (z + Math.imul(z ^ (z >>> 7), 61 | z)) ^ z;
-    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** Pairs that fill the standard normal distribution evenly: the sequence R2 of Roberts (2018) and the Box-Muller transform. */
-export function evenNormals(count: number): Float64Array {
-  const points = new Float64Array(2 * count);
-  for (let i = 0; i < count; i++) {
-    const radius = Math.sqrt(-2 * Math.log(1 - ((0.5 + i * 0.7548776662466927) % 1))), angle = 2 * Math.PI * ((0.5 + i * 0.5698402909980532) % 1);
-    points.set([radius * Math.cos(angle), radius * Math.sin(angle)], 2 * i);
-  }
-  return points;
-}
-
-/** `count` draws of X_t = alpha X_0 + sigma Z. The same seed gives the same choices, so that the points move smoothly. */
-export function draw(mixture: Mixture, level: Level, count: number, seed: number): Float64Array {
-  const uniform = uniforms(seed), normal = normals(seed + 1), points = new Float64Array(2 * count);
-  const factors = mixture.map(({ covariance: [a, b, c] }) => [Math.sqrt(a), b / Math.sqrt(a), Math.sqrt(c - b * b / a)] as const);
-  for (let i = 0; i < count; i++) {
-    let k = 0, left = uniform() - mixture[0]!.weight;
-    while (left > 0 && k < mixture.length - 1) left -= mixture[++k]!.weight;
-    const [a, b, c] = factors[k]!, [mx, my] = mixture[k]!.mean, z0 = normal(), z1 = normal();
-    points[2 * i] = level.alpha * (mx + a * z0) + level.sigma * normal();
-    points[2 * i + 1] = level.alpha * (my + b * z0 + c * z1) + level.sigma * normal();
-  }
-  return points;
-}
-
-/** The mean and the total variance (the trace of the covariance) of many samples. */
-export function moments(points: Float64Array): { mean: Vec; variance: number } {
-  let mx = 0, my = 0, second = 0;
-  for (let i = 0; i < points.length; i += 2) { mx += points[i]!; my += points[i + 1]!; }
-  const count = points.length / 2, mean: Vec = [mx / count, my / count];
-  for (let i = 0; i < points.length; i += 2) second += (points[i]! - mean[0]) ** 2 + (points[i + 1]! - mean[1]) ** 2;
-  return { mean, variance: second / count };
-}
-
-/** The points along evenly spaced directions, in rising order for each. */
-export const projections = (points: Float64Array, directions = 8): Float64Array[] =>
-  Array.from({ length: directions }, (_, d) => {
-    const [c, s] = [Math.cos(Math.PI * d / directions), Math.sin(Math.PI * d / directions)], along = new Float64Array(points.length / 2);
-    for (let i = 0; i < along.length; i++) along[i] = c * points[2 * i]! + s * points[2 * i + 1]!;
-    return along.sort();
-  });
-
-/** The sliced Wasserstein-2 distance of two sets, from their `projections`; `b` has a multiple of the size of `a`. */
-export function slicedDistance(a: Float64Array[], b: Float64Array[]): number {
-  const squares = a.map((p, d) => {
-    const q = b[d]!, ratio = q.length / p.length;
-    return q.reduce((sum, value, i) => sum + (value - p[Math.floor(i / ratio)]!) ** 2, 0) / q.length;
-  });
-  return Math.sqrt(squares.reduce((sum, it) => sum + it, 0) / squares.length);
-}
-
 /** The share of the amplitude of a pattern that the noise leaves, exp(-2 pi^2 (u / wavelength)^2). */
-export const shareLeft = (u: number, wavelength: number): number => Math.exp(-2 * (Math.PI * u / wavelength) ** 2);
+export const shareLeft = (u: number, wavelength: number): number => Math.exp(-2 * ((Math.PI * u) / wavelength) ** 2);
 
 /** The wall: the wavelength at which the share that is left equals 1 / sqrt(count). */
-export const wall = (u: number, count: number): number => 2 * Math.PI * u / Math.sqrt(Math.log(count));
+export const wall = (u: number, count: number): number => (2 * Math.PI * u) / Math.sqrt(Math.log(count));

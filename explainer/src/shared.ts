@@ -3,26 +3,51 @@
 import * as m from "./math";
 import type { Vec } from "./math";
 import type { Plane } from "./plane";
+import { draw, evenNormals, logSnrGrid, normals, projections, reverseProcess, slicedDistance, type Process } from "./samples";
 import { LEVELS, STEPS_ABOVE, STEPS_BELOW, type State } from "./state";
 
-export interface Colours { ink: string; muted: string; accent: string; paper: string }
-export interface Canvases { plane: HTMLCanvasElement; chart: HTMLCanvasElement }
+export interface Colours {
+  ink: string;
+  muted: string;
+  accent: string;
+  paper: string;
+}
+export interface Canvases {
+  plane: HTMLCanvasElement;
+  chart: HTMLCanvasElement;
+}
 export type Mark = "dots" | "line" | "dash" | "arrow" | "fill" | "ring" | "cross" | "disc";
-export interface Key { mark: Mark; colour: keyof Colours; text: string } // the text is HTML
-export interface Shown { key: Key[]; readout: string }
+export interface Key {
+  mark: Mark;
+  colour: keyof Colours;
+  text: string;
+} // the text is HTML
+export interface Shown {
+  key: Key[];
+  readout: string;
+}
 export type View = (s: State, canvases: Canvases, c: Colours) => Shown;
 
-export const SAMPLES = 400, RUNS = 600;
-export const range = (count: number, from: number, to: number): number[] => Array.from({ length: count }, (_, i) => from + (to - from) * i / (count - 1));
-export const logRange = (count: number, from: number, to: number): number[] => range(count, Math.log(from), Math.log(to)).map(Math.exp);
-export const fixed = (value: number, digits = 2): string => value.toFixed(digits).replace("-", "−").replace(/^−(0\.?0*)$/, "$1");
+export const SAMPLES = 400;
+export const RUNS = 600;
+export const range = (count: number, from: number, to: number): number[] =>
+  Array.from({ length: count }, (_, i) => from + ((to - from) * i) / (count - 1));
+export const logRange = (count: number, from: number, to: number): number[] =>
+  range(count, Math.log(from), Math.log(to)).map(Math.exp);
+export const fixed = (value: number, digits = 2): string =>
+  value
+    .toFixed(digits)
+    .replace("-", "−")
+    .replace(/^−(0\.?0*)$/, "$1");
 export const pair = (v: Vec): string => `(${fixed(v[0])}, ${fixed(v[1])})`;
+export const counted = (s: State): string => s.count.toLocaleString("en");
 export const percent = (value: number): string => `${Number((100 * value).toPrecision(2))} %`;
 
 /** The last result for each name, computed again only if what it depends on has changed. */
 const kept = new Map<string, { on: string; value: unknown }>();
 function keep<T>(name: string, on: unknown[], compute: () => T): T {
-  const key = JSON.stringify(on), found = kept.get(name);
+  const key = JSON.stringify(on);
+  const found = kept.get(name);
   if (found?.on === key) return found.value as T;
   const value = compute();
   kept.set(name, { on: key, value });
@@ -32,14 +57,19 @@ function keep<T>(name: string, on: unknown[], compute: () => T): T {
 export const at = (s: State, u: number): m.Level => m.PATHS[s.path](u);
 export const noisy = (s: State, u: number): m.NoisyMixture => new m.NoisyMixture(s.modes, at(s, u));
 export const noisyPoints = (s: State): Float64Array =>
-  keep("points", [s.modes, s.path, s.noise, s.count], () => m.draw(s.modes, at(s, s.noise), s.count, 1));
-export const cleanPoints = (s: State): Float64Array => keep("clean", [s.modes], () => m.draw(s.modes, { alpha: 1, sigma: 0 }, 10 * SAMPLES, 7));
-const cleanProjections = (s: State): Float64Array[] => keep("projections", [s.modes], () => m.projections(cleanPoints(s)));
-export const distanceToClean = (s: State, points: Float64Array): number => m.slicedDistance(m.projections(points), cleanProjections(s));
+  keep("points", [s.modes, s.path, s.noise, s.count], () => draw(s.modes, at(s, s.noise), s.count, 1));
+export const cleanPoints = (s: State): Float64Array =>
+  keep("clean", [s.modes], () => draw(s.modes, { alpha: 1, sigma: 0 }, 10 * SAMPLES, 7));
+const cleanProjections = (s: State): Float64Array[] => keep("projections", [s.modes], () => projections(cleanPoints(s)));
+export const distanceToClean = (s: State, points: Float64Array): number =>
+  slicedDistance(projections(points), cleanProjections(s));
 
 /** The grid of the sampler: from the highest level down to the data's noise, and from there to 0. */
 export const samplerGrid = (noise: number): number[] => [
-  ...m.logSnrGrid(LEVELS.highest, noise, STEPS_ABOVE), ...m.logSnrGrid(noise, LEVELS.lowest, STEPS_BELOW - 1).slice(1), 0];
+  ...logSnrGrid(LEVELS.highest, noise, STEPS_ABOVE),
+  ...logSnrGrid(noise, LEVELS.lowest, STEPS_BELOW - 1).slice(1),
+  0,
+];
 
 export function denoiser(s: State): m.Denoiser {
   const exact = m.exactDenoiser(s.modes, s.path);
@@ -47,17 +77,18 @@ export function denoiser(s: State): m.Denoiser {
 }
 
 /** Samples of the probability flow, from evenly spread pure noise down to level 0. The flow draws no random numbers. */
-export const sampled = (s: State): m.Process =>
+export const sampled = (s: State): Process =>
   keep("sampled", [s.modes, s.path, s.noise, s.lower], () => {
-    const { sigma } = at(s, LEVELS.highest), start = m.evenNormals(SAMPLES).map((z) => sigma * z);
-    return m.reverseProcess(denoiser(s), s.path, start, samplerGrid(s.noise), "ddim", () => 0);
+    const { sigma } = at(s, LEVELS.highest);
+    const start = evenNormals(SAMPLES).map((z) => sigma * z);
+    return reverseProcess(denoiser(s), s.path, start, samplerGrid(s.noise), "ddim", () => 0);
   });
 
 /** Many runs of the reverse process from one point at the level of the data. */
-export const fan = (s: State): m.Process =>
+export const fan = (s: State): Process =>
   keep("fan", [s.modes, s.path, s.noise, s.lower, s.probe], () => {
     const start = Float64Array.from({ length: 2 * RUNS }, (_, i) => s.probe[i % 2]!);
-    return m.reverseProcess(denoiser(s), s.path, start, samplerGrid(s.noise).slice(STEPS_ABOVE), "matched", m.normals(5));
+    return reverseProcess(denoiser(s), s.path, start, samplerGrid(s.noise).slice(STEPS_ABOVE), "matched", normals(5));
   });
 
 const CLEAN: Key = { mark: "fill", colour: "accent", text: "clean density, hidden from the method" };

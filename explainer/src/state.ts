@@ -31,9 +31,21 @@ export const STEPS_ABOVE = 24; // reverse steps down to the data's noise
 export const STEPS_BELOW = 24; // and from there to 0, the last one from the lowest level
 
 export const START: State = {
-  step: 0, view: "data", world: "ring5", modes: WORLDS.ring5.modes, path: "exploding", noise: 0.6, count: 2000, level: 1,
-  reached: STEPS_ABOVE + STEPS_BELOW, clean: false, edit: false, field: "denoiser", lower: "learned",
-  probe: [0.5, 0.3], guess: [-1, -0.4],
+  step: 0,
+  view: "data",
+  world: "ring5",
+  modes: WORLDS.ring5.modes,
+  path: "exploding",
+  noise: 0.6,
+  count: 2000,
+  level: 1,
+  reached: STEPS_ABOVE + STEPS_BELOW,
+  clean: false,
+  edit: false,
+  field: "denoiser",
+  lower: "learned",
+  probe: [0.5, 0.3],
+  guess: [-1, -0.4],
 };
 
 type World = Pick<State, "world" | "modes" | "noise">;
