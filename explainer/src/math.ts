@@ -182,7 +182,7 @@ export function exactDenoiser(mixture: Mixture, path: PathName): Denoiser {
   };
 }
 
-/** The denoiser that stays below `u_n` as it is at `u_n`: h(x, s) = h(x alpha_n / alpha_s, t_n). Its Jacobian gives the covariance. */
+/** The denoiser that keeps its values at `uN` for all lower levels: h(x, s) = h(x alpha_n / alpha_s, t_n). */
 export function frozenBelow(denoiser: Denoiser, path: PathName, uN: number): Denoiser {
   return (x, y, u) => {
     if (u >= uN) return denoiser(x, y, u);
