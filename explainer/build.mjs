@@ -21,15 +21,21 @@ const sources = [
 const digest = createHash("sha256");
 for (const name of sources) digest.update(readFileSync(here(name)));
 
+const packages = new Set(); // those whose text or fonts are in the page
 async function bundle(entry, options) {
   const result = await build({
     entryPoints: [here(entry).pathname],
     bundle: true,
     minify: true,
     write: false,
+    metafile: true,
     target: "es2022",
     ...options,
   });
+  for (const path of Object.keys(result.metafile.inputs)) {
+    const found = path.match(/node_modules\/((?:@[^/]+\/)?[^/]+)\//);
+    if (found) packages.add(found[1]);
+  }
   return result.outputFiles[0].text.trim();
 }
 const usedFonts = {
@@ -46,9 +52,13 @@ const page = readFileSync(here("index.html"), "utf8").replace(/\$(.+?)\$/g, (_, 
 );
 const style = await bundle("style.css", { plugins: [usedFonts] });
 const script = await bundle("src/main.ts", { format: "iife" });
+const licences = [...packages]
+  .sort()
+  .map((name) => `${name}\n\n${readFileSync(here(`node_modules/${name}/LICENSE`), "utf8").trim()}`);
 writeFileSync(
   target,
   page
     .replace("<!-- style -->", () => `<meta name="sources" content="${digest.digest("hex")}">\n<style>${style}</style>`)
-    .replace("<!-- script -->", () => `<script>${script.replaceAll("</script", "<\\/script")}</script>`),
+    .replace("<!-- script -->", () => `<script>${script.replaceAll("</script", "<\\/script")}</script>`) +
+    `<!--\nThis page contains parts of these packages.\n\n${licences.join("\n\n")}\n-->\n`,
 );

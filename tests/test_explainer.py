@@ -441,7 +441,13 @@ def test_no_errors_and_no_network(browser):
         ):
             page.evaluate("([view, change]) => { explainer.set({ view, ...change }); explainer.redraw(); }", [view, change])
     page.evaluate("() => { explainer.set({ modes: explainer.state.modes.slice(0, 1) }); explainer.redraw(); }")
+    for step in range(1, STEPS + 1):  # each shows formulas of its own
+        page.evaluate("(step) => { location.hash = step; }", step)
+        next_frame(page)
+    fonts = page.evaluate("document.fonts.ready.then(() => [...document.fonts].map((it) => it.status))")
     page.close()
+    assert "loaded" in fonts
+    assert "error" not in fonts
     assert wrong == []
     assert set(requests) <= {"file", "data"}
 
