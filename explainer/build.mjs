@@ -47,9 +47,10 @@ const usedFonts = {
   },
 };
 
-const page = readFileSync(here("index.html"), "utf8").replace(/\$(.+?)\$/g, (_, tex) =>
-  katex.renderToString(tex.replaceAll("&lt;", "<"), { output: "htmlAndMathml", strict: "error" }),
-);
+const formula = (tex) => katex.renderToString(tex.replaceAll("&lt;", "<"), { output: "htmlAndMathml", strict: "error" });
+const page = readFileSync(here("index.html"), "utf8")
+  .replace(/\$([^$]+)\$([,.;])/g, (_, tex, mark) => `<span class="together">${formula(tex)}${mark}</span>`) // no line break between
+  .replace(/\$([^$]+)\$/g, (_, tex) => formula(tex));
 const style = await bundle("style.css", { plugins: [usedFonts] });
 const script = await bundle("src/main.ts", { format: "iife" });
 const licences = [...packages]

@@ -131,7 +131,7 @@ export const tweedie: View = (s, canvases, c) => {
   const key: Key[] = [{ mark: "arrow", colour: "accent", text: "from the clean mean E[X<sub>0</sub> | X<sub>t</sub> = x]" }];
   plane.dots(noisyPoints(s), { colour: c.ink, size: 1.1, opacity: (i) => (above ? 0.1 + 0.75 * found.weights[i]! : 0.3) });
   plane.across(py, c.muted);
-  plane.arrow(s.probe, end(fromClean(px)), { colour: c.accent, width: 9, opacity: 0.8 });
+  plane.arrow(s.probe, end(fromClean(px)), { colour: c.accent, width: 9 });
   if (above) {
     plane.arrow(s.probe, end(fromPoints(px)), { colour: c.muted, width: 1.6, dash: [5, 4] });
     plane.arrow(s.probe, end(fromNoisy(px)), { colour: c.ink, width: 2 });
