@@ -1,0 +1,144 @@
+"""What this site adds to Sphinx: pages that are made, rendered docstrings, links from code, MathML, and a check of links."""
+
+from __future__ import annotations
+
+import re
+from collections import _tuplegetter
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import made_pages
+from bs4 import BeautifulSoup
+from docstrings import places, restructured
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+from sphinx.util import logging
+from sphinx.util.inspect import signature as autodoc_signature
+from sphinx.util.inspect import stringify_signature
+
+LOG = logging.getLogger(__name__)
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("config-inited", made_pages.write)
+    app.connect("autodoc-process-docstring", _docstring)
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-skip-member", _skip)
+    app.connect("build-finished", _check_links)
+    app.add_transform(LinkedCode)
+    app.add_transform(PunctuationAfterMath)
+    app.add_html_math_renderer("mathml", inline_renderers=(_inline_math, None), block_renderers=(_block_math, None))
+
+
+def _docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = restructured("\n".join(lines), obj).splitlines()
+
+
+def _signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, returns: str) -> tuple[str, str] | None:
+    """A protocol is shown with the signature of its call."""
+    if not getattr(obj, "_is_protocol", False):
+        return None
+    call = stringify_signature(autodoc_signature(obj.__call__, bound_method=True, type_aliases=app.config.autodoc_type_aliases))
+    return (call.rpartition(" -> ")[0], call.rpartition(" -> ")[2])
+
+
+def _skip(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """The fields of a named tuple stand in the text of its class already."""
+    return True if isinstance(obj, _tuplegetter) else None
+
+
+class LinkedCode(SphinxTransform):
+    """Code in a sentence that names a part of `ambient` or a check becomes a link to its page."""
+
+    default_priority = 200
+
+    def apply(self, **kwargs: Any) -> None:
+        for node in list(self.document.findall(nodes.literal)):
+            code = node.astext()
+            if isinstance(node.parent, (nodes.reference, pending_xref, nodes.title)):
+                continue
+            check = re.fullmatch(r"theory_checks/(\w+)\.py", code)
+            module = re.fullmatch(r"ambient/(\w+)\.py", code)
+            target = f"ambient.{module[1]}" if module else places().get(code, "") if "." in code else ""
+            if check and check[1] != "__init__":
+                link = {"refdomain": "std", "reftype": "doc", "reftarget": f"/checks/{check[1]}", "refexplicit": True}
+            elif target:
+                link = {"refdomain": "py", "reftype": "obj", "reftarget": target, "refexplicit": True}
+            else:
+                continue
+            reference = pending_xref(code, refdoc=self.env.docname, refwarn=True, **link)
+            node.replace_self(reference)
+            reference += node
+
+
+class PunctuationAfterMath(SphinxTransform):
+    """Punctuation after a formula becomes part of it, since browsers would break the line between them."""
+
+    default_priority = 880
+
+    def apply(self, **kwargs: Any) -> None:
+        for node in list(self.document.findall(nodes.math)):
+            following = node.next_node(siblings=True, descend=False)
+            found = re.match(r"[.,;:)]+", following.astext()) if isinstance(following, nodes.Text) else None
+            if found and following is not None:
+                node["then"] = found.group()
+                following.parent[node.parent.index(node) + 1] = nodes.Text(following.astext()[found.end() :])
+
+
+TIDIER = {  # what the library writes, and what browsers lay out better
+    r"<mo>&#x02016;</mo>": r'<mo stretchy="false">&#x02016;</mo>',  # the bars of a norm have equal height
+    r"((?:&#x00028;|\[|&#x0003D;|&#x0002C;)</mo>)<mo>&#x02212;</mo>": r'\1<mo form="prefix">&#x02212;</mo>',  # a sign
+    r"<mo>([A-Za-z]+)</mo>": r"<mi>\1</mi>",  # a function has no space before its bracket, ...
+    r"(?<!<msub>)(?<!<msup>)<mi>([a-z]{2,})</mi>(?!<mo stretchy=\"false\">&#x00028;|<mrow><mo stretchy=\"true\")": (
+        r'<mi>\1</mi><mspace width="0.17em"/>'  # ... but one before its argument
+    ),
+    r"<msup>((?:(?!<msup>).)*?)<mi>&#x02032;</mi></msup>": r'<mrow>\1<mo lspace="0" rspace="0">&#x02032;</mo></mrow>',
+    r"<msubsup>((?:(?!<msubsup>).)*?)<mi>&#x02032;</mi></msubsup>": (
+        r'<mrow><msub>\1</msub><mo lspace="0" rspace="0">&#x02032;</mo></mrow>'  # the sign of a prime is raised already
+    ),
+}
+
+
+def _mathml(node: nodes.Element, display: str) -> str:
+    try:
+        mathml = convert(node.astext(), display=display)
+    except Exception as error:  # the library has errors of many kinds
+        LOG.warning("this formula cannot be rendered: %s (%r)", node.astext(), error, location=node)
+        return ""
+    for pattern, tidied in TIDIER.items():
+        mathml = re.sub(pattern, tidied, mathml)
+    return mathml
+
+
+def _inline_math(translator: Any, node: nodes.math) -> None:
+    translator.body.append(f'<span class="formula">{_mathml(node, "inline")}{node.get("then", "")}</span>')
+    raise nodes.SkipNode
+
+
+def _block_math(translator: Any, node: nodes.math_block) -> None:
+    translator.body.append(translator.starttag(node, "div", CLASS="math-display"))
+    translator.body.append(_mathml(node, "block") + "</div>")
+    raise nodes.SkipNode
+
+
+def _check_links(app: Sphinx, exception: Exception | None) -> None:
+    """Warn of each link and picture of the built site whose file or anchor does not exist. Other sites are not asked."""
+    if exception is not None or app.builder.name != "html":
+        return
+    built = Path(app.outdir)
+    pages = {path: BeautifulSoup(path.read_text(), "html.parser") for path in built.rglob("*.html")}
+    anchors = {path: {tag["id"] for tag in page.find_all(id=True)} for path, page in pages.items()}
+    for path, page in pages.items():
+        for tag in page.find_all(["a", "img", "link", "script"]):
+            address = urlsplit(str(tag.get("href") or tag.get("src") or ""))
+            if address.scheme or address.netloc or tag.get("rel") == ["search"]:
+                continue
+            target = (path.parent / unquote(address.path)).resolve() if address.path else path
+            anchor = unquote(address.fragment)
+            if not target.is_file() or (anchor and target in anchors and anchor not in anchors[target]):
+                LOG.warning("broken link: %s in %s", address.geturl(), path.relative_to(built))
