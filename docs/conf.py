@@ -26,12 +26,10 @@ autodoc_type_aliases = {name: name for name in ("Times", "Function")}
 add_module_names = False
 python_use_unqualified_type_names = True
 
-EXPLAINER = next(
-    (path for path in (ROOT / folder / "explainer.html" for folder in ("docs", "explainer", "")) if path.exists()), None
-)
-html_extra_path = [str(EXPLAINER)] if EXPLAINER else []
+html_extra_path = [str(path) for path in (ROOT / "docs").glob("explainer.html")]
 myst_substitutions = {
-    "explainer": 'The <a href="explainer.html">explainer</a> is a page to play with, in the browser.' if EXPLAINER else ""
+    name: f'The <a href="{folder}explainer.html">explainer</a> is a page to play with, in the browser.' if html_extra_path else ""
+    for name, folder in (("explainer", ""), ("explainer_beside", "../"))
 }
 
 html_theme = "furo"

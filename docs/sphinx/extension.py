@@ -104,25 +104,33 @@ TIDIER = {  # what the library writes, and what browsers lay out better
 }
 
 
-def _mathml(node: nodes.Element, display: str) -> str:
+def mathml(latex: str, display: str) -> str:
+    """LaTeX as MathML. Raises: ValueError for a command that is not known."""
+    latex = latex.replace("{aligned}", "{split}").replace("{gathered}", "{matrix}")  # the library's names of these
+    result = convert(re.sub(r"(\\[bB]igg?[lr]?)\\[lr]Vert", r"\1\\|", latex), display=display)
+    if unknown := re.search(r"\\[a-zA-Z]+|<mi>&</mi>", result):
+        raise ValueError(f"{unknown.group()} is not known")
+    for pattern, tidied in TIDIER.items():
+        result = re.sub(pattern, tidied, result)
+    return result
+
+
+def _rendered(node: nodes.Element, display: str) -> str:
     try:
-        mathml = convert(node.astext(), display=display)
+        return mathml(node.astext(), display)
     except Exception as error:  # the library has errors of many kinds
         LOG.warning("this formula cannot be rendered: %s (%r)", node.astext(), error, location=node)
         return ""
-    for pattern, tidied in TIDIER.items():
-        mathml = re.sub(pattern, tidied, mathml)
-    return mathml
 
 
 def _inline_math(translator: Any, node: nodes.math) -> None:
-    translator.body.append(f'<span class="formula">{_mathml(node, "inline")}{node.get("then", "")}</span>')
+    translator.body.append(f'<span class="formula">{_rendered(node, "inline")}{node.get("then", "")}</span>')
     raise nodes.SkipNode
 
 
 def _block_math(translator: Any, node: nodes.math_block) -> None:
     translator.body.append(translator.starttag(node, "div", CLASS="math-display"))
-    translator.body.append(_mathml(node, "block") + "</div>")
+    translator.body.append(_rendered(node, "block") + "</div>")
     raise nodes.SkipNode
 
 

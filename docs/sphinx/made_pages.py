@@ -100,16 +100,19 @@ def _title(text: str, line: str = "=") -> str:
 def _notebook(path: Path) -> str:
     """A notebook whose links are as they must be in the copy: to pages of the site, and else to files of the repository."""
     notebook = json.loads(path.read_text())
+    others = {other.name for other in path.parent.glob("*.ipynb")}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             text = re.sub(r"\]\(\.\./docs/", "](../", "".join(cell["source"]))
-            cell["source"] = re.sub(r"\]\(\.\./(?!\w+[-\w]*\.md\b)", "](../../", text)
+            text = re.sub(r"\]\(\.\./(?!\w+[-\w]*\.md\b)", "](../../", text)
+            links = r"\[([^]]+)\]\(([\w-]+\.ipynb)\)"  # one that is not written yet is no link
+            cell["source"] = re.sub(links, lambda link: link[0] if link[2] in others else link[1], text)
     return json.dumps(notebook)
 
 
 def _tutorial_index(notebooks: list[Path]) -> str:
     """The page of all tutorials: the first cell of each says its title and what it teaches."""
-    text = "# Tutorials\n\n"
+    text = "# Tutorials\n\n{{ explainer_beside }}\n\n"
     for path in notebooks:
         first = "".join(json.loads(path.read_text())["cells"][0]["source"])
         title, *rest = first.strip().split("\n\n")
