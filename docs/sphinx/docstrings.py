@@ -157,23 +157,19 @@ def _field(label: str, body: str) -> str:
         )
         body = "\n\n  " + "\n  ".join(listed) + "\n"
     else:
-        body = inline(body, only_statements=label in ("Paper", "Source"))
+        body = inline(body, reference=label in ("Paper", "Source"))
     return f":{LABELS[label]}: {body}"
 
 
-def inline(text: str, *, only_statements: bool = False) -> str:
-    """A text whose formulas, names and files are marked."""
+def inline(text: str, *, reference: bool = False) -> str:
+    """A text whose formulas, names and files are marked. In a reference, such as "App. C", single letters are no formulas."""
     marked = ""
     for part in formulas.parts(" ".join(text.split())):
-        piece = (
-            rf":math:`{part.latex}`" if part.is_formula() and not (only_statements and not part.relation) else _words(part.text)
-        )
-        if marked and piece and (marked[-1] == "`" or piece[0] in ":`") and not re.search(r"[\s('\"]$", marked):
-            separated = piece[0].isspace() or (
-                marked[-1] == "`" and piece[0] in "'\")]}>-/:.,;!?" and not piece.startswith(":math")
-            )
-            marked += "" if separated else r"\ "
-        marked += piece
+        is_formula = part.is_formula() and (not reference or part.relation or "_" in part.text)
+        piece = rf":math:`{part.latex}`" if is_formula else _words(part.text)
+        beside = marked.endswith("`") or piece[0] in ":`"
+        separator = r"\ " if marked and beside and not (marked[-1].isspace() or piece[0].isspace()) else ""  # it is not shown
+        marked += separator + piece
     return marked
 
 

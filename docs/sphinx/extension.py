@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import _tuplegetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,6 +19,9 @@ from sphinx.util import logging
 from sphinx.util.inspect import signature as autodoc_signature
 from sphinx.util.inspect import stringify_signature
 
+from ambient.samplers import State
+
+FIELD_OF_A_TUPLE = type(vars(State)["t"])
 LOG = logging.getLogger(__name__)
 
 
@@ -49,7 +51,7 @@ def _signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, signat
 
 def _skip(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
     """The fields of a named tuple stand in the text of its class already."""
-    return True if isinstance(obj, _tuplegetter) else None
+    return True if isinstance(obj, FIELD_OF_A_TUPLE) else None
 
 
 class LinkedCode(SphinxTransform):
@@ -73,7 +75,8 @@ class LinkedCode(SphinxTransform):
                 continue
             reference = pending_xref(code, refdoc=self.env.docname, refwarn=True, **link)
             node.replace_self(reference)
-            reference += node
+            in_table = isinstance(reference.parent.parent, nodes.entry)  # where there is little room
+            reference += nodes.literal(text=re.sub(r"^(ambient\.|theory_checks/)", "", code)) if in_table else node
 
 
 class PunctuationAfterMath(SphinxTransform):
@@ -97,9 +100,9 @@ TIDIER = {  # what the library writes, and what browsers lay out better
     r"(?<!<msub>)(?<!<msup>)<mi>([a-z]{2,})</mi>(?!<mo stretchy=\"false\">&#x00028;|<mrow><mo stretchy=\"true\")": (
         r'<mi>\1</mi><mspace width="0.17em"/>'  # ... but one before its argument
     ),
-    r"<msup>((?:(?!<msup>).)*?)<mi>&#x02032;</mi></msup>": r'<mrow>\1<mo lspace="0" rspace="0">&#x02032;</mo></mrow>',
-    r"<msubsup>((?:(?!<msubsup>).)*?)<mi>&#x02032;</mi></msubsup>": (
-        r'<mrow><msub>\1</msub><mo lspace="0" rspace="0">&#x02032;</mo></mrow>'  # the sign of a prime is raised already
+    r"<msup>((?:(?!<msup>).)*?)<mi>(&#x0203[234];)</mi></msup>": r'<mrow>\1<mo lspace="0" rspace="0">\2</mo></mrow>',
+    r"<msubsup>((?:(?!<msubsup>).)*?)<mi>(&#x0203[234];)</mi></msubsup>": (
+        r'<mrow><msub>\1</msub><mo lspace="0" rspace="0">\2</mo></mrow>'  # the sign of a prime is raised already
     ),
 }
 
@@ -135,18 +138,24 @@ def _block_math(translator: Any, node: nodes.math_block) -> None:
 
 
 def _check_links(app: Sphinx, exception: Exception | None) -> None:
-    """Warn of each link and picture of the built site whose file or anchor does not exist. Other sites are not asked."""
-    if exception is not None or app.builder.name != "html":
-        return
-    built = Path(app.outdir)
-    pages = {path: BeautifulSoup(path.read_text(), "html.parser") for path in built.rglob("*.html")}
-    anchors = {path: {tag["id"] for tag in page.find_all(id=True)} for path, page in pages.items()}
+    """Warn of each broken link; other sites are not asked."""
+    if exception is None and app.builder.name == "html":
+        for link in broken_links(Path(app.outdir)):
+            LOG.warning(link)
+
+
+def broken_links(site: Path) -> list[str]:
+    """The links and pictures in the pages of a folder whose file or anchor does not exist."""
+    pages = {path: BeautifulSoup(path.read_text(), "html.parser") for path in site.resolve().rglob("*.html")}
+    anchors = {path: {str(tag["id"]) for tag in page.find_all(id=True)} for path, page in pages.items()}
+    broken = []
     for path, page in pages.items():
         for tag in page.find_all(["a", "img", "link", "script"]):
             address = urlsplit(str(tag.get("href") or tag.get("src") or ""))
-            if address.scheme or address.netloc or tag.get("rel") == ["search"]:
+            if address.scheme or address.netloc:
                 continue
             target = (path.parent / unquote(address.path)).resolve() if address.path else path
             anchor = unquote(address.fragment)
             if not target.is_file() or (anchor and target in anchors and anchor not in anchors[target]):
-                LOG.warning("broken link: %s in %s", address.geturl(), path.relative_to(built))
+                broken.append(f"broken link: {address.geturl()} in {path.relative_to(site.resolve())}")
+    return broken
