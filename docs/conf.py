@@ -36,6 +36,7 @@ html_theme = "furo"
 html_title = "exact-ambient"
 html_static_path = ["sphinx/static"]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False

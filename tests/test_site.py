@@ -9,11 +9,16 @@ import importlib
 import inspect
 import json
 import re
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
 
 import ambient
 from tests.test_layout import ROOT
@@ -23,6 +28,7 @@ docstrings, extension, formulas, made_pages = map(importlib.import_module, ("doc
 
 DOCS = {name: inspect.cleandoc(doc) for name, doc in PUBLIC.items()}
 DOCS |= {module: inspect.cleandoc(importlib.import_module(module).__doc__ or "") for module in MODULES}
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 LATEX = re.compile(r":math:`([^`]*)`|^\.\. math::\n\n   (.*)$", re.MULTILINE)
 MARKUP = re.compile(r":[\w:]+:`[^`]*`|``[^`]*``|^\.\. .*\n\n?( .*\n?)*|::\n\n(   .*\n?)+|^:\w[\w ]*:", re.MULTILINE)
 ASCII_FORMULA = re.compile(r"[A-Za-z]_[a-z0-9]\b|\^|\|\||[A-Z]\[|(?<![\w-])(alpha|sigma|sqrt|grad)\b|\w'?\s=\s")
@@ -137,3 +143,36 @@ def test_built_pages_have_all_names_and_need_no_network(site):
         tag.get("src") or tag["href"] for page in pages.values() for tag in page.select("script[src], img[src], link[href]")
     ]
     assert [address for address in fetched if "://" in address] == []
+
+
+@pytest.fixture
+def page(site) -> Iterator[Any]:
+    """A page of a browser without a network: pages are opened from the disk."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((site / "index.html").as_uri())
+        yield page
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs a Chromium or Chrome")
+@pytest.mark.parametrize("name", ["index.html", "story.html", "results.html", "api/losses.html"])
+def test_pages_are_accessible_and_fit_a_phone(page, site, name):
+    errors = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.set_viewport_size({"width": 360, "height": 800})
+    page.goto((site / name).as_uri())
+    assert errors == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    found = Axe().run(page).response["violations"]
+    assert [violation["id"] for violation in found if violation["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs a Chromium or Chrome")
+def test_search_works_from_the_disk(page, site):
+    page.goto(f"{(site / 'search.html').as_uri()}?q=antithetic_ambient")
+    page.get_by_role("link", name="ambient.losses.antithetic_ambient").click()
+    assert page.url.endswith("api/losses.html#ambient.losses.antithetic_ambient")

@@ -31,9 +31,11 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-process-signature", _signature)
     app.connect("autodoc-skip-member", _skip)
+    app.connect("html-page-context", _accessible, priority=900)
     app.connect("build-finished", _check_links)
     app.add_transform(LinkedCode)
     app.add_transform(PunctuationAfterMath)
+    app.add_transform(NumbersInTables)
     app.add_html_math_renderer("mathml", inline_renderers=(_inline_math, None), block_renderers=(_block_math, None))
 
 
@@ -52,6 +54,12 @@ def _signature(app: Sphinx, what: str, name: str, obj: Any, options: Any, signat
 def _skip(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
     """The fields of a named tuple stand in the text of its class already."""
     return True if isinstance(obj, FIELD_OF_A_TUPLE) else None
+
+
+def _accessible(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
+    """Headings of the navigation get a level."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
 
 
 class LinkedCode(SphinxTransform):
@@ -75,8 +83,27 @@ class LinkedCode(SphinxTransform):
                 continue
             reference = pending_xref(code, refdoc=self.env.docname, refwarn=True, **link)
             node.replace_self(reference)
-            in_table = isinstance(reference.parent.parent, nodes.entry)  # where there is little room
-            reference += nodes.literal(text=re.sub(r"^(ambient\.|theory_checks/)", "", code)) if in_table else node
+            reference += _in_table(code, breakable=not check) if isinstance(reference.parent.parent, nodes.entry) else node
+
+
+def _in_table(code: str, *, breakable: bool) -> nodes.literal:
+    """A name without its package, perhaps broken after dots and underscores: in a table there is little room."""
+    short = re.sub(r"^(ambient\.|theory_checks/)", "", code)
+    literal = nodes.literal()
+    for piece in re.split(r"(?<=[._])", short) if breakable else [short]:
+        literal += [nodes.Text(piece), nodes.raw("", "<wbr>", format="html")] if breakable else [nodes.Text(piece)]
+    return literal
+
+
+class NumbersInTables(SphinxTransform):
+    """A number with its standard error is broken before the sign at most."""
+
+    default_priority = 870
+
+    def apply(self, **kwargs: Any) -> None:
+        for text in list(self.document.findall(nodes.Text)):
+            if "± " in text and isinstance(text.parent.parent, nodes.entry):
+                text.parent.replace(text, nodes.Text(text.replace("± ", "±\u00a0")))
 
 
 class PunctuationAfterMath(SphinxTransform):

@@ -15,9 +15,9 @@ from symbols import ALONE, UPRIGHT, NoFormula, name
 RELATIONS = {"=": "=", "<": "<", ">": ">", "<=": r"\le", ">=": r"\ge", "~": r"\sim", "->": r"\to", "!=": r"\ne"}
 Reader = Callable[[], tuple[str, str]]
 CLOSING = {"(": ")", "[": "]"}
+SPACE = re.compile(r"\s*")
 TOKEN = re.compile(
-    r"""(?P<space>\s+)
-    | (?P<number>\d+(?:,\d{3})+|\d+(?:\.\d+)?(?:e-?\d+)?)
+    r"""(?P<number>\d+(?:,\d{3})+|\d+(?:\.\d+)?(?:e-?\d+)?)
     | (?P<name>[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+(?:,[a-z]+)?)*'*)
     | (?P<operator><=|>=|!=|->|\|\||\.\.\.|\.\.|[-+*/^=<>~|()\[\]{},.])""",
     re.VERBOSE,
@@ -33,16 +33,7 @@ class Part(NamedTuple):
     relation: bool = False  # whether it states an equality or an order
 
     def is_formula(self) -> bool:
-        return bool(self.latex)
-
-
-class Token(NamedTuple):
-    """A token, and where it stands in the text."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
+        return self.latex != ""
 
 
 def parts(text: str) -> Iterator[Part]:
@@ -96,33 +87,30 @@ class _Parser:
         self.text, self.end, self.fractions = text, start, fractions
         self.depth, self.related = 0, False
 
-    def peek(self) -> Token | None:
-        """The next token that is no space."""
-        position = self.end
-        while (found := TOKEN.match(self.text, position)) and found.lastgroup == "space":
-            position = found.end()
-        return Token(found.lastgroup or "", found.group(), position, found.end()) if found else None
+    def peek(self) -> re.Match[str] | None:
+        """The next token."""
+        return TOKEN.match(self.text, SPACE.match(self.text, self.end).end())  # type: ignore[union-attr]  # it always matches
 
-    def take(self, token: Token) -> str:
-        self.end = token.end
-        return token.text
+    def take(self, token: re.Match[str]) -> str:
+        self.end = token.end()
+        return token[0]
 
     def optional(self, read: Callable[[], str], *operators: str) -> tuple[str, str] | None:
         """An operator and what follows it, or None, and then nothing is read."""
         before, token = self.end, self.peek()
-        if token is None or token.text not in operators or not self._stands_free(token):
+        if token is None or token[0] not in operators or not self._stands_free(token):
             return None
         self.take(token)
         try:
-            return token.text, read()
+            return token[0], read()
         except NoFormula:
             self.end = before
             return None
 
-    def _stands_free(self, token: Token) -> bool:
+    def _stands_free(self, token: re.Match[str]) -> bool:
         """A dot is a product, a bar a condition, and a dash a difference, only between spaces."""
-        around = self.text[token.start - 1 : token.start], self.text[token.end : token.end + 1]
-        return token.text not in (".", "|", "-") or all(space.isspace() for space in around)
+        around = self.text[token.start() - 1 : token.start()], self.text[token.end() : token.end() + 1]
+        return token[0] not in (".", "|", "-") or all(space.isspace() for space in around)
 
     def relations(self) -> str:
         latex = self.sum()
@@ -133,7 +121,7 @@ class _Parser:
 
     def sum(self) -> str:
         token = self.peek()
-        signed = token is not None and token.text in ("-", "+")
+        signed = token is not None and token[0] in ("-", "+")
         latex = f"{{{self.take(token)}{self.product()}}}" if token is not None and signed else self.product()
         while found := self.optional(self.product, "+", "-"):
             latex += f" {found[0]} {found[1]}"
@@ -162,9 +150,9 @@ class _Parser:
     def another(self, read: Reader) -> str | None:
         """One more factor. What is on another line, or is a shape or a condition in brackets after a space, is none."""
         before, token = self.end, self.peek()
-        if token is None or "\n" in self.text[before : token.start]:
+        if token is None or "\n" in self.text[before : token.start()]:
             return None
-        inner = re.match(r"\(([^()]*)\)", self.text[token.start :]) if token.start > before else None
+        inner = re.match(r"\(([^()]*)\)", self.text[token.start() :]) if token.start() > before else None
         if inner is not None and re.search(r"^$|,|=|<|>", inner[1]):
             return None
         try:
@@ -176,16 +164,16 @@ class _Parser:
     def denominator(self) -> str:
         token = self.peek()
         latex, bare = self.power()
-        if token is not None and token.text == "d":  # d x_0 / d prediction
+        if token is not None and token[0] == "d":  # d x_0 / d prediction
             return f"d\\, {self.power()[0]}"
         return bare if self.fractions else latex
 
     def power(self) -> tuple[str, str]:
         latex, bare = self.atom()
-        while (token := self.peek()) is not None and token.text == "^" and token.start == self.end:
+        while (token := self.peek()) is not None and token[0] == "^" and token.start() == self.end:
             self.take(token)
             sign = self.peek()
-            minus = self.take(sign) if sign is not None and sign.text == "-" else ""
+            minus = self.take(sign) if sign is not None and sign[0] == "-" else ""
             latex = bare = f"{latex}^{{{minus}{self.atom()[1]}}}"
         return latex, bare
 
@@ -194,7 +182,7 @@ class _Parser:
         token = self.peek()
         if token is None:
             raise NoFormula
-        match token.kind, token.text:
+        match token.lastgroup, token[0]:
             case "number", text:
                 self.take(token)
                 latex = re.sub(r"^1e(-?\d+)$", r"10^{\1}", text).replace(",", "{,}")
@@ -208,9 +196,9 @@ class _Parser:
                 return latex, latex
             case "operator", "(" | "[":
                 inner = self.bracketed()
-                closing = CLOSING[token.text]
-                latex = rf"\left{token.text}{inner}\right{closing}" if r"\frac" in inner else f"{token.text}{inner}{closing}"
-                return latex, inner if token.text == "(" and ", " not in inner else latex
+                closing = CLOSING[token[0]]
+                latex = rf"\left{token[0]}{inner}\right{closing}" if r"\frac" in inner else f"{token[0]}{inner}{closing}"
+                return latex, inner if token[0] == "(" and ", " not in inner else latex
             case "operator", "||":
                 self.take(token)
                 self.depth += 1
@@ -228,27 +216,27 @@ class _Parser:
     def bracketed(self) -> str:
         """What stands between two brackets: formulas, divided by commas or by the bar of a condition."""
         opening = self.peek()
-        if opening is None or opening.text not in CLOSING:
+        if opening is None or opening[0] not in CLOSING:
             raise NoFormula
         self.take(opening)
         self.depth += 1
-        latex = "" if self._next_is(CLOSING[opening.text]) else self.relations()
+        latex = "" if self._next_is(CLOSING[opening[0]]) else self.relations()
         while found := self.optional(self.relations, ",", "|"):
             latex += ", " + found[1] if found[0] == "," else rf" \mid {found[1]}"
         if self._next_is(","):  # a shape of one axis, (N,)
             self.expect(",")
             latex += ","
         self.depth -= 1
-        self.expect(CLOSING[opening.text])
+        self.expect(CLOSING[opening[0]])
         return latex
 
     def _next_is(self, text: str) -> bool:
         token = self.peek()
-        return token is not None and token.text == text
+        return token is not None and token[0] == text
 
     def expect(self, text: str) -> None:
         token = self.peek()
-        if token is None or token.text != text:
+        if token is None or token[0] != text:
             raise NoFormula
         self.take(token)
 

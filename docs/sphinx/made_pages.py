@@ -74,15 +74,14 @@ def _api_index() -> str:
 
 
 def _first_sentence(doc: str | None) -> str:
-    return inline(re.split(r"\n\s*\n|(?<=\.)\s+(?=[A-Z`])", doc or "")[0])
+    return inline(re.split(r"\n\s*\n|(?<=[^.\s]\.)\s+(?=[A-Z`])", doc or "")[0])
 
 
 def _check_page(path: Path) -> str:
     """The page of a file of theory_checks: its docstring and its source."""
     source = path.read_text()
     doc = restructured(ast.get_docstring(ast.parse(source)) or "")
-    file = path.relative_to(ROOT)
-    return f"{_title(str(file))}{doc}\n\n.. literalinclude:: ../../{file}\n   :language: python\n"
+    return f"{_title(path.name)}{doc}\n\n.. literalinclude:: ../../theory_checks/{path.name}\n   :language: python\n"
 
 
 def _check_index() -> str:
