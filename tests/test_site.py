@@ -31,7 +31,7 @@ DOCS |= {module: inspect.cleandoc(importlib.import_module(module).__doc__ or "")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 LATEX = re.compile(r":math:`([^`]*)`|^\.\. math::\n\n   (.*)$", re.MULTILINE)
 MARKUP = re.compile(r":[\w:]+:`[^`]*`|``[^`]*``|^\.\. .*\n\n?( .*\n?)*|::\n\n(   .*\n?)+|^:\w[\w ]*:", re.MULTILINE)
-ASCII_FORMULA = re.compile(r"[A-Za-z]_[a-z0-9]\b|\^|\|\||[A-Z]\[|(?<![\w-])(alpha|sigma|sqrt|grad)\b|\w'?\s=\s")
+ASCII_FORMULA = re.compile(r"[A-Za-z]_[a-z0-9]\b|\^|\|\||[A-Z]\[|(?<![\w-])(alpha|sigma|sqrt|grad)\b|(?<=\s)=\s")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ ASCII_FORMULA = re.compile(r"[A-Za-z]_[a-z0-9]\b|\^|\|\||[A-Z]\[|(?<![\w-])(alph
         ("2 (c / q) Z . (h - Y)", r"2 \left(\frac{c}{q}\right) Z \cdot (h - Y)"),
         ("||h(x_t, t) - E[h(X_s, s) | x_t]||^2", r"\lVert h (x_{t}, t) - \mathbb{E} [h (X_{s}, s) \mid x_{t}] \rVert^{2}"),
         ("sum_k w_k N(mu_k, C_k)", r"\sum_{k} w_{k} N (\mu_{k}, C_{k})"),
-        ("(d x_0 / d prediction)^2", r"(\frac{d x_{0}}{d\, \text{prediction}})^{2}"),
+        ("(d x_0 / d prediction)^2", r"\left(\frac{d x_{0}}{d\, \text{prediction}}\right)^{2}"),
         ("(alpha^2 C_k + sigma^2 I)^-1", r"(\alpha^{2} C_{k} + \sigma^{2} I)^{-1}"),
         ("[-8, 8]", "[{-8}, 8]"),
     ],

@@ -9,17 +9,8 @@ FUNCTIONS = {"log": r"\log", "ln": r"\ln", "exp": r"\exp", "min": r"\min", "max"
 FUNCTIONS |= {name: rf"\operatorname{{{name}}}" for name in ("div", "tr", "Var", "Cov", "softmax", "skip")}
 UPRIGHT = {"SNR", "MMSE", "prediction", "data_std", "data_variance", "alphas_cumprod", "centre", "std", "vector"}
 INSIDE = {"condition", "mean"}  # English words, which are names only between brackets
-BELOW = {
-    "c_in",
-    "c_out",
-    "c_noise",
-    "c_skip",
-    "beta_min",
-    "beta_max",
-    "t_max",
-    "J_DSM",
-    "J_SURE",
-}  # the part below the line is a word
+# names whose part below the line is a word:
+BELOW = {"c_in", "c_out", "c_noise", "c_skip", "beta_min", "beta_max", "t_max", "J_DSM", "J_SURE"}
 SPECIAL = {"E": r"\mathbb{E}", "eps": r"\varepsilon", "dh": "dh", "dx": "dx", "dq": "dq", "dt": "dt", "df": "df"}
 ALONE = GREEK | {"eps"} | set("BCDFIKLNRVYZcefghijkmnqrstvwx")  # formulas by themselves
 
