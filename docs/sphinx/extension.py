@@ -127,6 +127,7 @@ TIDIER = {  # what the library writes, and what browsers lay out better
     r"(?<!<msub>)(?<!<msup>)<mi>([a-z]{2,})</mi>(?!<mo stretchy=\"false\">&#x00028;|<mrow><mo stretchy=\"true\")": (
         r'<mi>\1</mi><mspace width="0.17em"/>'  # ... but one before its argument
     ),
+    r"<mtext>\((\d+)\)</mtext></mrow></math>": r'<mspace width="2em"/><mtext>(\1)</mtext></mrow></math>',  # an equation's number
     r"<msup>((?:(?!<msup>).)*?)<mi>(&#x0203[234];)</mi></msup>": r'<mrow>\1<mo lspace="0" rspace="0">\2</mo></mrow>',
     r"<msubsup>((?:(?!<msubsup>).)*?)<mi>(&#x0203[234];)</mi></msubsup>": (
         r'<mrow><msub>\1</msub><mo lspace="0" rspace="0">\2</mo></mrow>'  # the sign of a prime is raised already
