@@ -80,8 +80,8 @@ class Preconditioned(nn.Module):
     """A denoiser that returns clean data unchanged: a network F corrects a simple denoiser, which is called the skip.
 
     h(x, t) = skip(x, t) + c_out F(c_in (x - alpha_t m), c_noise),  where m is the mean of X_0,
-    c_in^2 = 1 / (alpha_t^2 data_std^2 + sigma_t^2),  c_out^2 = `gaussian_mmse`,
-    c_noise = ln(sigma_t / (alpha_t data_std)) within [-8, 8].
+    c_in^2 = 1 / (alpha_t^2 data_std^2 + sigma_t^2),  c_out = sigma_t data_std c_in,  c_noise = ln(sigma_t / (alpha_t data_std)).
+    c_out^2 is `gaussian_mmse`, and c_noise is clamped to [-8, 8].
     If skip(x, 0) = x, then h(x, 0) = x for every F, as assumption (A1) requires; of the worlds, `Empirical` alone has no such
     `denoise`, because at 0 it returns the nearest data point. With the default skip on the VE path this is the preconditioning
     of EDM, except that EDM has c_noise = ln(sigma_t) / 4. The c_noise used here does not depend on the scale of the data; it is 0

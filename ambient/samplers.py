@@ -30,10 +30,11 @@ class State(NamedTuple):
 def log_snr_grid(path: Path, *, start: float, stop: float, steps: int, last: float | None = None) -> list[float]:
     """`steps` + 1 falling times from `start` to `stop`, evenly spaced in log-SNR.
 
-    On a discrete path there may be fewer, because repeated times are removed. The log-SNR is infinite at time 0. If stop = 0, the
-    grid is therefore evenly spaced from `start` to `last`, the last time above 0, and one more step leads to 0.
+    On a discrete path there may be fewer, because repeated times are removed. The log-SNR is infinite at time 0. If `stop` is 0,
+    the grid is therefore evenly spaced from `start` to `last`, the last time above 0, and one more step leads to 0.
 
-    Args: start, stop, last: times with start > stop and, if stop = 0, start > last > 0; steps: at least 1, or 2 if stop = 0.
+    Args: start, stop: times, of which `start` is the greater; last: a time between 0 and `start`, needed only if `stop` is 0;
+    steps: at least 1, or 2 if `stop` is 0.
     Raises: ValueError for other arguments, and if no signal is left at `start` (alpha = 0).
     """
     end, end_name = (last, "last") if stop == 0 else (stop, "stop")

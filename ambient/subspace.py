@@ -12,7 +12,7 @@ from ambient.worlds import GaussianMixture, World
 
 
 class SubspaceMixture(World):
-    """X_0 = centre + V (Y, R), where Y (L,) is from a Gaussian mixture and R_j ~ N(0, c_j) is independent of Y.
+    """X_0 = centre + V [Y, R], where Y (L,) is from a Gaussian mixture and R_j ~ N(0, c_j) is independent of Y.
 
     V is orthonormal, so white noise stays white in the coordinates V^T x. Therefore Y and R are denoised separately, and the
     posterior of the component depends on Y alone. The distribution is a Gaussian mixture in D dimensions whose covariances are
