@@ -232,6 +232,8 @@ def test_the_test_command_is_found_by_continuous_integration():
 def test_links_and_files_exist(page):
     text, folder = PAGES[page], (ROOT / page).parent
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    made = re.findall(r"^/docs/(\w+/)$", (ROOT / ".gitignore").read_text(), re.MULTILINE)  # by the build, which checks them
+    links = [link for link in links if page != "docs/index.md" or not link.startswith(tuple(made))]
     assert [link for link in links if not (folder / link).exists()] == []
     files = [code for code in inline(page) if re.fullmatch(rf"{TOP}/[\w./-]*", code)]
     assert [file for file in files if not (ROOT / file).exists()] == []
