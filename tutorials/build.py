@@ -46,7 +46,8 @@ def build(source: Path) -> Path:
     """Run a tutorial in a fresh kernel and write its notebook. Returns: the path of the notebook."""
     notebook, target = cells_of(source), source.with_suffix(".ipynb")
     where = {"metadata": {"path": str(source.parent)}}  # Jupyter starts a notebook in its own folder
-    NotebookClient(notebook, timeout=600, record_timing=False, coalesce_streams=True, resources=where).execute()
+    options = {"record_timing": False, "coalesce_streams": True, "extra_arguments": ["--log-level=ERROR"]}
+    NotebookClient(notebook, timeout=600, resources=where, **options).execute()
     notebook.metadata = nbformat.from_dict(METADATA)  # the kernel has added its versions
     nbformat.write(notebook, target)
     return target
