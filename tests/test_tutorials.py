@@ -102,7 +102,7 @@ def test_it_has_the_form_of_a_tutorial(source):
     assert max(len(code.splitlines()) for code in code_of(source)) <= 25
     assert everything[0][0] == everything[-1][0] == "markdown"
     assert everything[0][1].startswith("# ")
-    exercises = next(i for i, cell in enumerate(everything) if cell[1].startswith("## Exercises"))
+    exercises = next(i for i, cell in enumerate(everything) if re.search("^## Exercises$", cell[1], re.MULTILINE))
     assert len([i for i, cell in enumerate(everything) if ANSWER.match(cell[1]) and i > exercises]) == len(answers(source)) == 3
     assert all(any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(code))) for code in answers(source))
     assert text.count("<details>") == text.count("</details>") == 3

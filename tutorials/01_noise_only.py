@@ -57,7 +57,7 @@ x_0 = draw(100_000, torch.Generator().manual_seed(0))
 figure, ax = plt.subplots()
 ax.hist(x_0.numpy(), bins=120, density=True, color="0.85", label="100,000 draws of $X_0$")
 ax.plot(x, clean_density(x), "C0", label="$p_0$")
-for t, style in ((0.3, "--"), (0.6, "-."), (1.2, ":")):
+for t, style in ((0.3, "--"), (0.5, "-."), (1.2, ":")):
     ax.plot(x, noisy_density(x, t), "C1", linestyle=style, label=f"$p_t$ for $t = {t}$")
 ax.set(xlabel="x", ylabel="density")
 ax.legend()
@@ -81,7 +81,7 @@ def posterior_mean(x, t, density=clean_density):
     return posterior(x, t, density) @ GRID  # (B, G) @ (G,) -> (B,)
 
 
-t, seen = 0.6, torch.tensor([0.4])
+t, seen = 0.5, torch.tensor([0.4])
 figure, ax = plt.subplots()
 ax.plot(GRID, clean_density(GRID), "C0--", label="$p_0$, before $X_t$ is seen")
 ax.plot(GRID, posterior(seen, t)[0] / STEP, "C1", label="posterior, after $X_t = 0.4$ is seen")
@@ -107,7 +107,7 @@ def score(x, t):
 starts = torch.linspace(-2.4, 2.8, 14, dtype=torch.float64)
 ends, means = starts + t**2 * score(starts, t), posterior_mean(starts, t)
 figure, ax = plt.subplots(figsize=(7, 3.6))
-ax.fill_between(x, 40 * noisy_density(x, t), color="0.9", label="$p_t$ (scaled), $t = 0.6$")
+ax.fill_between(x, 40 * noisy_density(x, t), color="0.9", label="$p_t$ (scaled), $t = 0.5$")
 height = torch.arange(1, 15)  # each arrow has a height of its own, so that arrows do not hide one another
 ax.quiver(starts, height, ends - starts, 0 * height, angles="xy", scale_units="xy", scale=1, color="C0", width=0.005)
 ax.plot(starts, height, "k.", label="$x$")
@@ -115,7 +115,6 @@ ax.plot(means, height, "o", color="C1", markersize=10, fillstyle="none", label="
 ax.set(xlabel="x", xlim=(-3, 3.4), ylim=(0, None), yticks=[])
 ax.legend(loc="upper left")
 plt.show()
-
 print(f"largest distance between the end of an arrow and the posterior mean: {(ends - means).abs().max():.1e}")
 assert (ends - means).abs().max() < 1e-9
 
@@ -210,7 +209,7 @@ def relative_error(h, t, generator):
     return (distance / (exact - x_0).square().mean()).item()
 
 
-for t in (0.1, 0.3, 0.6, 1.2, 3.0):
+for t in (0.1, 0.3, 0.5, 1.2, 3.0):
     error, line = relative_error(h, t, generator), relative_error(lambda x, t: x / (1 + t**2), t, generator)
     print(f"t = {t}: nE = {error:.4f} of the network, {line:.3f} of the best line")
     assert error < 0.02
@@ -223,13 +222,13 @@ for t in (0.1, 0.3, 0.6, 1.2, 3.0):
 # $E[X_n \mid X_t]$. We compare it with the wanted curve, again by averages over narrow bins.
 
 # %%
-generator, t_n, t = torch.Generator().manual_seed(3), 0.6, 1.2
+generator, t_n, t = torch.Generator().manual_seed(3), 0.5, 0.8
 x_n = draw(200_000, generator) + t_n * torch.randn(200_000, generator=generator)  # the data; X_0 is lost
 x_t = x_n + math.sqrt(t**2 - t_n**2) * torch.randn(len(x_n), generator=generator)  # variances of independent noise add up
-for value in (-2.0, -1.0, 2.0):
+for value in (-2.0, 2.0):
     near, wanted = x_n[(x_t - value).abs() < 0.1], posterior_mean(torch.tensor([value]), t).item()
     print(f"X_t near {value:4}: average of X_n {near.mean():6.3f} +- {near.std() / len(near) ** 0.5:.3f}, wanted {wanted:6.3f}")
-    assert abs(near.mean() - wanted) > 10 * near.std() / len(near) ** 0.5
+    assert abs(near.mean() - wanted) > 20 * near.std() / len(near) ** 0.5
 
 # %% [markdown]
 # Each average lies between $x$ and the wanted value. Tutorial 2 finds where; with this knowledge, a network that sees only noisy
@@ -247,8 +246,7 @@ for value in (-2.0, -1.0, 2.0):
 #
 # ```python
 # values = torch.linspace(-0.5, 0.5, 5, dtype=torch.float64)
-# hand = values / (1 + 0.3**2)
-# assert (posterior_mean(values, 0.3, density=lambda x: normal(x, 0, 1)) - hand).abs().max() < 1e-6
+# assert (posterior_mean(values, 0.3, lambda x: normal(x, 0, 1)) - values / (1 + 0.3**2)).abs().max() < 1e-6
 # ```
 #
 # </details>
@@ -265,10 +263,10 @@ for value in (-2.0, -1.0, 2.0):
 #
 # ```python
 # values = torch.linspace(-2, 2, 9, dtype=torch.float64).requires_grad_()
-# mean = posterior_mean(values, 0.6)
+# mean = posterior_mean(values, 0.5)
 # slope = torch.autograd.grad(mean.sum(), values)[0]
-# variance = posterior(values, 0.6) @ GRID**2 - mean**2
-# assert (slope - variance / 0.6**2).abs().max() < 1e-9
+# variance = posterior(values, 0.5) @ GRID**2 - mean**2
+# assert (slope - variance / 0.5**2).abs().max() < 1e-9
 # assert slope.min() > 0
 # ```
 #
@@ -285,12 +283,12 @@ for value in (-2.0, -1.0, 2.0):
 #
 # ```python
 # value = torch.tensor([0.4], dtype=torch.float64)
-# weights = posterior(value, 0.6)[0]
+# weights = posterior(value, 0.5)[0]
 # best = GRID[((GRID[:, None] - GRID).abs() @ weights).argmin()]  # the smallest mean absolute error
 # median = GRID[(weights.cumsum(0) >= 0.5).nonzero()[0]].item()
 # assert abs(best - median) < 2 * STEP
-# assert abs(best - posterior_mean(value, 0.6).item()) > 0.1
-# assert abs((best - value) / 0.6**2 - score(value, 0.6)).item() > 0.3
+# assert abs(best - posterior_mean(value, 0.5).item()) > 0.1
+# assert abs((best - value) / 0.5**2 - score(value, 0.5)).item() > 0.3
 # ```
 #
 # </details>
@@ -298,5 +296,5 @@ for value in (-2.0, -1.0, 2.0):
 # %% [markdown]
 # ## Next
 #
-# Tutorial 2, *Tweedie twice*, trains on noisy data alone. In this repository, the formula and its forms for other kinds of noise
-# schedules are in `ambient/tweedie.py`, and the test of the formula is `theory_checks/test_tweedie.py`.
+# Tutorial 2, *Tweedie twice*, trains on noisy data alone. In this repository, the formula and its forms for other noise schedules
+# are in `ambient/tweedie.py`, and the test of the formula is `theory_checks/test_tweedie.py`.
