@@ -11,6 +11,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+import torch
 from matplotlib import pyplot as plt
 
 from tests.test_layout import ROOT, imported
@@ -19,6 +20,7 @@ TUTORIALS = sorted((ROOT / "tutorials").glob("[0-9][0-9]_*.py"))
 ANSWER = re.compile(r"\A<details><summary>Answer</summary>\n\n(?P<body>.*)\n\n</details>\Z", re.DOTALL)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.,-])\d+\.\d+(?![\d.]*\w)|\d+(?:\.\d+)?(?= ?\\?%)")  # decimals and percentages
+REFERENCE = re.compile(r"(?:Theorem|Lemma|Definition|Table|Figs?\.|Eqs?\.|Secs?\.) \d[.\d]*|\]\([^)]*\)")  # of the paper; links
 each_tutorial = pytest.mark.parametrize("source", TUTORIALS, ids=lambda path: path.stem)
 
 
@@ -56,7 +58,7 @@ def unstated(source: Path, outputs: str) -> set[str]:
     """The decimals and percentages of sentences that neither code nor output has."""
     everything = cells(source)
     answered = [BLOCK.sub("", text) for kind, text in everything if kind == "markdown"]
-    told = {number for text in answered for number in NUMBER.findall(re.sub(r"\]\([^)]*\)", "", text))}
+    told = {number for text in answered for number in NUMBER.findall(REFERENCE.sub("", text))}
     computed = outputs + "\n".join([text for kind, text in everything if kind == "code"] + answers(source))
     known = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", computed)}
     return {number for number in told if not {float(number), round(float(number) / 100, 6)} & known}
@@ -73,7 +75,8 @@ def test_cells_run_and_answers_hold(source, monkeypatch, capsys):
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     monkeypatch.chdir(source.parent)  # where Jupyter runs it
     start = time.process_time()
-    execute(source)
+    with plt.rc_context(), torch.random.fork_rng():
+        execute(source)
     assert time.process_time() - start < 100
     assert plt.get_fignums() == [], "a figure is drawn but not shown"
     saved = printed(nbformat.read(source.with_suffix(".ipynb"), as_version=4))
@@ -98,7 +101,7 @@ def test_the_notebook_has_the_same_cells_and_their_outputs(source):
 @each_tutorial
 def test_it_has_the_form_of_a_tutorial(source):
     text, everything = source.read_text(), cells(source)
-    assert len(text.splitlines()) <= 300
+    assert len([line for line in text.splitlines() if line.strip("# ")]) <= 300  # empty ones are not counted
     assert max(len(code.splitlines()) for code in code_of(source)) <= 25
     assert everything[0][0] == everything[-1][0] == "markdown"
     assert everything[0][1].startswith("# ")
@@ -113,7 +116,7 @@ def test_it_has_the_form_of_a_tutorial(source):
 
 @pytest.mark.parametrize("source", TUTORIALS[:3], ids=lambda path: path.stem)
 def test_the_first_three_need_torch_and_a_plot_alone(source):
-    assert set().union(*map(imported, code_of(source))) <= {"torch", "matplotlib", "math"}
+    assert set().union(*map(imported, code_of(source))) <= {"torch", "matplotlib", "math", "copy", "itertools"}
 
 
 PLANTED = """# %% [markdown]

@@ -145,7 +145,10 @@ def train(x_n, steps=2000, batch=512):
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
     for _ in range(steps):
         loss = ambient_loss(h, x_n[torch.randint(len(x_n), (batch,), generator=generator)], generator)
-        optimiser.zero_grad(), loss.backward(), optimiser.step(), schedule.step()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
     return h.requires_grad_(False)
 
 
