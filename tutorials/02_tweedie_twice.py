@@ -2,8 +2,8 @@
 # # 2. Tweedie twice
 #
 # The data are noisy, and nobody has the clean values. This tutorial finds, first by an experiment and then by algebra, an
-# identity that turns noisy data into a teacher of the clean posterior mean. At the end you can train a clean denoiser from noisy
-# data in 40 lines, and you know at which levels it is right.
+# identity by which a network learns the clean posterior mean from noisy data. At the end you can train a clean denoiser from
+# noisy data in 40 lines, and you know at which levels it is right.
 #
 # *Needed before:* tutorial 1. *Running time:* about 10 seconds.
 
@@ -79,13 +79,14 @@ plt.show()
 # %% [markdown]
 # On the left, the averages of $X_n$ lie between the dotted line and the curve, everywhere at the same share of the way. On the
 # right we measure this share at many levels. It is $q^2 / t^2 = (t^2 - t_n^2) / t^2$: the part of the variance of the noise that
-# we added ourselves. The noise in $X_t$ has two parts, and the mean of $X_n$ removes only ours. We test the formula itself in
+# we added ourselves. The noise in $X_t$ has two parts, and $E[X_n \mid X_t]$ removes only our part. We test the formula itself in
 # each bin:
 
 # %%
 expected = ((t**2 - T_N**2) * clean + T_N**2 * x_t) / t**2  # the share q^2 / t^2 of the way from x_t to E[X_0 | X_t]
 z = torch.stack([(x_n - expected)[i].mean() / (x_n - expected)[i].std() * i.sum().sqrt() for i in bins])
 print(f"bins: errors in standard errors: root mean square {z.square().mean().sqrt():.2f}, largest {z.abs().max():.2f}")
+assert z.abs().max() < 4
 z = (shares - (1 - T_N**2 / levels**2)) / errors
 print(f"levels: errors in standard errors: root mean square {z.square().mean().sqrt():.2f}, largest {z.abs().max():.2f}")
 assert z.abs().max() < 4
@@ -259,22 +260,26 @@ assert error[0.4] > 10 * error[1.5]
 # <details><summary>Answer</summary>
 #
 # The result is $(h - X_n + (t_n^2 / q) Z')^2$. Its terms with $h$ are those of $(h - X_n)^2 + 2 (t_n^2 / q) Z' (h - X_n)$, whose
-# mean is the error $E (h - X_0)^2$ plus $t_n^2$, and whose variance grows as $1 / q^2$. With both signs, the terms in $1 / q$
-# cancel but for the difference of $h$ at $X_n + q Z'$ and $X_n - q Z'$, which is of order $q$. This **antithetic ambient loss**
-# trains all levels from $t_n$ upwards.
+# mean is the error $E (h - X_0)^2$ plus $t_n^2$ (by Stein's lemma, or by the test below), and whose variance grows as $1 / q^2$.
+# With both signs, the terms in $1 / q$ cancel but for the difference of $h$ at $X_n + q Z'$ and $X_n - q Z'$, which is of order
+# $q$. This **antithetic ambient loss** trains all levels from $t_n$ upwards.
 #
 # ```python
 # def both_losses(q):
-#     t, noise = torch.full_like(x_n, math.sqrt(T_N**2 + q**2)), torch.randn(COUNT, generator=generator)
+#     x_0, noise = draw(COUNT, generator), torch.randn(COUNT, generator=generator)
+#     x_n = x_0 + T_N * torch.randn(COUNT, generator=generator)
+#     t = torch.full_like(x_n, math.sqrt(T_N**2 + q**2))
 #     plus, minus = (h(x_n + sign * q * noise, t) - x_n for sign in (1, -1))
 #     one = plus**2 + 2 * T_N**2 / q * noise * plus
-#     return one, (one + minus**2 - 2 * T_N**2 / q * noise * minus) / 2
+#     both = (one + minus**2 - 2 * T_N**2 / q * noise * minus) / 2
+#     return one, both, (h(x_n + q * noise, t) - x_0) ** 2 + T_N**2  # the third one needs the clean value
 #
 #
-# (far, far_both), (near, near_both) = both_losses(0.1), both_losses(0.01)
+# (far, far_both, _), (near, near_both, truth) = both_losses(0.1), both_losses(0.01)
 # assert 80 < near.var() / far.var() < 125  # q is ten times smaller, so the variance is 100 times larger
 # assert 0.8 < near_both.var() / far_both.var() < 1.25
-# assert abs((near - near_both).mean()) < 4 * (near - near_both).std() / math.sqrt(COUNT)  # the same mean
+# for loss in (near, near_both):  # the means are equal
+#     assert abs((loss - truth).mean()) < 4 * (loss - truth).std() / math.sqrt(COUNT)
 # ```
 #
 # </details>

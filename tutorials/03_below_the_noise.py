@@ -138,7 +138,7 @@ def reverse_step(h, x_t, t, s):
 LEVELS = T_N * 10 ** -torch.linspace(0, 1, 31)  # from t_n to t_n / 10
 
 
-def watch(h, start, generator, count=2000):
+def watch(h, start, generator, count=4000):
     """The values of X_s and h(X_s, s) along many paths that start at X_{t_n} = start; both (levels, count)."""
     x_s = torch.full((count,), start)
     xs, hs = [x_s], [h(x_s, LEVELS[:1])]
@@ -150,12 +150,12 @@ def watch(h, start, generator, count=2000):
 
 
 # %%
-xs, hs = watch(exact, 0.3, torch.Generator().manual_seed(4))
+xs, hs = watch(exact, 0.0, torch.Generator().manual_seed(4))
 mean, error = hs.mean(1), hs.std(1) / hs.shape[1] ** 0.5  # (levels,)
 figure, axes = plt.subplots(1, 2, sharey=True)
 for ax, values, name in zip(axes, (xs, hs), ("$X_s$", "$h(X_s, s)$"), strict=True):
     ax.plot(LEVELS / T_N, values[:, :25], color="0.75", linewidth=0.8)
-    ax.plot(LEVELS / T_N, values.mean(1), "C1", linewidth=3, label="mean of 2,000 paths")
+    ax.plot(LEVELS / T_N, values.mean(1), "C1", linewidth=3, label="mean of 4,000 paths")
     ax.set(xlabel="$s / t_n$", title=name, xlim=(1, 0.1), ylim=(-1.6, 1.6))
 axes[1].axhline(mean[0], color="k", linestyle=":", label="$h(X_t, t)$ at the start")
 axes[1].legend(loc="lower left")
@@ -165,9 +165,9 @@ print(f"h at the start {mean[0]:.3f}, mean at t_n / 10 {mean[-1]:.3f} +- {error[
 assert z.abs().max() < 4
 
 # %% [markdown]
-# Each path of $h(X_s, s)$ ends in one of the bumps, but their mean stays where it was: $E[h(X_s, s) \mid X_t] = h(X_t, t)$. Such
-# a sequence is a **martingale**. The reason takes one line. The exact $h$ is a conditional mean, and $X_t$ is $X_s$ plus more
-# noise, so the tower property gives
+# Each path ends in one of the bumps. The mean of $X_s$ moves, but the mean of $h(X_s, s)$ stays where it was:
+# $E[h(X_s, s) \mid X_t] = h(X_t, t)$. Such a sequence is a **martingale**. The reason takes one line. The exact $h$ is a
+# conditional mean, and $X_t$ is $X_s$ plus more noise, so the tower property gives
 #
 # $$E[h(X_s, s) \mid X_t] = E[E[X_0 \mid X_s] \mid X_t] = E[X_0 \mid X_t] = h(X_t, t).$$
 #
