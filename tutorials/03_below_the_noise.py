@@ -120,8 +120,9 @@ plt.show()
 #
 # A sampler goes from $X_t$ to a less noisy $X_s$. If $X_0$ were known, $X_s$ would be normal with mean
 # $X_0 + \frac{s^2}{t^2} (X_t - X_0)$ and variance $s^2 (t^2 - s^2) / t^2$. But $X_0$ is known only through its posterior, with
-# mean $h(X_t, t)$ and variance $t^2  \partial h / \partial x$ (exercise 2 of tutorial 1). So the mean and the variance of $X_s$
-# given $X_t$ follow from $h$. We draw $X_s$ from the normal law with this mean and variance, which is accurate for small steps.
+# mean $h(X_t, t)$ and variance $t^2 \partial h / \partial x$ (exercise 2 of tutorial 1). So the mean and the variance of $X_s$
+# given $X_t$ follow from $h$. We draw $X_s$ from the normal distribution with this mean and variance, which is accurate for small
+# steps.
 
 
 # %%
@@ -174,9 +175,10 @@ assert z.abs().max() < 4
 # ## Consistency as a loss
 #
 # A denoiser with this property along its own reverse process is called **consistent**. The loss is the square of the violation,
-# $(E[r \mid x_t])^2$ with the residual $r = h(X_s, s) - h(x_t, t)$. It needs no data below $t_n$: the process of $h$ makes its
-# own. But the mean inside the square must be estimated from draws of $X_s$. If one squares a single residual, the result is
-# $E[r^2] = (E[r])^2 + \mathrm{Var}(r)$. The product of two independent residuals has the right mean, $E[r_1 r_2] = (E[r])^2$.
+# $(E[r \mid x_t])^2$ with the residual $r = h(X_s, s) - h(x_t, t)$. It needs no data below $t_n$, because the reverse process of
+# $h$ makes the values of $X_s$. But the mean inside the square must be estimated from draws of $X_s$. If one squares a single
+# residual, the result is $E[r^2] = (E[r])^2 + \mathrm{Var}(r)$. The product of two independent residuals has the right mean,
+# $E[r_1 r_2] = (E[r])^2$.
 
 
 # %%
@@ -199,7 +201,7 @@ assert bias > 2 * product.mean()
 
 # %% [markdown]
 # Here the bias is several times as large as the quantity itself. A network that is trained on the naive square can lower it by
-# lowering the variance, that is, by a flat $h$, which is not a consistent one.
+# lowering the variance, that is, by an $h$ that is flatter than the exact one.
 #
 # ## Both signs of the noise
 #
@@ -262,10 +264,11 @@ assert sum(after[:7]) < 0.5 * sum(before[:7])
 #
 # ## The wall
 #
-# How different are the noisy densities? Noise of standard deviation $t_n$ multiplies a wave of a given wavelength by
-# $\exp(-2 \pi^2 (t_n / \text{wavelength})^2)$. We take two clean densities, a bell and a bell with a wave on it, and ask how well
-# *any* method can tell from 100,000 noisy samples which of them is the truth. By Pinsker's inequality it is right with
-# probability at most $\frac12 + \frac12 \sqrt{N KL / 2}$, where $KL$ is the Kullback-Leibler divergence of the noisy densities.
+# How different are the noisy densities? Noise of standard deviation $t_n$ multiplies the height of a wave by
+# $\exp(-2 \pi^2 (t_n / \text{wavelength})^2)$. This factor is never 0, so different densities stay different, but it soon becomes
+# tiny. We take two clean densities, a bell curve and the same curve with a wave on it, and ask how well *any* method can tell
+# from 100,000 noisy samples which of them is the truth. By Pinsker's inequality it is right with probability at most
+# $\frac12 + \frac12 \sqrt{N KL / 2}$, where $KL$ is the Kullback-Leibler divergence of the noisy densities.
 
 # %%
 u = torch.linspace(-6, 6, 1201, dtype=torch.float64)
@@ -294,9 +297,9 @@ axes[1].legend()
 plt.show()
 
 # %% [markdown]
-# Waves shorter than about $1.5 t_n$ leave no usable trace in 100,000 samples, for any method. So **"exact" is a statement about
-# minimisers**: with unlimited data and a rich network, the minimiser of the losses is the exact denoiser. With finite data,
-# detail beyond the wall comes from what the network prefers, and no loss can change this.
+# Waves shorter than about $1.5 t_n$ leave no usable trace in 100,000 samples, for any method. We call this limit the **wall**. So
+# **"exact" is a statement about minimisers**: with unlimited data and a rich network, the minimiser of the losses is the exact
+# denoiser. With finite data, detail beyond the wall comes from what the network prefers, and no loss can change this.
 #
 # ## Exercises
 #
