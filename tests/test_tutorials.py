@@ -20,7 +20,8 @@ TUTORIALS = sorted((ROOT / "tutorials").glob("[0-9][0-9]_*.py"))
 ANSWER = re.compile(r"\A<details><summary>Answer</summary>\n\n(?P<body>.*)\n\n</details>\Z", re.DOTALL)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.,-])\d+\.\d+(?![\d.]*\w)|\d+(?:\.\d+)?(?= ?\\?%)")  # decimals and percentages
-REFERENCE = re.compile(r"(?:Theorem|Lemma|Definition|Table|Figs?\.|Eqs?\.|Secs?\.) \d[.\d]*|\]\([^)]*\)")  # of the paper; links
+PLACES = r"Theorems?|Section|Lemma|Definition|Table|Figs?\.|Eqs?\.|Secs?\."  # of the paper
+REFERENCE = re.compile(rf"(?:{PLACES}) \d[.\d]*|\]\([^)]*\)")  # also the addresses of links
 each_tutorial = pytest.mark.parametrize("source", TUTORIALS, ids=lambda path: path.stem)
 
 
@@ -132,7 +133,7 @@ def test_the_first_three_need_torch_and_a_plot_alone(source):
 
 PLANTED = """# %% [markdown]
 # # Title
-# A sentence with the number 0.25, and 30 % that no cell prints.
+# A sentence of Section 3.2 with the number 0.25, and 30 % that no cell prints.
 
 # %%
 x = 1
