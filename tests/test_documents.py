@@ -28,7 +28,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (*ROOT.
 README = PAGES["README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TOOLS = {"ruff", "pyright", "pre-commit"}  # of pyproject's dev dependencies
-TOP = r"(?:ambient|benchmarks|docs|examples|harness|sdxl|tests|theory_checks|toy)"
+TOP = r"(?:ambient|benchmarks|docs|examples|harness|sdxl|tests|theory_checks|toy|tutorials)"
 
 
 class Parsed(Exception):  # noqa: N818, it is no error
@@ -58,7 +58,7 @@ def whole_commands() -> Iterator[tuple[str, tuple[str, ...]]]:
     for page in PAGES:
         yield from ((page, words) for block in blocks(page, "sh") for words in commands(block))
         for code in inline(page):
-            if re.match(r"python (-m (toy|sdxl|venv)\b|benchmarks/|examples/)|pytest |torchrun |pip install ", code):
+            if re.match(r"python (-m (toy|sdxl|venv)\b|benchmarks/|examples/|tutorials/)|pytest |torchrun |pip install ", code):
                 yield from ((page, words) for form in forms(code) for words in commands(form))
 
 
@@ -139,7 +139,7 @@ def test_every_command_is_one_that_its_program_takes(page, words, monkeypatch, c
         case ("sbatch", script, *rest):
             assert "-m sdxl train" in (ROOT / script).read_text()
             config_of("sdxl", ("train", *rest), monkeypatch)
-        case ("python", script, *rest) if script.startswith("benchmarks/"):
+        case ("python", script, *rest) if script.startswith(("benchmarks/", "tutorials/")):
             in_help(tuple(rest), script, monkeypatch, capsys)
         case ("python", "examples/ambient_in_100_lines.py", *rest):
             assert len(rest) <= 2  # the picture and the seed; tests/test_examples.py runs it
