@@ -36,7 +36,7 @@ for name, path in {"VE": VE, "VP": VP, "flow": FLOW, "table": TABLE}.items():
 # ## Data and denoiser
 #
 # The clean points come from three Gaussians in the plane; training sees only $x_n$. The network is part of a `Preconditioned`
-# denoiser, which adds its output to a simple estimate such that $h(x, 0) = x$ for all weights, assumption (A1) of the theorem.
+# denoiser, which adds its output to a simple estimate such that $h(x, 0) = x$ for all weights, (A1) of Theorem A.6.
 
 # %%
 source = torch.Generator().manual_seed(0)

@@ -150,6 +150,19 @@ for t in (100, 500, 900):
 # The noisy-trained model was trained on them, but saw them through noise. What is left of a single digit in a fit to 2,000 noisy
 # ones is too little for this audit; it need not be nothing.
 #
+# An example with counts: 12 of 100 attacked images come back above 0.95, and so do 5 of the 100 images of the control. Then about
+# 5 of the 12 can be put down to chance, and about 7 cannot. The interval of $m$ contains 0, so this audit is too small to say
+# that the model memorises. One also needs the similarity of the training images to one another, and a look at the 12 images.
+
+# %%
+attacked, same = torch.zeros(100, 1), torch.zeros(100, 1)  # similarities, one sample of each image
+attacked[:12], same[:5] = 1, 1
+example = copying.beyond(attacked, same, seed=0)["memorised"]
+print(shown("12 of 100 beside 5 of 100: memorised", example))
+assert 6.5 < 100 * example["mean"] < 7.5
+assert example["interval"][0] == 0
+
+# %% [markdown]
 # ## One step understates memory
 #
 # The result of one step is a mean. Where several training digits fit the noisy image, it is a blend of them, which resembles
@@ -165,7 +178,7 @@ for t in (300, 500, 700):
 # ## Does the audit measure what it claims?
 #
 # We build a model that has memorised 30 % of the digits: the results of the memoriser for 60 digits, and of the stranger for the
-# other 140. The interval should contain 0.3. The second number is a warning about small audits. If none of 24 images is returned,
+# other 140. The interval should contain 0.3. The second line is a warning about small audits: if none of 24 images is returned,
 # the share may still be as large as the upper end of the exact interval.
 
 # %%
@@ -236,8 +249,8 @@ for name, x in (("held-out digits", held_out), ("stranger at t = 900", results["
 # </details>
 
 # %% [markdown]
-# **3. Duplicates.** Half of a training set are slightly shifted copies of the other half. Which baseline shows it before any
-# attack? Use copies with noise of standard deviation 0.05 on each pixel.
+# **3. Duplicates.** Half of a training set are copies of the other half, with noise of standard deviation 0.05 on each pixel.
+# Which baseline shows it before any attack?
 
 # %% [markdown]
 # <details><summary>Answer</summary>
