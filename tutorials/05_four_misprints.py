@@ -41,9 +41,9 @@ def mean_and_error(values):
 
 
 # %% [markdown]
-# ## 1. The ambient loss: $\mathbf h - \mathbf x_t$ in the place of $\mathbf h$
+# ## 1. The ambient loss: $\mathbf{h} - \mathbf{x}_t$ in the place of $\mathbf{h}$
 #
-# Theorem 3.1 (repeated as Theorem A.3) says that $\mathbb{E}[\mathbf X_0 \mid \mathbf X_t = \mathbf x_t]$ is the minimiser of
+# Theorem 3.1 (repeated as Theorem A.3) says that $\mathbb{E}[\mathbf{X}_0 \mid \mathbf{X}_t = \mathbf{x}_t]$ is the minimiser of
 #
 # $$J(\theta) = \mathbb{E}_{\mathbf{x}_{t_n}} \mathbb{E}_{t \sim \mathcal{U}(t_n, T)}
 # \mathbb{E}_{\mathbf{x}_t = \mathbf{x}_{t_n} + \sqrt{\sigma_t^2 - \sigma_{t_n}^2} \boldsymbol{\eta}} \left[\left\|
@@ -92,20 +92,19 @@ for objective, sign in ((printed, 1), (right, -1)):
     assert sign * mean > 100 * error
 
 # %% [markdown]
-# The printed objective is minimised by $\mathbb{E}[\mathbf X_0 \mid \mathbf X_t] + \mathbf x_t$. **Why.** The objective is a
-# regression on $\mathbf x_{t_n}$, so its minimiser makes the other terms equal to $\mathbb{E}[\mathbf X_{t_n} \mid \mathbf X_t]$.
-# Tweedie's formula, used twice, gives this mean in two forms, which are equal:
+# The printed objective is minimised by $\mathbb{E}[\mathbf{X}_0 \mid \mathbf{X}_t] + \mathbf{x}_t$. **Why.** The objective is a
+# regression on $\mathbf{x}_{t_n}$, so its minimiser makes the other terms equal to
+# $\mathbb{E}[\mathbf{X}_{t_n} \mid \mathbf{X}_t]$. Tweedie's formula, used twice, gives this mean in two forms, which are equal:
 #
-# $$\mathbb{E}[\mathbf X_{t_n} \mid \mathbf x_t] =
-# \frac{\sigma_t^2 - \sigma_{t_n}^2}{\sigma_t^2} (\mathbb{E}[\mathbf X_0 \mid \mathbf x_t] - \mathbf x_t) + \mathbf x_t =
-# \frac{\sigma_t^2 - \sigma_{t_n}^2}{\sigma_t^2} \mathbb{E}[\mathbf X_0 \mid \mathbf x_t] +
-# \frac{\sigma_{t_n}^2}{\sigma_t^2} \mathbf x_t .$$
+# $$\mathbb{E}[\mathbf{X}_{t_n} \mid \mathbf{x}_t] =
+# \frac{\sigma_t^2 - \sigma_{t_n}^2}{\sigma_t^2} (\mathbb{E}[\mathbf{X}_0 \mid \mathbf{x}_t] - \mathbf{x}_t) + \mathbf{x}_t =
+# \frac{\sigma_t^2 - \sigma_{t_n}^2}{\sigma_t^2} \mathbb{E}[\mathbf{X}_0 \mid \mathbf{x}_t] +
+# \frac{\sigma_{t_n}^2}{\sigma_t^2} \mathbf{x}_t .$$
 #
 # The printed objective (repeated in Theorems 3.4 and A.6) has the bracket of the first form and the last term of the second. The
-# right one is the second form with $\mathbf h_\theta$ for $\mathbb{E}[\mathbf X_0 \mid \mathbf x_t]$, minus $\mathbf x_{t_n}$:
-# the function `right`.
+# right one has the second form, with $\mathbf{h}_\theta$ for $\mathbb{E}[\mathbf{X}_0 \mid \mathbf{x}_t]$ (the function `right`).
 #
-# ## 2. Lemma A.2: a trailing $+ \mathbf x_t$
+# ## 2. Lemma A.2: a trailing $+ \mathbf{x}_t$
 #
 # Equation (A.9), repeated as (A.12), reads
 #
@@ -113,7 +112,7 @@ for objective, sign in ((printed, 1), (right, -1)):
 # \mathbb{E}[\mathbf{X}_{t_n} | \mathbf{X}_t = \mathbf{x}_t] -
 # \frac{\sigma_{t_n}^2}{\sigma_t^2 - \sigma_{t_n}^2} \mathbf{x}_t + \mathbf{x}_t .$$
 #
-# Samples alone can test it. The equation is linear in the two means and in $\mathbf x_t$. So it must also hold for the averages
+# Samples alone can test it. The equation is linear in the two means and in $\mathbf{x}_t$. So it must also hold for the averages
 # of $X_0$, $X_{t_n}$ and $X_t$ over all samples whose $X_t$ lies in an interval.
 
 # %%
@@ -127,11 +126,11 @@ for low in (-2.5, -1.5, -0.5, 0.5, 1.5):
     assert (abs(without[0]) < 4 * without[1]) & (low == -0.5 or abs(as_printed[0]) > 100 * as_printed[1])
 
 # %% [markdown]
-# The printed equation is wrong by about $\mathbf x_t$, more than 100 standard errors. Only the interval around 0 does not show
+# The printed equation is wrong by about $\mathbf{x}_t$, more than 100 standard errors. Only the interval around 0 does not show
 # it, because the average of $x_t$ is small there. **Why.** With $a = \sigma_t^2 / (\sigma_t^2 - \sigma_{t_n}^2)$ and
 # $b = \sigma_{t_n}^2 / (\sigma_t^2 - \sigma_{t_n}^2)$, the second form above gives the right equation,
-# $\mathbb{E}[\mathbf X_0 \mid \mathbf x_t] = a \mathbb{E}[\mathbf X_{t_n} \mid \mathbf x_t] - b \mathbf x_t$. The first form
-# gives $a (\mathbb{E}[\mathbf X_{t_n} \mid \mathbf x_t] - \mathbf x_t) + \mathbf x_t$, which does end in $\mathbf x_t$. The
+# $\mathbb{E}[\mathbf{X}_0 \mid \mathbf{x}_t] = a \mathbb{E}[\mathbf{X}_{t_n} \mid \mathbf{x}_t] - b \mathbf{x}_t$. The first form
+# gives $a (\mathbb{E}[\mathbf{X}_{t_n} \mid \mathbf{x}_t] - \mathbf{x}_t) + \mathbf{x}_t$, which does end in $\mathbf{x}_t$. The
 # printed equation mixes the two again.
 #
 # ## 3. SURE: the square of the divergence
@@ -145,8 +144,8 @@ for low in (-2.5, -1.5, -0.5, 0.5, 1.5):
 # \left(\frac{\mathbf{h}_\theta(\mathbf{x}_{t_n} + \epsilon \mathbf{z}) -
 # \mathbf{h}_\theta(\mathbf{x}_{t_n})}{\epsilon} \right). \end{gathered}$$
 #
-# We take $d = 5$ independent coordinates and the denoisers $\mathbf h(\mathbf x) = c \mathbf x$, whose divergence is $c d$. Our
-# clean samples give the risk $\mathbb{E}\|\mathbf h - \mathbf X_0\|^2$ itself.
+# We take $d = 5$ independent coordinates and the denoisers $\mathbf{h}(\mathbf{x}) = c \mathbf{x}$, whose divergence is $c d$.
+# Our clean samples give the risk $\mathbb{E}\|\mathbf{h} - \mathbf{X}_0\|^2$ itself.
 
 # %%
 d, c = 5, torch.linspace(0, 1, 51, dtype=torch.float64)
@@ -176,23 +175,23 @@ print(f"the square of the divergence would be {(best * d) ** 2:.3f}")
 # %% [markdown]
 # The printed objective chooses a $c$ that is far too small. With the first power, the mean of the estimate is the risk:
 #
-# $$\mathbb{E}\|\mathbf h(\mathbf X_{t_n}) - \mathbf X_0\|^2 = \mathbb{E}\left[\|\mathbf h(\mathbf X_{t_n}) -
-# \mathbf X_{t_n}\|^2 + 2 \sigma_{t_n}^2 \nabla \cdot \mathbf h(\mathbf X_{t_n})\right] - d \sigma_{t_n}^2 .$$
+# $$\mathbb{E}\|\mathbf{h}(\mathbf{X}_{t_n}) - \mathbf{X}_0\|^2 = \mathbb{E}\left[\|\mathbf{h}(\mathbf{X}_{t_n}) -
+# \mathbf{X}_{t_n}\|^2 + 2 \sigma_{t_n}^2 \nabla \cdot \mathbf{h}(\mathbf{X}_{t_n})\right] - d \sigma_{t_n}^2 .$$
 #
-# **Why.** Insert $\mathbf X_0 = \mathbf X_{t_n} - \sigma_{t_n} \mathbf Z$ and expand the square. The cross term follows from
-# Stein's lemma, $\mathbb{E}[\mathbf Z \cdot \mathbf f(\mathbf X_{t_n})] = \sigma_{t_n} \mathbb{E}[\nabla \cdot \mathbf f]$, with
-# a first power. The Monte Carlo estimate is also one of the first power. A program that uses it computes the right loss.
+# **Why.** Insert $\mathbf{X}_0 = \mathbf{X}_{t_n} - \sigma_{t_n} \mathbf{Z}$ and expand the square. The cross term follows from
+# Stein's lemma, $\mathbb{E}[\mathbf{Z} \cdot \mathbf{f}(\mathbf{X}_{t_n})] = \sigma_{t_n} \mathbb{E}[\nabla \cdot \mathbf{f}]$,
+# with a first power. The Monte Carlo estimate is also one of the first power. A program that uses it computes the right loss.
 #
 # ## 4. The two-sample estimator: a wrong time
 #
-# Section 3.2 estimates a squared norm from two independent samples of $p_\theta(\cdot \mid \mathbf x_{t'}, t')$:
+# Section 3.2 estimates a squared norm from two independent samples of $p_\theta(\cdot \mid \mathbf{x}_{t'}, t')$:
 #
 # $$\begin{aligned} & \left| \left| \mathbf{h}_\theta(\mathbf{x}_{t'}, t') - \mathbb{E}_{\mathbf{x}_{t''} \sim
 # p_\theta(\mathbf{x}_{t''}, t'' | \mathbf{x}_{t'}, t')} [\mathbf{h}_\theta(\mathbf{x}_{t''}, t'')] \right| \right|^2 \\
 # & \approx (\mathbf{h}_\theta(\mathbf{x}_{t''}^1, t'') - \mathbf{h}_\theta(\mathbf{x}_{t'}, t'))^T
 # (\mathbf{h}_\theta(\mathbf{x}_{t''}^2, t'') - \mathbf{h}_\theta(\mathbf{x}_{t'}, t'')). \end{aligned}$$
 #
-# The last factor has $t''$ where $t'$ should be. Let the data now be $\mathcal N(0, 1)$, so that the reverse step is known
+# The last factor has $t''$ where $t'$ should be. Let the data now be $\mathcal{N}(0, 1)$, so that the reverse step is known
 # exactly: $\mathbb{E}[X_0 \mid X_t = x] = x / (1 + \sigma_t^2)$, and given $X_{t'} = x$, $X_{t''}$ is Gaussian with mean
 # $\rho x$, where $\rho = (1 + \sigma_{t''}^2) / (1 + \sigma_{t'}^2)$. The denoiser stays exact at $t'$, and with it the step. At
 # $t''$ we try $h(x, t'') = c x$. Only the exact $c = 1 / (1 + \sigma_{t''}^2)$ makes the squared norm 0.
@@ -226,22 +225,24 @@ print(f"as printed, at c = {grid[8]:.2f}: {mean:.3f} ± {error:.3f}, a negative 
 # %% [markdown]
 # The right estimator follows the squared norm. The printed one has the mean 0 at the exact denoiser, but not a minimum: it
 # becomes negative, and a descent on $c$ never stops. **Why.** Let
-# $m = \mathbb{E}[\mathbf h(\mathbf X_{t''}, t'') \mid \mathbf x_{t'}] - \mathbf h(\mathbf x_{t'}, t')$. Given $\mathbf x_{t'}$
-# the two samples are independent, so the mean of the product is the product of the means. With $\mathbf h(\mathbf x_{t'}, t')$ in
-# both factors it is $\|m\|^2$. As printed it is $m \cdot (m + \mathbf h(\mathbf x_{t'}, t') - \mathbf h(\mathbf x_{t'}, t''))$.
-# In our example this is $(\rho c - 1 / (1 + \sigma_{t'}^2)) (\rho - 1) c x_{t'}^2$ with $\rho < 1$, which has no minimum in $c$.
+# $m = \mathbb{E}[\mathbf{h}(\mathbf{X}_{t''}, t'') \mid \mathbf{x}_{t'}] - \mathbf{h}(\mathbf{x}_{t'}, t')$. Given
+# $\mathbf{x}_{t'}$ the two samples are independent, so the mean of the product is the product of the means. With
+# $\mathbf{h}(\mathbf{x}_{t'}, t')$ in both factors it is $\|m\|^2$. As printed it is
+# $m \cdot (m + \mathbf{h}(\mathbf{x}_{t'}, t') - \mathbf{h}(\mathbf{x}_{t'}, t''))$. In our example this is
+# $(\rho c - 1 / (1 + \sigma_{t'}^2)) (\rho - 1) c x_{t'}^2$ with $\rho < 1$, which has no minimum in $c$.
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Two misprints that agree.** In the proof of Theorem 3.1, (A.17) says that at the minimiser $\mathbf h_{\theta^*}$ the terms
-# before $-\mathbf x_{t_n}$ in the printed objective are equal to $\mathbb{E}[\mathbf{X}_{t_n} | \mathbf{X}_t = \mathbf{x}_t]$.
-# The proof then uses (A.12). Show that the printed (A.17) and (A.12) are the same statement. What follows for proofreading?
+# **1. Two misprints that agree.** In the proof of Theorem 3.1, (A.17) says that at the minimiser $\mathbf{h}_{\theta^*}$ the
+# terms before $-\mathbf{x}_{t_n}$ in the printed objective are equal to
+# $\mathbb{E}[\mathbf{X}_{t_n} | \mathbf{X}_t = \mathbf{x}_t]$. The proof then uses (A.12). Show that the printed (A.17) and
+# (A.12) are the same statement. What follows for proofreading?
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Solving (A.17) for $\mathbf h_{\theta^*}$ gives the right side of the printed (A.12). The printed proof is consistent with
+# Solving (A.17) for $\mathbf{h}_{\theta^*}$ gives the right side of the printed (A.12). The printed proof is consistent with
 # itself, so reading it once more does not find the error. An experiment finds it, because it compares the formula with samples.
 #
 # ```python
@@ -254,8 +255,7 @@ print(f"as printed, at c = {grid[8]:.2f}: {mean:.3f} ± {error:.3f}, a negative 
 # </details>
 
 # %% [markdown]
-# **2. SURE in many dimensions.** Which $c$ minimises the printed SURE for $\mathbf h(\mathbf x) = c \mathbf x$ in $d$ dimensions?
-# What happens as $d$ grows?
+# **2. SURE in many dimensions.** Which $c$ minimises the printed SURE for $\mathbf{h}(\mathbf{x}) = c \mathbf{x}$ as $d$ grows?
 
 # %% [markdown]
 # <details><summary>Answer</summary>
