@@ -21,8 +21,9 @@ plt.rcParams.update({"figure.figsize": (7, 3), "figure.constrained_layout.use": 
 # ## A density that one can draw
 #
 # The clean values $X_0$ are numbers. Their density $p_0$ has two bumps; its mean is 0 and its variance is 1. A noisy value is
-# $X_t = X_0 + t Z$, where $Z$ is standard normal noise. So the **level** $t$ is the standard deviation of the noise, and $t = 0$
-# means no noise. (The paper writes $\sigma_t$ for this standard deviation; we choose $\sigma_t = t$.)
+# $X_t = X_0 + t Z$, where $Z$ is standard normal noise that is independent of $X_0$. So the **level** $t$ is the standard
+# deviation of the noise, and $t = 0$ means no noise. (The paper writes $\sigma_t$ for this standard deviation; we choose
+# $\sigma_t = t$.)
 #
 # The density of $X_t$ is $p_t(x) = \int p_0(x_0)\, N(x; x_0, t^2) dx_0$. In one dimension a sum over a fine grid can take the
 # place of such an integral.
@@ -130,9 +131,29 @@ assert (ends - means).abs().max() < 1e-9
 # Division by $p_t(x)$ turns $p_0(x_0) N(x; x_0, t^2)$ into the posterior, and the integral into
 # $(E[X_0 \mid X_t = x] - x) / t^2$.
 #
-# Nothing in the proof says that $X_0$ is clean. Whenever normal noise of variance $t^2$ is added to *any* random variable, the
-# formula gives the mean of this variable. Tutorial 2 uses this.
+# Nothing in the proof says that $X_0$ is clean. Whenever *independent* normal noise of variance $t^2$ is added to *any* random
+# variable, the formula gives the mean of this variable. Tutorial 2 uses this.
 #
+# ## The slope is a variance
+#
+# The posterior mean is a quotient, $\int x_0\, p_0(x_0) N(x; x_0, t^2) dx_0$ divided by $\int p_0(x_0) N(x; x_0, t^2) dx_0$. Each
+# derivative puts the factor $(x_0 - x) / t^2$ under an integral. So the quotient rule gives, with all means given $X_t = x$,
+#
+# $$\frac{d}{dx} E[X_0 \mid X_t = x] = \frac{E[X_0 (X_0 - x)] - E[X_0]\, E[X_0 - x]}{t^2}
+# = \frac{\mathrm{Var}(X_0 \mid X_t = x)}{t^2}.$$
+#
+# A variance is positive, so the posterior mean rises everywhere. Its slope tells how uncertain $X_0$ is. Tutorial 3 uses this.
+
+# %%
+values = torch.linspace(-2, 2, 9, dtype=torch.float64).requires_grad_()
+mean = posterior_mean(values, t)
+slope = torch.autograd.grad(mean.sum(), values)[0]
+variance = (posterior(values, t) @ GRID**2 - mean**2).detach()
+print(f"largest |slope t^2 - variance|: {(t**2 * slope - variance).abs().max():.1e}; smallest slope {slope.min():.2f}")
+assert (t**2 * slope - variance).abs().max() < 1e-9
+assert slope.min() > 0
+
+# %% [markdown]
 # ## The best denoiser
 #
 # A **denoiser** $h(x, t)$ estimates $X_0$ from $X_t = x$. Among all functions, the posterior mean has the smallest mean square
@@ -172,7 +193,9 @@ assert errors.abs().max() < 4
 # Its minimiser is the posterior mean at every level.
 #
 # The network $F$ sees inputs of about unit size, and its output is scaled so that $h(x, t)$ is the best line plus a correction.
-# At $t = 0$ it is exactly $x$. (This is the preconditioning of EDM for data of variance 1.)
+# The **best line** is the linear regression of $X_0$ on $X_t$. Its slope is their covariance 1 divided by the variance $1 + t^2$
+# of $X_t$, and its mean square error is $t^2 / (1 + t^2)$. As $t$ tends to 0, $h(x, t)$ tends to $x$. (This form of $h$ is the
+# preconditioning of the paper "EDM" by Karras et al. (2022), for data of variance 1.)
 
 
 # %%
@@ -194,7 +217,7 @@ for _ in range(2000):
     x_0 = draw(512, generator)
     t = 0.1 * 50 ** torch.rand(512, generator=generator)  # from 0.1 to 5, uniform in ln t
     x_t = x_0 + t * torch.randn(512, generator=generator)
-    loss = ((h(x_t, t) - x_0) ** 2 * (1 + t**2) / t**2).mean()  # the error of the best line has about the size t^2 / (1 + t^2)
+    loss = ((h(x_t, t) - x_0) ** 2 * (1 + t**2) / t**2).mean()  # divided by the error of the best line
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
@@ -203,7 +226,7 @@ for _ in range(2000):
 
 # %%
 def relative_error(h, t, generator):
-    """nE(t): the mean square distance of h to the posterior mean, divided by the MMSE; 0 is exact."""
+    """nE(t), the normalised error: the mean square distance of h to the posterior mean, divided by the MMSE; 0 is exact."""
     x_0 = draw(20_000, generator)
     x_t = x_0 + t * torch.randn(len(x_0), generator=generator)
     exact = posterior_mean(x_t, t)
@@ -255,22 +278,23 @@ for value in (-2.0, 2.0):
 # </details>
 
 # %% [markdown]
-# **2.** Differentiate Tweedie's formula once more. What does the slope of the best denoiser say about the posterior? Can the best
-# denoiser fall anywhere?
+# **2.** Write $\mathrm{Var}(X_0 \mid X_t = x)$ through $p_t$ alone, with the second derivative of $\log p_t$. How strongly can
+# $\log p_t$ bend downwards? Where is the posterior variance larger than $t^2$?
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The same steps as in the proof give $\frac{d}{dx} E[X_0 \mid X_t = x] = \mathrm{Var}(X_0 \mid X_t = x) / t^2$. A variance is
-# positive, so the best denoiser rises everywhere.
+# Differentiate Tweedie's formula: the variance is $t^2 (1 + t^2 (\log p_t)'')$. It is positive, so $(\log p_t)'' > -1 / t^2$. It
+# is larger than $t^2$ where $\log p_t$ bends upwards, as in the valley between the bumps.
 #
 # ```python
-# values = torch.linspace(-2, 2, 9, dtype=torch.float64).requires_grad_()
-# mean = posterior_mean(values, 0.5)
-# slope = torch.autograd.grad(mean.sum(), values)[0]
-# variance = posterior(values, 0.5) @ GRID**2 - mean**2
-# assert (slope - variance / 0.5**2).abs().max() < 1e-9
-# assert slope.min() > 0
+# values = torch.linspace(-2, 2, 9, dtype=torch.float64)
+# bend = (score(values + 1e-3, t=0.5) - score(values - 1e-3, t=0.5)) / 2e-3  # the second derivative of log p_t
+# variance = posterior(values, 0.5) @ GRID**2 - posterior_mean(values, 0.5) ** 2
+# assert (variance - 0.5**2 * (1 + 0.5**2 * bend)).abs().max() < 1e-5
+# assert bend.min() > -1 / 0.5**2
+# assert bend[4] > 0  # at x = 0, in the valley
+# assert variance[4] > 0.5**2
 # ```
 #
 # </details>
@@ -282,7 +306,8 @@ for value in (-2.0, 2.0):
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# It learns the posterior median. Between the bumps the median is far from the mean, so $(h - x) / t^2$ is not the score.
+# It learns the posterior median: the slope of $E|h - X_0|$ in $h$ is $P(X_0 < h) - P(X_0 > h)$, which is 0 there. Between the
+# bumps the median is far from the mean, so $(h - x) / t^2$ is not the score.
 #
 # ```python
 # value = torch.tensor([0.4], dtype=torch.float64)

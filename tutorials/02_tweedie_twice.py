@@ -3,7 +3,8 @@
 #
 # The data are noisy, and nobody has the clean values. This tutorial finds, first by an experiment and then by algebra, an
 # identity by which a network learns the clean posterior mean from noisy data. At the end you can train a clean denoiser from
-# noisy data in 40 lines, and you know at which levels it is right.
+# noisy data in 40 lines. You know at which levels it is right, how to train the level of the data itself, and why a good denoiser
+# at this level is not yet a sampler.
 #
 # *Needed before:* tutorial 1. *Running time:* about 10 seconds.
 
@@ -35,11 +36,14 @@ def posterior_mean(x, t):  # E[X_0 | X_t = x], (B,) -> (B,)
 # %% [markdown]
 # ## The experiment
 #
-# The data are $X_n = X_0 + t_n Z$ with $t_n = 0.5$, the **data level**. We add new noise $Z'$ and get $X_t = X_n + q Z'$.
-# Variances of independent noise add up, so $X_t$ has the level $t$ with $t^2 = t_n^2 + q^2$.
+# The data are $X_n = X_0 + t_n Z$ with $t_n = 0.5$, the **data level**. We draw new standard normal noise $Z'$, independent of
+# $X_n$, and get $X_t = X_n + q Z'$. Variances of independent noise add up, so $X_t$ has the level $t$ with $t^2 = t_n^2 + q^2$.
 #
 # A network that sees $X_t$ and must predict $X_n$ learns $E[X_n \mid X_t]$, and no clean value is needed for that. How is this
 # mean related to $E[X_0 \mid X_t]$? We plot both, with averages over narrow bins in place of a network.
+#
+# If $E[X_n \mid X_t]$ lies at a fixed share of the way from $X_t$ to $E[X_0 \mid X_t]$, then the mean of $X_t - X_n$ given $X_t$
+# is this share times $X_t - E[X_0 \mid X_t]$. So the share is the slope of a linear regression through 0.
 
 # %%
 T_N, COUNT = 0.5, 40_000
@@ -51,7 +55,7 @@ def share_of_the_way(t):
     """X_t, E[X_0 | X_t], and how far E[X_n | X_t] lies on the way from X_t to E[X_0 | X_t], with its standard error."""
     x_t = x_n + math.sqrt(t**2 - T_N**2) * torch.randn(COUNT, generator=generator)
     clean = posterior_mean(x_t, t).float()
-    share = ((x_t - x_n) * (x_t - clean)).sum() / (x_t - clean).square().sum()  # least squares: x_t - x_n against x_t - clean
+    share = ((x_t - x_n) * (x_t - clean)).sum() / (x_t - clean).square().sum()  # the slope
     residual = (x_t - x_n - share * (x_t - clean)) * (x_t - clean)
     return x_t, clean, share.item(), (residual.square().sum().sqrt() / (x_t - clean).square().sum()).item()
 
@@ -94,8 +98,9 @@ assert z.abs().max() < 4
 # %% [markdown]
 # ## The identity in four lines
 #
-# Tweedie's formula holds for any variable to which normal noise is added. $X_t$ is $X_0$ plus noise of variance $t^2$. It is also
-# $X_n$ plus noise of variance $q^2 = t^2 - t_n^2$. Both have the same density $p_t$, so the same score is written twice:
+# Tweedie's formula holds for any variable to which independent normal noise is added. $X_t$ is $X_0$ plus noise of variance
+# $t^2$. It is also $X_n$ plus noise of variance $q^2 = t^2 - t_n^2$. Both have the same density $p_t$, so the same score is
+# written twice:
 #
 # $$\nabla \log p_t(x) = \frac{E[X_0 \mid X_t = x] - x}{t^2} \qquad \text{(first noise: } X_0 \to X_t)$$
 #
@@ -105,7 +110,9 @@ assert z.abs().max() < 4
 #
 # $$E[X_n \mid X_t = x] = \frac{q^2 E[X_0 \mid X_t = x] + t_n^2 x}{t^2}$$
 #
-# The left side can be learned from noisy data. The right side contains what we want. This is Lemma A.2 of the paper.
+# The left side can be learned from noisy data. The right side contains what we want:
+# $E[X_0 \mid X_t = x] = (t^2 E[X_n \mid X_t = x] - t_n^2 x) / q^2$. This is Lemma A.2 of the paper, which is printed there with a
+# misprint (tutorial 5).
 #
 # ## The identity as a loss
 #
@@ -113,9 +120,10 @@ assert z.abs().max() < 4
 #
 # $$\left( \frac{q^2 h(X_t, t) + t_n^2 X_t}{t^2} - X_n \right)^2 .$$
 #
-# The best prediction of $X_n$ is $E[X_n \mid X_t]$, and the prediction equals it exactly if $h(x, t) = E[X_0 \mid X_t = x]$. The
-# clean posterior mean is therefore the minimiser (Theorem 3.1 of the paper). The two cells below are the complete training
-# program; it uses the noisy values alone.
+# The best prediction of $X_n$ is $E[X_n \mid X_t]$. For $q > 0$ the prediction equals it if and only if
+# $h(x, t) = E[X_0 \mid X_t = x]$. The clean posterior mean is therefore the only minimiser. This is Theorem 3.1 of the paper; the
+# loss that is printed there has a misprint too (tutorial 5). The two cells below are the complete training program; it uses the
+# noisy values alone.
 
 
 # %%
@@ -124,7 +132,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.F = nn.Sequential(nn.Linear(5, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 1))
 
-    def forward(self, x, t):  # (B,), (B,) -> (B,); it is x at t = 0, and F corrects the best line
+    def forward(self, x, t):  # (B,), (B,) -> (B,); tends to x as t -> 0
         std, angles = (1 + t**2).sqrt(), t.log()[:, None] * torch.tensor([1.0, 2.0])  # (B,), (B, 2)
         features = torch.cat([(x / std)[:, None], angles.sin(), angles.cos()], 1)  # (B, 5)
         return x / std**2 + t / std * self.F(features)[:, 0]
@@ -138,14 +146,14 @@ def ambient_loss(h, x_n, generator):
     return (((q**2 * h(x_t, t) + T_N**2 * x_t) / t**2 - x_n) ** 2).mean()
 
 
-def train(x_n, steps=2000, batch=512):
+def train(x_n, loss_of, steps=2000, batch=512):
     generator = torch.Generator().manual_seed(1)
     torch.manual_seed(1)  # the weights of the network
     h = Denoiser()
     optimiser = torch.optim.Adam(h.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=steps)
     for _ in range(steps):
-        loss = ambient_loss(h, x_n[torch.randint(len(x_n), (batch,), generator=generator)], generator)
+        loss = loss_of(h, x_n[torch.randint(len(x_n), (batch,), generator=generator)], generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -153,7 +161,7 @@ def train(x_n, steps=2000, batch=512):
     return h.requires_grad_(False)
 
 
-h = train(x_n)
+h = train(x_n, ambient_loss)
 
 # %% [markdown]
 # ## How good is it?
@@ -197,12 +205,75 @@ assert error[0.4] > 10 * error[1.5]
 
 # %% [markdown]
 # - **Above the data level** the network is close to the exact clean denoiser, although it has never seen a clean value.
-# - **At the data level** it is worse. The mean of the loss is $(q^2 / t^2)^2 E (h - E[X_0 \mid X_t])^2$ plus a constant. As $t$
-#   falls to $t_n$, $q$ tends to 0 and the weight vanishes: if we add almost no noise, the prediction of $X_n$ is almost $X_t$,
-#   whatever $h$ says. Exercise 3 shows a remedy.
+# - **At the data level** it is worse: if we add almost no noise, the prediction of $X_n$ is almost $X_t$, whatever $h$ says. In
+#   formulas: by the fourth line of the identity, the prediction minus $E[X_n \mid X_t]$ is
+#   $\frac{q^2}{t^2} (h - E[X_0 \mid X_t])$. So at each level the mean of the loss is
+#   $(q^2 / t^2)^2 E (h - E[X_0 \mid X_t])^2$ plus a term without $h$. The weight $(q^2 / t^2)^2$ tends to 0 as $t$ falls to
+#   $t_n$.
 # - **Below the data level** it fails. No value of $X_t$ with $t < t_n$ can be made from $X_n$ by adding noise, so the loss never
 #   evaluates $h$ there. Tutorial 3 explains what can be done.
 #
+# ## A loss for the data level too
+#
+# With $X_t = X_n + q Z'$, the prediction minus $X_n$ is $\frac{q^2}{t^2} (h - X_n + \frac{t_n^2}{q} Z')$. We divide by the
+# weight, that is, we drop the factor $q^2 / t^2$ before the square. The terms of the square that contain $h$ are those of
+#
+# $$(h - X_n)^2 + \frac{2 t_n^2}{q} Z' (h - X_n).$$
+#
+# **Its mean** follows from **Stein's lemma**: $E[Z g(Z)] = E[g'(Z)]$ for standard normal $Z$ and a smooth $g$ that does not grow
+# too fast. (Integrate by parts; the normal density satisfies $z \varphi(z) = -\varphi'(z)$.) Let $h'$ be the derivative of $h$ in
+# $x$. As $h$ depends on $Z'$ through $q Z'$, the second term has the mean $2 t_n^2 E[h']$. In the first term,
+# $h - X_n = h - X_0 - t_n Z$, and $h$ depends on $Z$ through $t_n Z$. So its mean is $E (h - X_0)^2 - 2 t_n^2 E[h'] + t_n^2$. The
+# sum is $E (h - X_0)^2 + t_n^2$: the error of the denoiser itself, from noisy data, with the weight 1 at every level.
+#
+# **Its variance** grows as $1 / q^2$. We therefore use each $Z'$ with both signs. With $h_\pm = h(X_n \pm q Z', t)$ this gives
+# the **antithetic ambient loss**
+#
+# $$\frac{(h_+ - X_n)^2 + (h_- - X_n)^2}{2} + \frac{t_n^2}{q} Z' (h_+ - h_-).$$
+#
+# The difference $h_+ - h_-$ is of order $q$, so the last term stays bounded. As $q$ tends to 0, the loss tends to
+# $(h - X_n)^2 + 2 t_n^2 Z'^2 h'$.
+
+
+# %%
+def antithetic_ambient_loss(h, x_n, generator):
+    q = 0.05 * T_N * 200 ** torch.rand(len(x_n), generator=generator)  # (B,), as before
+    t, noise = (T_N**2 + q**2).sqrt(), torch.randn(len(x_n), generator=generator)
+    plus, minus = h(x_n + q * noise, t), h(x_n - q * noise, t)
+    return (((plus - x_n) ** 2 + (minus - x_n) ** 2) / 2 + T_N**2 / q * noise * (plus - minus)).mean()
+
+
+h_both = train(x_n, antithetic_ambient_loss, batch=256)  # two evaluations of h for each sample
+for ratio in (1.0, 1.1, 1.5, 2.0):
+    print(f"t = {ratio} t_n: nE = {error[ratio]:.4f} before, {relative_error(h_both, ratio * T_N):.4f} with both signs")
+assert relative_error(h_both, T_N) < 0.1 * error[1.0]
+assert relative_error(h_both, 0.4 * T_N) > 0.1  # below the data level it fails as well
+
+# %% [markdown]
+# ## A denoiser is not yet a sampler
+#
+# Now $h$ is good at $t_n$. Can one output $h(X_n, t_n)$ as a sample of the clean distribution? This is called **early stop**. Its
+# outputs are distributed as $E[X_0 \mid X_n]$, not as $X_0$. The equation for the best denoiser in tutorial 1, with the constant
+# $E[X_0]$ for $h$, says that the variance of $X_0$ is the variance of $E[X_0 \mid X_n]$ plus the MMSE. So the outputs vary too
+# little: the MMSE at $t_n$ is missing, even if $h$ is exact.
+
+# %%
+clean = draw(COUNT, generator)
+seen = clean + T_N * torch.randn(COUNT, generator=generator)
+best, outputs = posterior_mean(seen, T_N).float(), h_both(seen, torch.full_like(seen, T_N))
+mmse = (best - clean).square().mean()
+print(f"variances: X_0 {clean.var():.3f}, early stop with the exact h {best.var():.3f}, with ours {outputs.var():.3f}")
+print(f"MMSE at t_n: {mmse:.3f}")
+assert abs(clean.var() - best.var() - mmse) < 0.02
+assert abs(outputs.var() - best.var()) < 0.02
+figure, ax = plt.subplots()
+ax.hist(clean.numpy(), bins=100, density=True, color="0.85", label="$X_0$")
+ax.hist(outputs.numpy(), bins=100, density=True, color="C1", histtype="step", label="early stop, $h(X_n, t_n)$")
+ax.set(xlabel="x", ylabel="density")
+ax.legend()
+plt.show()
+
+# %% [markdown]
 # ## Exercises
 #
 # **1.** Other noise schedules shrink the signal: $X_t = \alpha_t X_0 + \sigma_t Z$. Then $X_t = r X_n + q Z'$ with
@@ -233,8 +304,8 @@ assert error[0.4] > 10 * error[1.5]
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# No. The second line of the algebra is Tweedie's formula for our noise, and it holds for normal noise only. If the identity
-# holds, then $X_n - (q^2 X_0 + t_n^2 X_t) / t^2$ has mean 0 in each bin of $X_t$.
+# No. The second line of the algebra is Tweedie's formula for our noise, and its proof uses the normal density. If the identity
+# held for uniform noise, then $X_n - (q^2 X_0 + t_n^2 X_t) / t^2$ would have mean 0 in each bin of $X_t$.
 #
 # ```python
 # def largest_error(noise):
@@ -253,16 +324,14 @@ assert error[0.4] > 10 * error[1.5]
 # </details>
 
 # %% [markdown]
-# **3.** Insert $X_t = X_n + q Z'$ into the ambient loss and divide it by its weight $(q^2 / t^2)^2$. What happens to its variance
-# near $t_n$? What changes if each $Z'$ is used with both signs?
+# **3.** How do the variances of the two forms of the loss, with one sign and with both signs, change when $q$ falls from 0.1 to
+# 0.01? Are their means equal to $E (h - X_0)^2 + t_n^2$?
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The result is $(h - X_n + (t_n^2 / q) Z')^2$. Its terms with $h$ are those of $(h - X_n)^2 + 2 (t_n^2 / q) Z' (h - X_n)$, whose
-# mean is the error $E (h - X_0)^2$ plus $t_n^2$ (by Stein's lemma, or by the test below), and whose variance grows as $1 / q^2$.
-# With both signs, the terms in $1 / q$ cancel but for the difference of $h$ at $X_n + q Z'$ and $X_n - q Z'$, which is of order
-# $q$. This **antithetic ambient loss** trains all levels from $t_n$ upwards.
+# With one sign the variance grows by a factor of 100. With both signs it hardly changes. The means are right in both cases, for
+# the network $h$ and not only for the exact denoiser.
 #
 # ```python
 # def both_losses(q):
