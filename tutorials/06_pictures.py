@@ -104,10 +104,10 @@ plt.show()
 # | start of a pair | `ddim` from `t_n` down | `t`; half first descend by `ddim`, `--below` | `h(x_t, t)` is already known |
 # | its step and loss | `matched`, `consistency` | `ancestral`, `martingale` | needs no Jacobian of `h`; steps are short |
 #
-# In the unit "eps" the ambient loss still has a weight that is 0 at `t_n`; with `--antithetic-ambient` it is not 0. `ancestral` is
-# the step of DDPM: it takes `h` for $X_0$. `martingale` is `consistency` for a known step: `h(x_t, t)` is evaluated once for both
-# losses. The next cell evaluates the objective of the LoRA training and the losses of tutorial 4 on the same draws, with a
-# denoiser that is easy to write down. They agree.
+# In the unit "eps" the ambient loss still has a weight that is 0 at `t_n`; with `--antithetic-ambient` it is not 0.
+# `ancestral` is the step of DDPM: it takes `h` for $X_0$. `martingale` is `consistency` for a known step: `h(x_t, t)` is
+# evaluated once for both losses. The next cell evaluates the objective of the LoRA training and the losses of tutorial 4 on the
+# same draws, with a denoiser that is easy to write down. They agree.
 
 # %%
 from ambient import kernels, losses, paths
@@ -242,7 +242,7 @@ plt.show()
 #
 # | claim | in this notebook |
 # |---|---|
-# | Table 1, $t$ well above $t_n$: the level of the data hardly matters | in part: the LoRAs agree better with each other than with the base |
+# | Table 1, $t$ well above $t_n$: the level of the data hardly matters | in part: at 800 and 900 |
 # | Table 1, $t$ at and below $t_n$ | no: the LoRA of the noisier data is behind |
 # | Fig. 4: without consistency worse with $t_n$, with it close to clean | no: one level, no clean model, 16 images |
 #
