@@ -187,8 +187,8 @@ for i, t in enumerate((900, 800, 500, 100)):
 # ## Table 1: what a laptop shows
 #
 # We restore 16 held-out digits with our three LoRAs and the base. Differences are paired, by image and noise, with their standard
-# errors. To beat the base proves little: a LoRA that was trained on clean digits does this too. The claim is that the LoRAs of
-# $t_n = 500$ and $t_n = 100$ agree.
+# errors. To beat the base shows only that a LoRA has learned digits. The claim is that the LoRAs of $t_n = 500$ and $t_n = 100$
+# agree.
 
 # %%
 import json
@@ -247,9 +247,9 @@ plt.show()
 # | Fig. 4: without consistency worse with $t_n$, with it close to clean | no: one level, no clean model, 16 images |
 #
 # `python -m sdxl reproduce` makes the rest on a laptop, in hours: a model of clean digits and models of $t_n = 100$, 500 and 800,
-# each with and without consistency, long trainings, and many images. Its `table.md` and `report.html` give each table beside the
-# paper's. The errors and distances of the real SDXL cannot be seen on a laptop: they need its weights, a GPU, and the commands of
-# `docs/sdxl.md`.
+# each with and without consistency, long trainings, and many images. Its `table.md` and `report.html` give Table 1 beside the
+# paper's, and for Fig. 4 each distance divided by that of the clean model. The errors and distances of the real SDXL cannot be
+# seen on a laptop: they need its weights, a GPU, and the commands of `docs/sdxl.md`.
 #
 # ## Back to diffusers
 #
