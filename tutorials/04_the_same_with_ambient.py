@@ -1,5 +1,5 @@
 # %% [markdown]
-# # The same with `ambient`
+# # 4. The same with `ambient`
 #
 # The package `ambient` holds the mathematics of tutorials 1 to 3 for every linear Gaussian path, for points and for images. This
 # tutorial takes `examples/ambient_in_100_lines.py` apart. At the end you can train on noisy data with `ambient`, change the path
@@ -9,9 +9,16 @@
 # ## Path and level
 #
 # A path $X_t = \alpha_t X_0 + \sigma_t Z$ maps a time $t$ to a level $(\alpha_t, \sigma_t)$. Two levels of different paths are
-# equally noisy if they have the same noise-to-signal ratio $\sigma_t / \alpha_t$. `ambient` has the variance exploding path (VE),
-# the variance preserving one (VP), rectified flow, and tables of diffusers schedulers, here SDXL's. A table has only integer
-# times; the time with the nearest ratio is taken.
+# equally noisy if they have the same noise-to-signal ratio $\sigma_t / \alpha_t$: dividing by $\alpha_t$ makes them equal.
+#
+# | path | $\alpha_t$ | $\sigma_t$ |
+# |---|---|---|
+# | variance exploding (VE), tutorials 1 to 3 | 1 | $t$ |
+# | variance preserving (VP), $0 \le t \le 1$ | falls from 1 to almost 0 | $\sqrt{1 - \alpha_t^2}$ |
+# | rectified flow, $0 \le t \le 1$ | $1 - t$ | $t$ |
+# | table of a diffusers scheduler, here SDXL's, $t = 0, 1, \dots, 999$ | from a list of numbers | $\sqrt{1 - \alpha_t^2}$ |
+#
+# A table has only integer times; the time with the nearest ratio is taken.
 
 # %%
 import inspect
@@ -36,7 +43,8 @@ for name, path in {"VE": VE, "VP": VP, "flow": FLOW, "table": TABLE}.items():
 # ## Data and denoiser
 #
 # The clean points come from three Gaussians in the plane; training sees only $x_n$. The network is part of a `Preconditioned`
-# denoiser, which adds its output to a simple estimate such that $h(x, 0) = x$ for all weights, (A1) of Theorem A.6.
+# denoiser: $h$ is the best linear estimate (tutorial 1) plus the network's output times a factor that is 0 at $t = 0$. So
+# $h(x, 0) = x$ for all weights. The paper calls this assumption (A1) (Theorem A.6, the full form of Theorem 3.4).
 
 # %%
 source = torch.Generator().manual_seed(0)
@@ -51,7 +59,9 @@ assert torch.equal(denoisers.Preconditioned(MLP(2), VE, data_std=1.0)(x_0[:5], 0
 #
 # A loss takes a denoiser, samples, noise and times, and returns one number per sample. It draws no random numbers.
 # `antithetic_ambient` teaches $h$ at $t \ge t_n$: its mean is the risk $\mathbb{E}\|h(X_t, t) - X_0\|^2$. `consistency` teaches
-# $h$ below $t_n$ by steps from $t$ to $s$. We draw levels as ratios, so that the same code serves every path.
+# $h$ below $t_n$ by steps from $t$ to $s$. We draw levels as ratios, so that the same code serves every path. Both losses are
+# divided by `gaussian_mmse`, $\sigma_t^2 v / (\alpha_t^2 v + \sigma_t^2)$ with $v$ = `data_std`$^2$. This is the smallest mean
+# square error per coordinate if $X_0$ were $\mathcal{N}(0, v)$. So all levels count about equally.
 
 
 # %%
@@ -74,6 +84,27 @@ def consistency_part(h, x_n, path, source):
     noise = torch.randn(2, *x_n.shape, generator=source)  # (2, B, 2), two independent draws of X_s
     loss = losses.consistency(h, x_t, noise, path=path, t=t, s=s, kernel=kernels.matched, antithetic=True)
     return loss / denoisers.gaussian_mmse(path(t), h.data_std)
+
+
+# %% [markdown]
+# The last line of `consistency_part` needs an approximation of the law of $X_s$ given $X_t$, a **kernel**. All kernels here are
+# Gaussian with the same mean, and differ in the variance: `ancestral` acts as if $X_0$ were $h$, `euler_maruyama` is a step of
+# the reverse SDE, and `matched` takes the right covariance from the Jacobian of $h$. These steps are not small: they remove 10 %
+# to 63 % of the ratio. We measure the harm: the loss of the *exact* denoiser, which should be 0, for the longest step.
+
+# %%
+h, ratio = world.denoiser(VE), RATIO_N * torch.tensor(-1.0).exp().item()
+x_t, noise = x_0 + RATIO_N * z_n, torch.randn(2, *x_0.shape, generator=source)
+mmse = losses.squared_norm(h(x_t, RATIO_N) - x_0).mean()
+for kernel in (kernels.ancestral, kernels.euler_maruyama, kernels.matched):
+    loss = losses.consistency(h, x_t, noise, path=VE, t=RATIO_N, s=ratio, kernel=kernel, antithetic=True) / mmse
+    error = loss.std() / len(loss) ** 0.5
+    print(f"{kernel.__name__:14}: {100 * loss.mean():.2f} ± {100 * error:.2f} % of the smallest mean square error")
+assert loss.mean() + 2 * error < 0.003  # of the last one, `matched`
+assert round(1 - ratio / RATIO_N, 2) == 0.63
+
+# %% [markdown]
+# With `matched` the harm is below 0.3 %, so we train with it. It needs the whole Jacobian, which is cheap in two dimensions only.
 
 
 # %%
@@ -101,7 +132,8 @@ def train(path, steps):
 # %% [markdown]
 # ## Train, sample, look
 #
-# The sampler starts from noise and applies a kernel, here Euler-Maruyama, on a falling grid of times. The training is short.
+# The sampler starts from noise and applies a kernel on a falling grid of times. It takes 60 steps, evenly spaced in
+# $\log(\alpha_t^2 / \sigma_t^2)$ (log-SNR). These are short, so the cheaper `euler_maruyama` will do.
 
 
 # %%
@@ -127,8 +159,12 @@ for ax, points, title in zip(axes, (noisy, generated, truth), ("noisy data", "ge
     ax.set(title=title, aspect="equal", xticks=[], yticks=[])
     print(f"{title}: root mean square distance to the nearest mode {distance(points):.3f}")
 plt.show()
+assert distance(truth) < distance(generated) < 0.5 * distance(noisy)
 
 # %% [markdown]
+# The generated points form three separate clusters like the truth, although the training saw only the blurred points on the left.
+# They lie less than half as far from the modes as the data do, but farther than the truth: 600 steps are few (exercise 1).
+#
 # ## Another path: one line
 #
 # The next cell trains 40 steps on each path with the same random numbers. Only the path changes. The losses agree up to the
@@ -205,7 +241,7 @@ FORMULAS = {
     "mean forgotten": lambda at_t, covariance, mean_squared: at_t.alpha * covariance,
 }
 OURS = Statement("our own", "E[h(X_t) X_t^T] = alpha_t E[X_0 X_0^T] for the exact denoiser h")
-del STATEMENTS["our own"]  # it is not for the scorecard of this repository
+del STATEMENTS["our own"]  # a `Statement` adds itself to this repository's scorecard; ours is not for it
 
 
 # %%
@@ -232,43 +268,51 @@ for name in ("alpha forgotten", "alpha squared", "mean forgotten"):
 # ## Exercises
 #
 # **1. How far from exact?** `world.denoiser(VE)` is the exact $\mathbb{E}[X_0 \mid X_t]$. Divide the mean square distance of `h`
-# from it by the smallest possible mean square error (MMSE), at 0.1 to 2 times the data's noise. Where is `h` worst?
+# from it by the smallest possible mean square error (MMSE), at 0.1 to 2 times the data's noise. Use new noise. Where is `h`
+# worst?
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Around half of the data's noise: errors at $t_n$ are passed on to all lower levels, and new ones are added. Near 0,
-# $h(x, 0) = x$ helps.
+# Below the data's noise, at 0.5 to 0.7 of it. Above it, the ambient loss compares `h` with data. Below it, consistency compares
+# `h` only with its own values at other levels, so an error at $t_n$ is not corrected there. Near 0, $h(x, 0) = x$ helps. An
+# error of more than 0.05 of the MMSE is a short training's: the truth is not reached yet.
 #
 # ```python
-# exact, errors = world.denoiser(VE), {}
-# for t in (0.1, 0.3, 0.5, 1, 2):
-#     x_t = x_0 + t * RATIO_N * z_n
+# exact, errors, other = world.denoiser(VE), {}, torch.Generator().manual_seed(5)
+# for t in (0.1, 0.3, 0.5, 0.7, 1, 2):
+#     x_t = x_0 + t * RATIO_N * torch.randn(x_0.shape, generator=other)
 #     error, mmse = (losses.squared_norm(a - exact(x_t, t * RATIO_N)).mean() for a in (h(x_t, t * RATIO_N), x_0))
 #     errors[t] = float(error / mmse)
-# assert max(errors, key=errors.get) == 0.5 and errors[2] < errors[1] < errors[0.5] < 0.2
+# assert max(errors, key=errors.get) in (0.5, 0.7)
+# assert errors[2] < errors[1] < 0.05
+# assert 0.05 < min(errors[0.5], errors[0.7])
+# assert errors[0.1] < errors[0.5]
 # ```
 #
 # </details>
 
 # %% [markdown]
-# **2. The weight at $t_n$.** Compute the gradient of the paper's loss, `losses.ambient(..., space="x_n")`, and of
-# `losses.antithetic_ambient` at $t = t_n$. What does the difference mean for training?
+# **2. The weight at $t_n$.** The mean of both losses is $w\, \mathbb{E}\|h - \mathbb{E}[X_0 \mid X_t]\|^2$ plus terms without
+# $h$. Measure $w$ at $t_n$ and at $2 t_n$, for the paper's loss, `losses.ambient(..., space="x_n")`, and for
+# `losses.antithetic_ambient`: add constants to $h$. What does the difference mean for training?
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# The weight of the paper's loss is $(q^2 / \sigma_t^2)^2$ on VE, which is 0 at $t_n$: this loss never trains the level at which
-# consistency starts. The antithetic loss has the weight 1 there.
+# The weight of the paper's loss is $(q^2 / \sigma_t^2)^2$ on VE with $q^2 = t^2 - t_n^2$: $(3/4)^2$ at $2 t_n$, but 0 at $t_n$.
+# So levels close to $t_n$, where consistency starts, are hardly trained. The antithetic loss has the weight 1 at each level.
 #
 # ```python
-# def gradient(loss, **options):
-#     h = denoisers.Preconditioned(MLP(2, width=32, depth=3), VE, data_std=1.0)
-#     loss(h, noisy[:99], z_n[:99], path=VE, t_n=RATIO_N, t=RATIO_N, **options).mean().backward()
-#     return max(float(weights.grad.abs().max()) for weights in h.parameters())
+# def weight(loss, t, **options):
+#     def shifted(by):
+#         moved = lambda x_t, t, condition=None: h(x_t, t) + by
+#         return loss(moved, noisy[:99], z_n[:99], path=VE, t_n=RATIO_N, t=t, **options)  # quadratic in `by`, (99,)
+#     return (shifted(1) + shifted(-1) - 2 * shifted(0)) / 4  # the second difference is 2 w in each of two dimensions
 #
-# assert gradient(losses.ambient, space="x_n") == 0
-# assert gradient(losses.antithetic_ambient) > 1e-3
+# for t, claimed in ((RATIO_N, 0), (2 * RATIO_N, 0.75**2)):
+#     assert (weight(losses.ambient, t, space="x_n") - claimed).abs().max() < 1e-4
+#     assert (weight(losses.antithetic_ambient, t) - 1).abs().max() < 1e-3
 # ```
 #
 # </details>

@@ -1,11 +1,11 @@
 # %% [markdown]
-# # Four misprints
+# # 5. Four misprints
 #
 # Four formulas of *Consistent Diffusion Meets Tweedie* (Daras, Dimakis, Daskalakis 2024) are misprinted in the version that we
-# read; other versions may differ. The theorems are true and the method works, but a program that copies these formulas fails. For
-# each of them, this tutorial evaluates the printed formula, measures what goes wrong, and derives the right one. At the end you
-# can test a formula of a paper with samples before you build on it. You need tutorials 2 and 3. The notebook runs in about 5
-# seconds on one core and uses torch and matplotlib alone.
+# read. Other versions may differ, so each formula is quoted here in full. The theorems are true and the method works, but a
+# program that copies these formulas fails. For each of them, this tutorial evaluates the printed formula, measures what goes
+# wrong, and derives the right one. At the end you can test a formula of a paper with samples before you build on it. You need
+# tutorials 2 and 3. The notebook runs in about 5 seconds on one core and uses torch and matplotlib alone.
 #
 # ## A distribution with known answers
 #
@@ -123,7 +123,8 @@ for low in (-2.5, -1.5, -0.5, 0.5, 1.5):
     as_printed = mean_and_error((x_0 - (a * x_n - b * x_t + x_t))[inside])
     without = mean_and_error((x_0 - (a * x_n - b * x_t))[inside])
     print(f"({low:4}, {low + 1:4})   {as_printed[0]:+.3f} ± {as_printed[1]:.3f}     {without[0]:+.3f} ± {without[1]:.3f}")
-    assert (abs(without[0]) < 4 * without[1]) & (low == -0.5 or abs(as_printed[0]) > 100 * as_printed[1])
+    assert abs(without[0]) < 4 * without[1]
+    assert abs(as_printed[0]) > 100 * as_printed[1] or low == -0.5  # the interval around 0
 
 # %% [markdown]
 # The printed equation is wrong by about $\mathbf{x}_t$, more than 100 standard errors. Only the interval around 0 does not show
@@ -180,7 +181,8 @@ print(f"the square of the divergence would be {(best * d) ** 2:.3f}")
 #
 # **Why.** Insert $\mathbf{X}_0 = \mathbf{X}_{t_n} - \sigma_{t_n} \mathbf{Z}$ and expand the square. The cross term follows from
 # Stein's lemma, $\mathbb{E}[\mathbf{Z} \cdot \mathbf{f}(\mathbf{X}_{t_n})] = \sigma_{t_n} \mathbb{E}[\nabla \cdot \mathbf{f}]$,
-# with a first power. The Monte Carlo estimate is also one of the first power. A program that uses it computes the right loss.
+# with a first power. The Monte Carlo estimate is also one of the first power. A program that uses it minimises the right loss:
+# the term $- d \sigma_{t_n}^2$, which the paper leaves out, is a constant, so it does not move the minimum.
 #
 # ## 4. The two-sample estimator: a wrong time
 #
@@ -193,8 +195,9 @@ print(f"the square of the divergence would be {(best * d) ** 2:.3f}")
 #
 # The last factor has $t''$ where $t'$ should be. Let the data now be $\mathcal{N}(0, 1)$, so that the reverse step is known
 # exactly: $\mathbb{E}[X_0 \mid X_t = x] = x / (1 + \sigma_t^2)$, and given $X_{t'} = x$, $X_{t''}$ is Gaussian with mean
-# $\rho x$, where $\rho = (1 + \sigma_{t''}^2) / (1 + \sigma_{t'}^2)$. The denoiser stays exact at $t'$, and with it the step. At
-# $t''$ we try $h(x, t'') = c x$. Only the exact $c = 1 / (1 + \sigma_{t''}^2)$ makes the squared norm 0.
+# $\rho x$ and variance $\rho (\sigma_{t'}^2 - \sigma_{t''}^2)$, where $\rho = (1 + \sigma_{t''}^2) / (1 + \sigma_{t'}^2)$. (This
+# is linear regression of $X_{t''}$ on $X_{t'}$, which is $X_{t''}$ plus noise.) The denoiser stays exact at $t'$, and with it the
+# step. At $t''$ we try $h(x, t'') = c x$. Only the exact $c = 1 / (1 + \sigma_{t''}^2)$ makes the squared norm 0.
 
 # %%
 s_1, s_2, pairs = 0.8, 0.5, 100_000  # sigma at t' and at t''
@@ -278,16 +281,18 @@ print(f"as printed, at c = {grid[8]:.2f}: {mean:.3f} ± {error:.3f}, a negative 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# At the exact denoiser the first factor has mean 0, so the product has mean 0 whatever the second factor is. A test needs a
-# denoiser that is wrong by a known amount. Tutorial 4 calls a wrong formula that a test must reject a *mutant*.
+# At the exact denoiser the first factor has mean 0 given $x_{t'}$. The two samples are independent given $x_{t'}$, so the product
+# has mean 0 whatever function of the second sample and $x_{t'}$ the second factor is. A test needs a denoiser that is wrong by a
+# known amount. Tutorial 4 calls a wrong formula that a test must reject a *mutant*.
 #
 # ```python
 # mean, error = mean_and_error(estimator(c_exact, as_printed=True))
 # assert abs(mean) < 4 * error  # the useless test passes
-# c, norm = c_exact + 0.4, ((c_exact + 0.4) * rho - c_1) ** 2 * (1 + s_1**2)
-# right, printed = (mean_and_error(estimator(c, as_printed)) for as_printed in (False, True))
-# assert abs(right[0] - norm) < 4 * right[1]  # the right formula passes the better test
-# assert abs(printed[0] - norm) > 10 * printed[1]  # the printed one does not
+# c_wrong = c_exact + 0.4
+# norm = (c_wrong * rho - c_1) ** 2 * (1 + s_1**2)
+# of_right, of_printed = (mean_and_error(estimator(c_wrong, as_printed)) for as_printed in (False, True))
+# assert abs(of_right[0] - norm) < 4 * of_right[1]  # the right formula passes the better test
+# assert abs(of_printed[0] - norm) > 10 * of_printed[1]  # the printed one does not
 # ```
 #
 # </details>
