@@ -34,7 +34,7 @@ class Columns:
     caption: str = "text"
     key: str | None = None
     level: str | None = None
-    advice: str = "give one --caption for all"  # for an error about missing captions
+    advice: str = 'give them one with --caption ("" for none)'  # for an error about missing captions
 
 
 def pictures(

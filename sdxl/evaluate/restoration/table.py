@@ -21,7 +21,7 @@ from sdxl.images.sheets import save
 SPACES = ("latent", "pixel")
 NOTE = (
     "Errors: mean square error (standard deviation over images). Differences: mean (standard error) over pairs, of the same "
-    "image and noise. The last row is that of trained models."
+    "image and noise."
 )
 
 
@@ -73,7 +73,7 @@ def table_1(results: Restoration) -> list[list[str]]:
     if len(models) > 1:
         means = [[mean(results.errors["latent"][model.name][at]).mean for model in models] for at in range(len(results.levels))]
         spreads = [f"{100 * (max(of_level) / min(of_level) - 1):.1f} %" for of_level in means]
-        table.append(["largest over smallest latent error, less 1", "", *spreads])
+        table.append(["largest over smallest latent error of trained models, less 1", "", *spreads])
     return table
 
 
