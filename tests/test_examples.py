@@ -33,16 +33,33 @@ def test_it_needs_the_mathematics_torch_and_a_plot():
     assert imported(PAGE.read_text()) == {"ambient", "torch", "matplotlib", "sys"}
 
 
-def test_a_third_of_its_training_beats_early_stop(example, tmp_path, capsys):
-    plt.switch_backend("agg")
-    ours, early_stop = example.main(tmp_path / "picture.png", "0", steps=2000)
-    plt.close("all")
+@pytest.fixture
+def run(example, tmp_path, capsys):
+    """Runs the example: its two distances, after looking at what it prints and draws."""
+
+    def call(steps, count):
+        plt.switch_backend("agg")
+        ours, early_stop = example.main(tmp_path / "picture.png", "0", steps=steps, count=count)
+        plt.close("all")
+        assert f"{ours:.3f}" in (printed := capsys.readouterr().out)
+        assert f"{early_stop:.3f}" in printed
+        height, width = imread(tmp_path / "picture.png").shape[:2]
+        assert width > 2 * height  # three panels beside one another
+        return ours, early_stop
+
+    return call
+
+
+def test_it_prints_and_draws_after_a_few_steps(run):
+    ours, early_stop = run(200, count=2_000)
+    assert max(ours, early_stop) < 0.5
+
+
+@pytest.mark.slow  # the code of the README, which is tested too, trains in the same way
+def test_a_third_of_its_training_beats_early_stop(run):
+    ours, early_stop = run(2000, count=20_000)
     assert ours < 0.85 * early_stop
     assert early_stop < 0.16  # a baseline that has learned: the exact denoiser has 0.12, the noisy points themselves 0.27
-    assert f"{ours:.3f}" in (printed := capsys.readouterr().out)
-    assert f"{early_stop:.3f}" in printed
-    height, width = imread(tmp_path / "picture.png").shape[:2]
-    assert width > 2 * height  # three panels beside one another
 
 
 def test_its_distance_is_the_sliced_wasserstein_distance(example):
