@@ -157,6 +157,14 @@ def test_what_is_no_control(attacked, tiny_base, tmp_path):
     assert not out.exists()
 
 
+def test_an_attack_on_other_images_is_no_attack_on_the_training_images(attacked, tiny_base, tmp_path):
+    """With the sets exchanged the memorised share would be 0 whatever the model has memorised."""
+    other = attack_on_others(tiny_base, tmp_path / "other")
+    said = refusal(*compared(other, out=tmp_path / "out"))
+    assert f"{other} attacked no image of --training photographs; give the images that it attacked" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_numbers_follow_from_what_results_say_was_asked(attacked, tmp_path):
     main([*compared(attacked, out=tmp_path / "first"), "--seed", "3"])
     first = (tmp_path / "first/results.json").read_bytes()

@@ -64,12 +64,12 @@ class ComparedImages:
             if count < statistics.FEWEST:
                 raise UserError(f"an interval needs at least {statistics.FEWEST} images, and {source} has {count}")
         for images in self.models.values():
-            regions = originals(images)
-            if regions and not set(regions.values()) & set(self.training.digests):
-                raise UserError(
-                    f"{images.source} holds filled regions, and no image of --training is one of them: give "
-                    f"--training {images.source}/originals"
+            hidden = {content for _, content in contents(images)}
+            if hidden and not hidden & set(self.training.digests):
+                remedy = (
+                    f"--training {images.source}/originals" if originals(images) else "the images that it attacked"
                 )
+                raise UserError(f"{images.source} attacked no image of --training {self.config.training}; give {remedy}")
         if self.held_out is not None and self.shared() == len(self.held_out):
             raise UserError(f"all images of --held-out {self.config.held_out} are among those of --training; take others")
 
@@ -88,10 +88,10 @@ class ComparedImages:
         if other or not (attacked(attack) and attacked(control)):
             why = f"they differ in {', '.join(other)}" if other else "one of them is no folder of `python -m sdxl attack`"
             raise UserError(f"{control.source} is another attack than {attack.source}: {why}")
-        known, regions = set(self.held_out.digests if self.held_out else []), originals(control)
-        for row in attacked(control):  # results of the masking attack have a region, which must be among the held-out images
-            if regions.get(getattr(row, "original", ""), row.digest) not in known:
-                raise UserError(f"{control.source} attacked {row.key}, which is none of the --held-out images")
+        known = set(self.held_out.digests if self.held_out else [])
+        for key, content in contents(control):
+            if content not in known:
+                raise UserError(f"{control.source} attacked {key}, which is none of the --held-out images")
 
     def identity(self) -> dict[str, Any]:
         """The fingerprints of all sets."""
@@ -110,6 +110,12 @@ def originals(images: Images) -> dict[str, str]:
     """The digests of the regions that a masking attack has hidden, by their files as the manifest names them."""
     files = {row.original for row in attacked(images) if isinstance(row, Filled)}
     return {file: digest((Path(images.source) / file).read_bytes()) for file in files}
+
+
+def contents(images: Images) -> list[tuple[str, str]]:
+    """Key and digest of what each result of an attack tries to recover: the image, or the region that a mask has hidden."""
+    regions = originals(images)
+    return [(row.key, regions.get(getattr(row, "original", ""), row.digest)) for row in attacked(images)]
 
 
 def kinds_of(images: Images) -> Kinds:
