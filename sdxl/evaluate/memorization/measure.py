@@ -66,9 +66,7 @@ class ComparedImages:
         for images in self.models.values():
             hidden = {content for _, content in contents(images)}
             if hidden and not hidden & set(self.training.digests):
-                remedy = (
-                    f"--training {images.source}/originals" if originals(images) else "the images that it attacked"
-                )
+                remedy = f"--training {images.source}/originals" if originals(images) else "the images that it attacked"
                 raise UserError(f"{images.source} attacked no image of --training {self.config.training}; give {remedy}")
         if self.held_out is not None and self.shared() == len(self.held_out):
             raise UserError(f"all images of --held-out {self.config.held_out} are among those of --training; take others")
