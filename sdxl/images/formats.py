@@ -164,8 +164,12 @@ def _dataset_rows(name: str, split: str | None, *, saved: bool) -> tuple[Any, st
         loaded = datasets.load_from_disk(name) if saved else datasets.load_dataset(name)
     except Exception as error:  # the hub, the network and a dozen formats raise dozens of kinds
         why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        fetch = f"; where there is a network run `hf download --repo-type dataset {name} --local-dir DIR`, and give that folder"
-        raise UserError(f"cannot load {name} ({why}){'' if Path(name).is_dir() else fetch}") from error
+        if Path(name).is_dir():
+            raise UserError(f"cannot load {name} ({why})") from error
+        raise UserError(
+            f"cannot load {name}: there is no such folder, and the hub did not give it ({why}); where there is a network run "
+            f"`hf download --repo-type dataset {name} --local-dir DIR`, and give that folder"
+        ) from error
     if not isinstance(loaded, datasets.DatasetDict):
         if split:
             raise UserError(f"{name} has no splits; leave --split out")

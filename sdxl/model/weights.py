@@ -38,8 +38,8 @@ def fetch(source: str, files: list[str], *, example: str, revision: str | None =
         )
     except Exception as error:  # the hub, the network and the disk raise dozens of kinds
         raise UserError(
-            f"cannot fetch {source} from the hub ({type(error).__name__}); where there is a network run "
-            f"`hf download {source}`, and give the folder here"
+            f"cannot fetch {source} from the hub ({type(error).__name__}), and there is no such folder; where there is a network "
+            f"run `hf download {source}`, and give the folder here"
         ) from error
 
 
