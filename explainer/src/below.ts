@@ -5,7 +5,7 @@ import * as m from "./math";
 import type { Vec } from "./math";
 import { HALF, Plane } from "./plane";
 import { moments, type Process } from "./samples";
-import { at, cleanPoints, counted, distanceToClean, fan, fixed, logRange, noisy, pair, percent, range } from "./shared";
+import { at, counted, distanceToClean, fan, fixed, logRange, noisy, pair, percent, range } from "./shared";
 import { RUNS, sampled, SAMPLES, showClean, type Canvases, type Colours, type View } from "./shared";
 import { LEVELS, STEPS_ABOVE, STEPS_BELOW, type State } from "./state";
 import { separation } from "./worlds";
@@ -25,7 +25,7 @@ export const paths: View = (s, canvases, c) => {
   const plane = new Plane(canvases.plane);
   const clean = showClean(s, plane, c);
   const axes = { xLog: true, xTitle: "noise level, falling to 0", yTitle: "first coordinate of the paths" };
-  const chart = new Chart(canvases.chart, { x: [LEVELS.highest, LEFT], y: [-HALF, HALF], ...axes }, c);
+  const chart = new Chart(canvases.chart, { x: [LEVELS.start, LEFT], y: [-HALF, HALF], ...axes }, c);
   chart.region(s.noise, LEFT, c.muted, 0.16);
   for (let i = 0; i < SHOWN_PATHS; i++) {
     const path = trail(run.x.slice(0, until), i);
@@ -96,14 +96,14 @@ function showMeans(run: Process, means: Vec[], canvases: Canvases, c: Colours): 
 export const stop: View = (s, canvases, c) => {
   const run = sampled(s);
   const [h, us] = [run.h[s.reached]!, axisLevels(run)];
-  const truth = moments(cleanPoints(s)).variance;
+  const truth = m.totalVariance(s.modes);
   const shares = run.h.map((it) => moments(it).variance / truth);
   const plane = new Plane(canvases.plane);
   const clean = showClean(s, plane, c);
   plane.dots(h, { colour: c.ink, size: 1.6, opacity: 0.9 });
   const axes = { xLog: true, xTitle: "level s where the sampler stops", yTitle: "share of the clean variance" };
-  const chart = new Chart(canvases.chart, { x: [LEVELS.highest, LEFT], y: [0, 1.25], ...axes }, c);
-  chart.curve([LEVELS.highest, LEFT], () => 1, { colour: c.muted, width: 1.2, dash: [4, 4] });
+  const chart = new Chart(canvases.chart, { x: [LEVELS.start, LEFT], y: [0, 1.25], ...axes }, c);
+  chart.curve([LEVELS.start, LEFT], () => 1, { colour: c.muted, width: 1.2, dash: [4, 4] });
   chart.mark(s.noise, "early stop at tₙ", { colour: c.muted, width: 1.5, dash: [4, 3] });
   chart.line(us, shares, { colour: c.ink, width: 2 });
   chart.dot(us[s.reached]!, shares[s.reached]!, c.accent, 6);
@@ -112,7 +112,7 @@ export const stop: View = (s, canvases, c) => {
   const where = s.reached === STEPS_ABOVE ? "early stop" : level === 0 ? "full sampling" : `a stop at s = ${fixed(level)}`;
   return {
     key: [{ mark: "dots", colour: "ink", text: "the denoised points h(X<sub>s</sub>, s)" }, ...clean],
-    readout: `With ${where}, the points have ${percent(shares[s.reached]!)} of the clean variance. Their sliced Wasserstein-2 distance to the clean distribution is ${fixed(distanceToClean(s, h))}.`,
+    readout: `With ${where}, the points have ${percent(shares[s.reached]!, 3)} of the clean variance. Their sliced Wasserstein-2 distance to the clean distribution is ${fixed(distanceToClean(s, h))}.`,
   };
 };
 

@@ -118,6 +118,13 @@ export class NoisyMixture {
   }
 }
 
+/** The trace of the covariance of a mixture. */
+export function totalVariance(mixture: Mixture): number {
+  const mean = (of: (mode: Mode) => number): number => mixture.reduce((sum, it) => sum + it.weight * of(it), 0);
+  const [mx, my] = [mean((it) => it.mean[0]), mean((it) => it.mean[1])];
+  return mean(({ mean: [x, y], covariance: [xx, , yy] }) => x * x + y * y + xx + yy) - mx * mx - my * my;
+}
+
 /** The distribution of X_n itself, as a mixture: the clean distribution of somebody who takes the noisy data for clean. */
 export const noisyWorld = (mixture: Mixture, { alpha, sigma }: Level): Mixture =>
   mixture.map(({ weight, mean, covariance: [a, b, c] }) => ({

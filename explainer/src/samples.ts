@@ -13,12 +13,15 @@ export interface Process {
   readonly h: Float64Array[];
 }
 
+/** A kernel, or "multistep": steps of second order along the probability flow, DPM-Solver++(2M) of Lu et al. (2022). */
+export type Sampler = KernelName | "multistep";
+
 export function reverseProcess(
   denoiser: Denoiser,
   path: PathName,
   start: Float64Array,
   grid: readonly number[],
-  kernel: KernelName,
+  sampler: Sampler,
   normal: () => number,
 ): Process {
   const x: Float64Array[] = [start];
@@ -30,12 +33,20 @@ export function reverseProcess(
     const t = PATHS[path](u);
     const s = PATHS[path](grid[i + 1] ?? 0);
     const last = i + 1 === grid.length;
+    const kernel = sampler === "multistep" ? "ddim" : sampler;
+    const before = h[i - 1];
+    // The multistep rule is a DDIM step with h continued linearly in the log-SNR, half a step ahead; the step to 0 takes h itself.
+    const ahead =
+      sampler === "multistep" && before && s.sigma > 0 ? Math.log(u / grid[i + 1]!) / (2 * Math.log(grid[i - 1]! / u)) : 0;
     h.push(u === 0 ? now : mean);
     if (u === 0) return;
     for (let j = 0; j < now.length; j += 2) {
       const posterior = denoiser(now[j]!, now[j + 1]!, u);
+      const [hx, hy] = posterior.mean;
       mean.set(posterior.mean, j);
-      if (!last) next.set(reverseStep(kernel, [now[j]!, now[j + 1]!], posterior, t, s, [normal(), normal()]), j);
+      if (last) continue;
+      const used = ahead ? ([hx + ahead * (hx - before![j]!), hy + ahead * (hy - before![j + 1]!)] as const) : posterior.mean;
+      next.set(reverseStep(kernel, [now[j]!, now[j + 1]!], { ...posterior, mean: used }, t, s, [normal(), normal()]), j);
     }
     if (!last) x.push(next);
   });

@@ -41,7 +41,7 @@ export const fixed = (value: number, digits = 2): string =>
     .replace(/^−(0\.?0*)$/, "$1");
 export const pair = (v: Vec): string => `(${fixed(v[0])}, ${fixed(v[1])})`;
 export const counted = (s: State): string => s.count.toLocaleString("en");
-export const percent = (value: number): string => `${Number((100 * value).toPrecision(2))} %`;
+export const percent = (value: number, digits = 2): string => `${Number((100 * value).toPrecision(digits))} %`;
 
 /** The last result for each name, computed again only if what it depends on has changed. */
 const kept = new Map<string, { on: string; value: unknown }>();
@@ -64,9 +64,9 @@ const cleanProjections = (s: State): Float64Array[] => keep("projections", [s.mo
 export const distanceToClean = (s: State, points: Float64Array): number =>
   slicedDistance(projections(points), cleanProjections(s));
 
-/** The grid of the sampler: from the highest level down to the data's noise, and from there to 0. */
+/** The grid of the sampler: from the starting level down to the data's noise, and from there to 0. */
 export const samplerGrid = (noise: number): number[] => [
-  ...logSnrGrid(LEVELS.highest, noise, STEPS_ABOVE),
+  ...logSnrGrid(LEVELS.start, noise, STEPS_ABOVE),
   ...logSnrGrid(noise, LEVELS.lowest, STEPS_BELOW - 1).slice(1),
   0,
 ];
@@ -79,9 +79,9 @@ export function denoiser(s: State): m.Denoiser {
 /** Samples of the probability flow, from evenly spread pure noise down to level 0. The flow draws no random numbers. */
 export const sampled = (s: State): Process =>
   keep("sampled", [s.modes, s.path, s.noise, s.lower], () => {
-    const { sigma } = at(s, LEVELS.highest);
+    const { sigma } = at(s, LEVELS.start);
     const start = evenNormals(SAMPLES).map((z) => sigma * z);
-    return reverseProcess(denoiser(s), s.path, start, samplerGrid(s.noise), "ddim", () => 0);
+    return reverseProcess(denoiser(s), s.path, start, samplerGrid(s.noise), "multistep", () => 0);
   });
 
 /** Many runs of the reverse process from one point at the level of the data. */

@@ -26,7 +26,7 @@ export interface State {
 }
 
 export const COUNTS = [100, 200, 500, 1000, 2000, 5000, 10000];
-export const LEVELS = { lowest: 0.02, highest: 10 }; // the reverse process goes from the highest to the lowest, and then to 0
+export const LEVELS = { lowest: 0.02, highest: 10, start: 40 }; // samplers go from `start`, where X_t is nearly pure noise, to the lowest, and then to 0
 export const STEPS_ABOVE = 24; // reverse steps down to the data's noise
 export const STEPS_BELOW = 24; // and from there to 0, the last one from the lowest level
 
