@@ -9,9 +9,10 @@ import type { Canvases, Colours, Key, View } from "./shared";
 import { LEVELS, type State } from "./state";
 import { separation } from "./worlds";
 
+const CHARTED: Key = { mark: "dotted", colour: "muted", text: "the line of the chart" };
 const CLEAN_LEVEL: m.Level = { alpha: 1, sigma: 0 };
 const BELOW = "The level t is not above the data’s noise, so noisy data give no second mean here. Raise t or lower the noise.";
-const SCORE_TITLE = "score along the dashed line, first coordinate";
+const SCORE_TITLE = "score along the dotted line, first coordinate";
 
 /** The density of the first coordinate at a level. */
 const marginal = (s: State, { alpha, sigma }: m.Level, x: number): number =>
@@ -59,16 +60,16 @@ export const fields: View = (s, canvases, c) => {
   const plane = new Plane(canvases.plane);
   plane.density((x, y) => mixture.logDensity(x, y), c.muted, 0.4);
   const clean = showClean(s, plane, c);
-  if (s.field === "score") plane.field(score, { colour: c.ink, width: 1.2, opacity: 0.85 });
-  else showMesh(plane, h, c);
-  plane.across(py, c.muted);
-  plane.arrow(s.probe, [t.alpha * here[0], t.alpha * here[1]], { colour: c.accent, width: 3 });
-
   const isScore = s.field === "score";
+  const moved = (x: number, y: number): Vec => [t.alpha * h(x, y)[0], t.alpha * h(x, y)[1]];
+  const longest = isScore ? plane.field(score, { colour: c.ink, width: 1.2, opacity: 0.85 }) : showMesh(plane, moved, c);
+  plane.across(py, c.muted);
+  plane.arrow(s.probe, moved(px, py), { colour: c.accent, width: 3 });
+
   const xs = range(121, -HALF, HALF);
   const shown = (x: number): number => (isScore ? score(x, py) : h(x, py))[0];
   const limit = isScore ? 1.1 * Math.max(...xs.map((x) => Math.abs(shown(x)))) : HALF;
-  const yTitle = isScore ? SCORE_TITLE : "h along the dashed line, first coordinate";
+  const yTitle = isScore ? SCORE_TITLE : "h along the dotted line, first coordinate";
   const chart = new Chart(canvases.chart, { x: [-HALF, HALF], y: [-limit, limit], xTitle: "first coordinate of x", yTitle }, c);
   chart.curve(xs, (x) => (isScore ? 0 : x / t.alpha), { colour: c.muted, width: 1, dash: [3, 4] });
   if (!isScore) chart.text("h = x / α", 1.55, 2.75, c.muted, "right");
@@ -76,19 +77,23 @@ export const fields: View = (s, canvases, c) => {
   chart.dot(px, shown(px), c.accent);
   chart.close();
   const field: Key = isScore
-    ? { mark: "arrow", colour: "ink", text: "score" }
-    : { mark: "line", colour: "ink", text: "a square mesh after the denoiser has moved it" };
+    ? {
+        mark: "arrow",
+        colour: "ink",
+        text: `score, with a scale of its own at each t: the longest arrow stands for ${longest.toPrecision(2)}`,
+      }
+    : { mark: "line", colour: "ink", text: "where the lines of an even square mesh go, x to α<sub>t</sub> h(x, t)" };
   const arrow: Key = { mark: "arrow", colour: "accent", text: "from x to α<sub>t</sub> h(x, t)" };
   return {
-    key: [field, arrow, { mark: "fill", colour: "muted", text: "density at level t" }, ...clean],
+    key: [field, arrow, CHARTED, { mark: "fill", colour: "muted", text: "density at level t" }, ...clean],
     readout: `At x = ${pair(s.probe)} the denoiser is h = ${pair(here)}, and the score is ${pair(score(px, py))}.`,
   };
 };
 
-/** Where the denoiser moves the lines of a square mesh. */
-function showMesh(plane: Plane, h: (x: number, y: number) => Vec, c: Colours): void {
+/** Where a map moves the lines of a square mesh. */
+function showMesh(plane: Plane, h: (x: number, y: number) => Vec, c: Colours): number {
   const stroke = { colour: c.ink, width: 1, opacity: 0.5 };
-  const along = range(70, -HALF, HALF);
+  const along = range(67, -HALF, HALF);
   for (const v of range(23, -HALF, HALF)) {
     plane.line(
       along.map((y) => h(v, y)),
@@ -99,6 +104,7 @@ function showMesh(plane: Plane, h: (x: number, y: number) => Vec, c: Colours): v
       stroke,
     );
   }
+  return 1;
 }
 
 /** The score along the horizontal line through the probe, found in three ways, and where the arrow of a score ends. */
@@ -128,17 +134,18 @@ export const tweedie: View = (s, canvases, c) => {
   const { above, fromClean, fromNoisy, fromPoints, end } = found;
   const plane = new Plane(canvases.plane);
   const clean = showClean(s, plane, c);
-  const key: Key[] = [{ mark: "arrow", colour: "accent", text: "from the clean mean E[X<sub>0</sub> | X<sub>t</sub> = x]" }];
+  const key: Key[] = [{ mark: "arrow", colour: "accent", text: "σ<sub>t</sub>² times the score, by the clean mean" }, CHARTED];
   plane.dots(noisyPoints(s), { colour: c.ink, size: 1.1, opacity: (i) => (above ? 0.1 + 0.75 * found.weights[i]! : 0.3) });
   plane.across(py, c.muted);
   plane.arrow(s.probe, end(fromClean(px)), { colour: c.accent, width: 9 });
   if (above) {
-    plane.arrow(s.probe, end(fromPoints(px)), { colour: c.muted, width: 1.6, dash: [5, 4] });
+    plane.arrow(s.probe, end(fromPoints(px)), { colour: c.muted, width: 2.2, dash: [9, 5] });
     plane.arrow(s.probe, end(fromNoisy(px)), { colour: c.ink, width: 2 });
     plane.marker(found.scaledMean, 5, { colour: c.ink, width: 2 }, c.paper);
-    key.push({ mark: "arrow", colour: "ink", text: "from the noisy mean E[X<sub>n</sub> | X<sub>t</sub> = x]" });
+    key.push({ mark: "arrow", colour: "ink", text: "the same by the noisy mean" });
     key.push({ mark: "ring", colour: "ink", text: "r E[X<sub>n</sub> | X<sub>t</sub> = x]" });
-    key.push({ mark: "dash", colour: "muted", text: "the same from the noisy points alone" });
+    key.push({ mark: "dash", colour: "muted", text: "by the points alone" });
+    key.push({ mark: "dots", colour: "ink", text: "data, darker if likelier given X<sub>t</sub> = x" });
   }
   showScores(found, px, canvases, c);
   const scores = [fromClean, fromNoisy, fromPoints].map((score) => pair(score(px)));
@@ -155,11 +162,17 @@ function showScores({ above, fromClean, fromNoisy, fromPoints }: ThreeScores, px
   chart.curve(xs, (x) => fromClean(x)[0], { colour: c.accent, width: 7, opacity: 0.6 });
   if (above) {
     chart.curve(xs, (x) => fromNoisy(x)[0], { colour: c.ink, width: 1.8 });
-    chart.curve(range(33, -HALF, HALF), (x) => fromPoints(x)[0], { colour: c.muted, width: 1.2, dash: [4, 3] });
+    chart.curve(range(33, -HALF, HALF), (x) => fromPoints(x)[0], { colour: c.muted, width: 2.4, dash: [9, 5] });
   }
   chart.dot(px, fromClean(px)[0], c.accent);
   chart.close();
 }
+
+const FOUND: Key[] = [
+  { mark: "line", colour: "ink", text: "equal loss, in steps of 0.5" },
+  { mark: "cross", colour: "ink", text: "lowest point, from noisy data" },
+];
+const CONTOUR = 0.5; // how much the loss grows from one line of equal loss to the next
 
 export const loss: View = (s, canvases, c) => {
   const [n, t] = [at(s, s.noise), at(s, s.level)];
@@ -171,19 +184,22 @@ export const loss: View = (s, canvases, c) => {
   const plane = new Plane(canvases.plane);
   const clean = showClean(s, plane, c);
   if (above) {
-    plane.image(60, c.muted, (x, y) => 0.22 * (1 - Math.exp(-2.5 * excess(x, y))));
-    for (let k = 1; k <= 12; k++) plane.ring(best, Math.sqrt(0.1 * k) / fromX0, { colour: c.ink, width: 0.8 });
+    const farthest = Math.max(...[-HALF, HALF].flatMap((x) => [excess(x, -HALF), excess(x, HALF)]));
+    plane.image(60, c.muted, (x, y) => (0.45 * excess(x, y)) / (excess(x, y) + 8));
+    for (let more = CONTOUR; more < farthest; more += CONTOUR) {
+      plane.ring(best, Math.sqrt(more) / fromX0, { colour: c.ink, width: 0.8, opacity: 0.6 });
+    }
     plane.cross(best, 6, { colour: c.ink, width: 2.5 });
   }
   plane.marker(noisy(s, s.level).at(...s.probe).mean, 9, { colour: c.accent, width: 3 });
   showWeights(s, above, canvases, c);
   const [least, more] = [variance, excess(...s.guess)];
-  const readout = `The loss of the guess is ${fixed(least + more)}. The smallest possible loss is ${fixed(least)}, and the error of the guess adds ${fixed(more)}.`;
+  const readout = `At x = ${pair(s.probe)} the loss of the guess h = ${pair(s.guess)} is ${fixed(least + more)}. The smallest possible loss is ${fixed(least)}, and the error of the guess adds ${fixed(more)}.`;
   return {
     key: [
-      { mark: "disc", colour: "ink", text: "the guess, which you can drag" },
-      { mark: "line", colour: "ink", text: "equal loss, in steps of 0.1" },
-      { mark: "cross", colour: "ink", text: "lowest point, from noisy data alone" },
+      { mark: "disc", colour: "ink", text: "x" },
+      { mark: "disc", colour: "accent", text: "the guess for h(x, t)" },
+      ...(above ? FOUND : []),
       { mark: "ring", colour: "accent", text: "clean mean E[X<sub>0</sub> | X<sub>t</sub> = x]" },
       ...clean,
     ],

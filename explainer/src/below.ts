@@ -12,7 +12,7 @@ import { separation } from "./worlds";
 
 const SHOWN_PATHS = 60;
 const LEFT = LEVELS.lowest * 0.8; // level 0 has this place on the logarithmic axes
-const LOWER: Record<State["lower"], string> = { learned: "learned", frozen: "not learned" };
+const LOWER: Record<State["lower"], string> = { learned: "exact", frozen: "frozen" };
 const axisLevels = (run: Process): number[] => run.grid.map((u) => Math.max(u, LEFT));
 const trail = (points: Float64Array[], i: number): Vec[] => points.map((it) => [it[2 * i]!, it[2 * i + 1]!]);
 const firsts = (path: readonly Vec[]): number[] => path.map(([x]) => x);
@@ -40,7 +40,7 @@ export const paths: View = (s, canvases, c) => {
   const level = run.grid[s.reached]!;
   return {
     key: [
-      { mark: "line", colour: "muted", text: "above t<sub>n</sub>, learned from noisy data" },
+      { mark: "line", colour: "muted", text: "deterministic paths above t<sub>n</sub>, learned from noisy data" },
       { mark: "line", colour: "ink", text: `below t<sub>n</sub>, ${LOWER[s.lower]}` },
       { mark: "dots", colour: "ink", text: "samples" },
       ...clean,
@@ -70,8 +70,8 @@ export const martingale: View = (s, canvases, c) => {
   showMeans(run, means, canvases, c);
   return {
     key: [
-      { mark: "disc", colour: "ink", text: "the start x, which you can drag" },
-      { mark: "dots", colour: "ink", text: `h(X<sub>s</sub>, s) of ${RUNS} paths` },
+      { mark: "disc", colour: "ink", text: "the start x" },
+      { mark: "dots", colour: "ink", text: `h(X<sub>s</sub>, s) of ${RUNS.toLocaleString("en")} random paths` },
       { mark: "disc", colour: "accent", text: "their mean" },
       { mark: "ring", colour: "accent", text: "h(x, t<sub>n</sub>)" },
       ...clean,
@@ -88,7 +88,8 @@ function showMeans(run: Process, means: Vec[], canvases: Canvases, c: Colours): 
   const y: [number, number] = [Math.min(...shown.flat()) - 0.2, Math.max(...shown.flat()) + 0.2];
   const chart = new Chart(canvases.chart, { x: [us[0]!, LEFT], y, ...axes }, c);
   for (const path of shown) chart.line(us, path.slice(0, means.length), { colour: c.muted, width: 1, opacity: 0.5 });
-  chart.curve([us[0]!, LEFT], () => start, { colour: c.ink, width: 1.2, dash: [4, 4] });
+  chart.curve([us[0]!, LEFT], () => start, { colour: c.ink, width: 1.2, dash: [6, 4] });
+  chart.text("h(x, tₙ)", LEFT * 1.03, start + (y[1] - y[0]) * 0.05, c.ink, "right");
   chart.line(us, firsts(means), { colour: c.accent, width: 3 });
   chart.close();
 }
@@ -103,7 +104,8 @@ export const stop: View = (s, canvases, c) => {
   plane.dots(h, { colour: c.ink, size: 1.6, opacity: 0.9 });
   const axes = { xLog: true, xTitle: "level s where the sampler stops", yTitle: "share of the clean variance" };
   const chart = new Chart(canvases.chart, { x: [LEVELS.start, LEFT], y: [0, 1.25], ...axes }, c);
-  chart.curve([LEVELS.start, LEFT], () => 1, { colour: c.muted, width: 1.2, dash: [4, 4] });
+  chart.curve([LEVELS.start, LEFT], () => 1, { colour: c.muted, width: 1.2, dash: [6, 4] });
+  chart.text("the clean variance", LEVELS.start * 0.93, 1.06, c.muted);
   chart.mark(s.noise, "early stop at tₙ", { colour: c.muted, width: 1.5, dash: [4, 3] });
   chart.line(us, shares, { colour: c.ink, width: 2 });
   chart.dot(us[s.reached]!, shares[s.reached]!, c.accent, 6);
@@ -111,7 +113,10 @@ export const stop: View = (s, canvases, c) => {
   const level = run.grid[s.reached]!;
   const where = s.reached === STEPS_ABOVE ? "early stop" : level === 0 ? "full sampling" : `a stop at s = ${fixed(level)}`;
   return {
-    key: [{ mark: "dots", colour: "ink", text: "the denoised points h(X<sub>s</sub>, s)" }, ...clean],
+    key: [
+      { mark: "dots", colour: "ink", text: "the denoised points h(X<sub>s</sub>, s) of the deterministic sampler" },
+      ...clean,
+    ],
     readout: `With ${where}, the points have ${percent(shares[s.reached]!, 3)} of the clean variance. Their sliced Wasserstein-2 distance to the clean distribution is ${fixed(distanceToClean(s, h))}.`,
   };
 };
@@ -124,7 +129,7 @@ export const wall: View = (s, canvases, c) => {
   plane.density((x, y) => mixture.logDensity(x, y), c.ink, 0.75);
   const clean = showClean(s, plane, c);
   const step = (at(s, s.noise).alpha * finest) / 2;
-  for (let x = -HALF; x < HALF; x += 2 * step) plane.bar(x, -HALF + 0.1, step, 0.24, c.accent);
+  for (let x = -HALF; x < HALF; x += 2 * step) plane.bar(x, -HALF + 0.36, step, 0.22, c.accent);
 
   const axes = { xLog: true, xTitle: "wavelength of a pattern", yTitle: "share of its amplitude that the noise leaves" };
   const chart = new Chart(canvases.chart, { x: [0.1, 10], y: [0, 1.1], ...axes }, c);

@@ -12,8 +12,8 @@ export interface Axes {
   readonly yTitle: string;
 }
 type Scale = (value: number) => number;
-const MARGIN = { left: 46, right: 12, top: 26, bottom: 38 };
-const FONT = "12px system-ui, sans-serif";
+const MARGIN = { left: 46, right: 12, top: 29, bottom: 42 };
+const FONT = "14px system-ui, sans-serif";
 const short = (value: number): string => String(Number(value.toPrecision(2))).replace("-", "−");
 
 /** The ticks of a logarithmic axis: 1, 2 and 5 times powers of ten, or the powers alone if there are many. */
@@ -41,12 +41,12 @@ export class Chart {
     [this.g, this.sx, this.sy, this.box] = [g, (v) => x(v), (v) => y(v), box];
     this.line(axes.x, [axes.y[0], axes.y[0]], { colour: colours.muted, width: 1 });
     Object.assign(g, { font: FONT, fillStyle: colours.muted, lineJoin: "round", textAlign: "center" });
-    for (const value of axes.xLog ? logTicks(x.ticks()) : x.ticks(6)) g.fillText(short(value), x(value), box.bottom + 16);
-    g.fillText(axes.xTitle, (box.left + box.right) / 2, height - 6);
+    for (const value of axes.xLog ? logTicks(x.ticks()) : x.ticks(6)) g.fillText(short(value), x(value), box.bottom + 18);
+    g.fillText(axes.xTitle, (box.left + box.right) / 2, height - 5);
     g.textAlign = "right";
-    for (const value of y.ticks(4)) g.fillText(short(value), box.left - 6, y(value) + 4);
+    for (const value of y.ticks(4)) g.fillText(short(value), box.left - 6, y(value) + 5);
     g.textAlign = "left";
-    g.fillText(axes.yTitle, 2, 13);
+    g.fillText(axes.yTitle, 2, 15);
     g.save();
     g.beginPath();
     g.rect(box.left - 6, box.top - 6, box.right - box.left + 12, box.bottom - box.top + 12);
@@ -88,7 +88,7 @@ export class Chart {
     this.g.moveTo(this.sx(x), this.box.top);
     this.g.lineTo(this.sx(x), this.box.bottom);
     this.g.stroke();
-    this.write(label, this.sx(x) + (leftwards ? -5 : 5), this.box.top + 10, stroke.colour, leftwards ? "right" : "left");
+    this.write(label, this.sx(x) + (leftwards ? -5 : 5), this.box.top + 11, stroke.colour, leftwards ? "right" : "left");
   }
 
   dot(x: number, y: number, colour: string, radius = 4): void {

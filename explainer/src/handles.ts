@@ -5,7 +5,7 @@ import { HALF } from "./plane";
 
 export interface Handle {
   name: string;
-  className: string;
+  colour: "ink" | "accent";
   at: Vec;
   move: (to: Vec) => void;
   remove?: () => void;
@@ -21,7 +21,7 @@ export function showHandles(box: HTMLElement, handles: Handle[]): void {
     const move = (x: number, y: number): void => handle.move([inside(x), inside(y)]);
     const [x, y] = handle.at;
     button.type = "button";
-    button.className = `handle ${handle.className}`;
+    button.className = "handle";
     button.setAttribute("aria-label", `${handle.name} at ${x.toFixed(2)}, ${y.toFixed(2)}. Move it with the arrow keys.`);
     Object.assign(button.style, { left: `${50 * (1 + x / HALF)}%`, top: `${50 * (1 - y / HALF)}%` });
     button.onpointerdown = (event) => button.setPointerCapture(event.pointerId);

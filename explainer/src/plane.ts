@@ -2,6 +2,9 @@
 
 import type { Vec } from "./math";
 
+/** The line in the plane along which a chart is drawn. */
+const DOTTED = { width: 2, opacity: 0.9, dash: [0.1, 6] };
+
 export const HALF = 3.2; // the plane shows [-HALF, HALF]^2
 
 /** How a line is drawn; widths and dashes in pixels. */
@@ -17,26 +20,35 @@ export function useStroke(g: CanvasRenderingContext2D, { colour, width, opacity 
   g.setLineDash(dash);
 }
 
+export const APART = 2; // pixels for each CSS pixel of a canvas that is not in the page: a picture to save or to print
+
 /** A canvas, as large as its element is on the screen, with a context whose unit is one CSS pixel. */
 export function prepare(canvas: HTMLCanvasElement): { g: CanvasRenderingContext2D; width: number; height: number } {
-  const { width, height } = canvas.getBoundingClientRect();
-  const ratio = Math.min(2, devicePixelRatio || 1);
-  const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
+  const box = canvas.isConnected
+    ? canvas.getBoundingClientRect()
+    : { width: canvas.width / APART, height: canvas.height / APART };
+  const ratio = canvas.isConnected ? Math.min(2, devicePixelRatio || 1) : APART;
+  const [w, h] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
   const g = canvas.getContext("2d")!;
   g.setTransform(ratio, 0, 0, ratio, 0, 0);
   g.globalAlpha = 1;
-  g.clearRect(0, 0, width, height);
-  return { g, width, height };
+  g.clearRect(0, 0, box.width, box.height);
+  return { g, width: box.width, height: box.height };
 }
 
 export class Plane {
   private readonly g: CanvasRenderingContext2D;
   private readonly size: number;
-  constructor(canvas: HTMLCanvasElement) {
-    const { g, width } = prepare(canvas);
+  constructor(canvas: HTMLCanvasElement, { g, width } = prepare(canvas)) {
     [this.g, this.size] = [g, width];
     g.lineCap = g.lineJoin = "round";
+  }
+
+  /** Draws over what is on the canvas already. */
+  static on(canvas: HTMLCanvasElement, draw: (plane: Plane) => void): void {
+    const g = canvas.getContext("2d")!;
+    draw(new Plane(canvas, { g, width: canvas.width / g.getTransform().a, height: 0 }));
   }
 
   private px(x: number): number {
@@ -97,13 +109,13 @@ export class Plane {
     this.g.stroke();
   }
 
-  /** A dashed horizontal line through the whole plane. */
+  /** A dotted horizontal line through the whole plane. */
   across(y: number, colour: string): void {
     const ends: Vec[] = [
       [-HALF, y],
       [HALF, y],
     ];
-    this.line(ends, { colour, width: 1, opacity: 0.9, dash: [3, 4] });
+    this.line(ends, { colour, ...DOTTED });
   }
 
   /** An arrow, whose head has at most half of its length. */
@@ -125,13 +137,14 @@ export class Plane {
     g.fill();
   }
 
-  /** A vector field on a grid; its longest arrow is somewhat longer than a cell of the grid. */
-  field(vector: (x: number, y: number) => Vec, stroke: Stroke, count = 17): void {
+  /** A vector field on a grid, whose longest arrow is somewhat longer than a cell; returns the length that it stands for. */
+  field(vector: (x: number, y: number) => Vec, stroke: Stroke, count = 17): number {
     const centres = Array.from({ length: count }, (_, i) => HALF * ((2 * (i + 0.5)) / count - 1));
     const all = centres.flatMap((x) => centres.map((y) => ({ from: [x, y] as Vec, along: vector(x, y) })));
     const longest = Math.max(...all.map(({ along }) => Math.hypot(...along)));
     const scale = (3.2 * HALF) / count / longest;
     for (const { from, along } of all) this.arrow(from, [from[0] + scale * along[0], from[1] + scale * along[1]], stroke);
+    return longest;
   }
 
   /** A circle with a radius in the units of the data. */
@@ -149,6 +162,25 @@ export class Plane {
       this.g.fill();
     }
     this.g.stroke();
+  }
+
+  /** What the reader can drag: a disc with a border. */
+  handle(at: Vec, colour: string, paper: string): void {
+    this.marker(at, 9.5, { colour: paper, width: 2 }, colour);
+    this.marker(at, 10.5, { colour, width: 1 });
+  }
+
+  /** The scale of the plane: ticks with numbers on its lower and left edges. */
+  ticks(colour: string): void {
+    const { g, size } = this;
+    Object.assign(g, { fillStyle: colour, globalAlpha: 1, font: "13px system-ui, sans-serif" });
+    for (const value of [-2, 0, 2]) {
+      const text = String(value).replace("-", "−");
+      g.fillRect(this.px(value) - 0.5, size - 5, 1, 5);
+      g.fillRect(0, this.py(value) - 0.5, 5, 1);
+      Object.assign(g, { textAlign: "center" }).fillText(text, this.px(value), size - 9);
+      Object.assign(g, { textAlign: "left" }).fillText(text, 9, this.py(value) + 4.5);
+    }
   }
 
   /** A filled rectangle with its lower left corner at (x, y). */

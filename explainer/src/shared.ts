@@ -16,7 +16,7 @@ export interface Canvases {
   plane: HTMLCanvasElement;
   chart: HTMLCanvasElement;
 }
-export type Mark = "dots" | "line" | "dash" | "arrow" | "fill" | "ring" | "cross" | "disc";
+export type Mark = "dots" | "line" | "dash" | "dotted" | "arrow" | "fill" | "ring" | "cross" | "disc";
 export interface Key {
   mark: Mark;
   colour: keyof Colours;
@@ -29,7 +29,7 @@ export interface Shown {
 export type View = (s: State, canvases: Canvases, c: Colours) => Shown;
 
 export const SAMPLES = 400;
-export const RUNS = 600;
+export const RUNS = 1000;
 export const range = (count: number, from: number, to: number): number[] =>
   Array.from({ length: count }, (_, i) => from + ((to - from) * i) / (count - 1));
 export const logRange = (count: number, from: number, to: number): number[] =>

@@ -23,8 +23,10 @@ export interface State {
   lower: "learned" | "frozen"; // the denoiser below the data's noise
   probe: Vec; // the point x
   guess: Vec; // a guess for h(x, t)
+  beforeWall: World | null; // the reader's own world, while the wall shows its own
 }
 
+export type World = Pick<State, "world" | "modes" | "noise">;
 export const COUNTS = [100, 200, 500, 1000, 2000, 5000, 10000];
 export const LEVELS = { lowest: 0.02, highest: 10, start: 40 }; // samplers go from `start`, where X_t is nearly pure noise, to the lowest, and then to 0
 export const STEPS_ABOVE = 24; // reverse steps down to the data's noise
@@ -45,31 +47,32 @@ export const START: State = {
   field: "denoiser",
   lower: "learned",
   probe: [0.5, 0.3],
-  guess: [-1, -0.4],
+  guess: [-0.2, 1.4],
+  beforeWall: null,
 };
 
-type World = Pick<State, "world" | "modes" | "noise">;
-let beforeWall: World | null = null; // the wall needs fine structure; the reader's own world comes back afterwards
-
-/** What changes when a step begins. The world and the noise stay as the reader left them. */
+/**
+ * What changes when a step begins. The world and the noise stay as the reader left them; only the wall needs fine structure of its
+ * own. Steps 3 and 4 share x and t. The path is the one with alpha = 1, as the words of the steps say.
+ */
 export function enter(step: number, state: State): Partial<State> {
   const view = VIEW_NAMES[step] ?? state.view;
-  const back: Partial<State> = beforeWall && step < FREE - 1 ? beforeWall : {};
+  const back: Partial<State> = state.beforeWall && step < FREE - 1 ? { ...state.beforeWall, beforeWall: null } : {};
   const noise = back.noise ?? state.noise;
-  if (back === beforeWall) beforeWall = null;
+  const shared = [2, 3].includes(state.step) && step < FREE ? {} : { level: 1.6 * noise, probe: [2.2, 2] as const };
   const own: Record<ViewName, Partial<State>> = {
     data: { clean: false },
     fields: { level: 0.8, field: "denoiser", clean: false, probe: [-2.5, 2] },
-    tweedie: { level: 1.6 * noise, clean: false, probe: [2.2, 2] },
-    loss: { level: 1.6 * noise, clean: false, probe: [2.2, 2] },
+    tweedie: { clean: false, ...shared },
+    loss: { clean: false, ...shared },
     paths: { lower: "frozen", clean: true, reached: STEPS_ABOVE + STEPS_BELOW },
     martingale: { lower: "learned", probe: [0.2, 0.2], clean: false, reached: STEPS_ABOVE + STEPS_BELOW },
     stop: { lower: "learned", clean: true, reached: STEPS_ABOVE },
     wall: { clean: false },
   };
-  if (view === "wall" && step < FREE && !beforeWall) {
-    beforeWall = { world: state.world, modes: state.modes, noise: state.noise };
-    Object.assign(own.wall, { world: "stripes", modes: WORLDS.stripes.modes, noise: 0.2 });
+  if (view === "wall" && step < FREE && !state.beforeWall) {
+    const { world, modes, noise } = state;
+    Object.assign(own.wall, { world: "stripes", modes: WORLDS.stripes.modes, noise: 0.2, beforeWall: { world, modes, noise } });
   }
-  return { edit: false, ...back, ...(step < FREE ? own[view] : {}), step, view };
+  return { edit: false, ...back, ...(step < FREE ? { path: "exploding", ...own[view] } : {}), step, view };
 }
