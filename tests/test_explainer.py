@@ -412,20 +412,17 @@ def test_the_saved_picture_is_large_on_every_screen_and_has_its_handles_and_word
         download.value.save_as(tmp_path / "saved.png")
         saved.append(imread(tmp_path / "saved.png"))
     assert len({picture.shape for picture in saved}) == 1
-    assert saved[0].shape[:2] >= (1600, 2500)
-    left, top, size = 48, 128, 1280  # the plane in the picture
+    assert saved[0].shape[:2] >= (1500, 2400)
+    left, top, size = 48, 128, 1200  # the plane in the picture
     for name, strong in (("guess", "accent"), ("probe", "ink")):
         x, y = page.evaluate("(name) => explainer.state[name]", name)
         column, row = left + size * (1 + x / 3.2) / 2, top + size * (1 - y / 3.2) / 2
         colour = page.evaluate("(name) => getComputedStyle(document.body).getPropertyValue(`--${name}`).match(/\\d+/g)", strong)
         for picture in saved:
             assert [round(255 * part) for part in picture[round(row), round(column), :3].tolist()] == [int(it) for it in colour]
-    for rows, columns in (
-        (slice(0, 120), slice(0, 1200)),
-        (slice(1430, 1700), slice(0, 2600)),
-        (slice(850, 1400), slice(1370, 2600)),
-    ):
-        assert float(saved[0][rows, columns, :3].min()) < 0.5  # the title; the settings; the readout and the key
+    words = {"title": (0, 120, 0), "settings": (1345, 1540, 0), "readout and key": (730, 1320, 1300)}
+    for name, (first, last, column) in words.items():
+        assert float(saved[0][first:last, column:2440, :3].min()) < 0.5, name
 
 
 def test_light_and_dark_follow_the_system_and_the_button(visit):
@@ -516,14 +513,14 @@ def test_all_steps_are_printed_with_their_handles_and_settings(visit):
     page.get_by_role("button", name="Print all steps").click()
     page.emulate_media(media="print")
     sections = page.locator("#all > section")
-    assert [it.split("\n")[0] for it in sections.all_inner_texts()] == page.evaluate(
+    assert sections.locator("h2").all_inner_texts() == page.evaluate(
         "[...document.querySelectorAll('main h2')].slice(0, 8).map((it) => it.textContent)"
     )
     assert not page.locator("main").is_visible()
     drawn = page.evaluate("[...document.querySelectorAll('#all canvas')].map((it) => it.toDataURL())")
     assert len(set(drawn)) == 2 * STEPS
     assert all("σₙ/αₙ" in text for i, text in enumerate(sections.all_inner_texts()) if i != 1)
-    assert len(re.findall(rb"/Type /Page\b", page.pdf(format="A4"))) in range(3, 9)  # at least one step a page, and none is blank
+    assert len(re.findall(rb"/Type /Page\b", page.pdf(format="A4"))) == STEPS / 2
     assert sections.count() == 0
     assert page.evaluate("document.documentElement.style.colorScheme") == ""
 

@@ -72,7 +72,7 @@ export const fields: View = (s, canvases, c) => {
   const yTitle = isScore ? SCORE_TITLE : "h along the dotted line, first coordinate";
   const chart = new Chart(canvases.chart, { x: [-HALF, HALF], y: [-limit, limit], xTitle: "first coordinate of x", yTitle }, c);
   chart.curve(xs, (x) => (isScore ? 0 : x / t.alpha), { colour: c.muted, width: 1, dash: [3, 4] });
-  if (!isScore) chart.text("h = x / α", 1.55, 2.75, c.muted, "right");
+  if (!isScore) chart.text("h = x / α", 2.6 * t.alpha - 0.35, 2.5, c.muted, "right");
   chart.curve(xs, shown, { colour: c.accent, width: 2.5 });
   chart.dot(px, shown(px), c.accent);
   chart.close();
@@ -80,7 +80,7 @@ export const fields: View = (s, canvases, c) => {
     ? {
         mark: "arrow",
         colour: "ink",
-        text: `score, with a scale of its own at each t: the longest arrow stands for ${longest.toPrecision(2)}`,
+        text: `score, scaled: the longest arrow stands for ${longest.toPrecision(2)}`,
       }
     : { mark: "line", colour: "ink", text: "where the lines of an even square mesh go, x to α<sub>t</sub> h(x, t)" };
   const arrow: Key = { mark: "arrow", colour: "accent", text: "from x to α<sub>t</sub> h(x, t)" };

@@ -5,7 +5,7 @@ import * as m from "./math";
 import type { Vec } from "./math";
 import { HALF, Plane } from "./plane";
 import { moments, type Process } from "./samples";
-import { at, counted, distanceToClean, fan, fixed, logRange, noisy, pair, percent, range } from "./shared";
+import { at, counted, distanceOfTruth, distanceToClean, fan, fixed, logRange, noisy, pair, percent, range } from "./shared";
 import { RUNS, sampled, SAMPLES, showClean, type Canvases, type Colours, type View } from "./shared";
 import { LEVELS, STEPS_ABOVE, STEPS_BELOW, type State } from "./state";
 import { separation } from "./worlds";
@@ -48,7 +48,7 @@ export const paths: View = (s, canvases, c) => {
     readout:
       level > 0
         ? `The samples have reached the noise level ${fixed(level)}.`
-        : `The sliced Wasserstein-2 distance from the ${SAMPLES} samples to the clean distribution is ${fixed(distanceToClean(s, run.x[s.reached]!))}.`,
+        : `The sliced Wasserstein-2 distance from the ${SAMPLES} samples to the clean distribution is ${fixed(distanceToClean(s, run.x[s.reached]!))}; that of ${SAMPLES} true samples is ${fixed(distanceOfTruth(s))}.`,
   };
 };
 
@@ -117,7 +117,7 @@ export const stop: View = (s, canvases, c) => {
       { mark: "dots", colour: "ink", text: "the denoised points h(X<sub>s</sub>, s) of the deterministic sampler" },
       ...clean,
     ],
-    readout: `With ${where}, the points have ${percent(shares[s.reached]!, 3)} of the clean variance. Their sliced Wasserstein-2 distance to the clean distribution is ${fixed(distanceToClean(s, h))}.`,
+    readout: `With ${where}, the points have ${percent(shares[s.reached]!, 3)} of the clean variance. Their sliced Wasserstein-2 distance to the clean distribution is ${fixed(distanceToClean(s, h))}; that of ${SAMPLES} true samples is ${fixed(distanceOfTruth(s))}.`,
   };
 };
 

@@ -12,8 +12,8 @@ export interface Axes {
   readonly yTitle: string;
 }
 type Scale = (value: number) => number;
-const MARGIN = { left: 46, right: 12, top: 29, bottom: 42 };
-const FONT = "14px system-ui, sans-serif";
+const MARGIN = { left: 50, right: 12, top: 29, bottom: 42 };
+const FONT = "15px system-ui, sans-serif";
 const short = (value: number): string => String(Number(value.toPrecision(2))).replace("-", "−");
 
 /** The ticks of a logarithmic axis: 1, 2 and 5 times powers of ten, or the powers alone if there are many. */

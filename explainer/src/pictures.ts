@@ -7,9 +7,9 @@ import type { Canvases, Colours, Shown, View } from "./shared";
 import type { State } from "./state";
 
 const GAP = 24;
-const PLANE = 640;
-const CHART = { width: 620, height: 340 };
-const SIZE = { width: 3 * GAP + PLANE + CHART.width, height: 860 };
+const PLANE = 600;
+const CHART = { width: 560, height: 290 };
+const SIZE = { width: 3 * GAP + PLANE + CHART.width, height: 770 };
 const SANS = "system-ui, sans-serif";
 
 /** Draws a picture, its handles and the scale of the plane. */
@@ -83,11 +83,14 @@ export async function image(title: string, s: State, c: Colours, { plane, chart 
 /** A step for the printer: its words, both canvases, the key, the readout and the settings. */
 export function section(article: Element, s: State, { plane, chart }: Canvases, shown: Shown): HTMLElement {
   const box = document.createElement("section");
-  const text = document.createElement("div");
+  const [left, right] = [document.createElement("div"), document.createElement("div")];
+  const readout = document.createElement("p");
   const words = article.cloneNode(true) as HTMLElement;
   words.classList.add("now");
-  text.innerHTML = `<p>${shown.readout}</p><ul class="key">${shown.key.map(keyEntry).join("")}</ul><p class="note">${settings(s)}</p>`;
-  text.prepend(words, chart);
-  box.append(plane, text);
+  left.innerHTML = `<ul class="key">${shown.key.map(keyEntry).join("")}</ul><p class="note">${settings(s)}</p>`;
+  left.prepend(plane);
+  readout.textContent = shown.readout;
+  right.append(words, chart, readout);
+  box.append(left, right);
   return box;
 }

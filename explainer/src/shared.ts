@@ -64,6 +64,10 @@ const cleanProjections = (s: State): Float64Array[] => keep("projections", [s.mo
 export const distanceToClean = (s: State, points: Float64Array): number =>
   slicedDistance(projections(points), cleanProjections(s));
 
+/** The distance of as many true samples as the sampler draws, which even a perfect sampler has. */
+export const distanceOfTruth = (s: State): number =>
+  keep("truth", [s.modes], () => distanceToClean(s, draw(s.modes, { alpha: 1, sigma: 0 }, SAMPLES, 21)));
+
 /** The grid of the sampler: from the starting level down to the data's noise, and from there to 0. */
 export const samplerGrid = (noise: number): number[] => [
   ...logSnrGrid(LEVELS.start, noise, STEPS_ABOVE),
