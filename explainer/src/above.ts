@@ -10,7 +10,6 @@ import { LEVELS, type State } from "./state";
 import { separation } from "./worlds";
 
 const CHARTED: Key = { mark: "dotted", colour: "muted", text: "the line of the chart" };
-const CLEAN_LEVEL: m.Level = { alpha: 1, sigma: 0 };
 const BELOW = "The level t is not above the data’s noise, so noisy data give no second mean here. Raise t or lower the noise.";
 const SCORE_TITLE = "score along the dotted line, first coordinate";
 
@@ -35,7 +34,7 @@ export const data: View = (s, canvases, c) => {
   }
   const xs = range(161, -HALF, HALF);
   const ofNoisy = (x: number): number => marginal(s, at(s, s.noise), x);
-  const ofClean = (x: number): number => marginal(s, CLEAN_LEVEL, x);
+  const ofClean = (x: number): number => marginal(s, m.CLEAN, x);
   const top = 1.1 * Math.max(...heights, ...xs.map(ofNoisy), ...(s.clean ? xs.map(ofClean) : []));
   const chart = new Chart(canvases.chart, { x: [-HALF, HALF], y: [0, top], xTitle: "first coordinate", yTitle: "density" }, c);
   chart.bars(edges, heights, c.muted, 0.35);
@@ -62,7 +61,13 @@ export const fields: View = (s, canvases, c) => {
   const clean = showClean(s, plane, c);
   const isScore = s.field === "score";
   const moved = (x: number, y: number): Vec => [t.alpha * h(x, y)[0], t.alpha * h(x, y)[1]];
-  const longest = isScore ? plane.field(score, { colour: c.ink, width: 1.2, opacity: 0.85 }) : showMesh(plane, moved, c);
+  let field: Key = { mark: "line", colour: "ink", text: "where the lines of an even square mesh go, x to α<sub>t</sub> h(x, t)" };
+  if (isScore) {
+    const longest = plane.field(score, { colour: c.ink, width: 1.2, opacity: 0.85 });
+    field = { mark: "arrow", colour: "ink", text: `score, scaled: the longest arrow stands for ${longest.toPrecision(2)}` };
+  } else {
+    showMesh(plane, moved, c);
+  }
   plane.across(py, c.muted);
   plane.arrow(s.probe, moved(px, py), { colour: c.accent, width: 3 });
 
@@ -76,13 +81,6 @@ export const fields: View = (s, canvases, c) => {
   chart.curve(xs, shown, { colour: c.accent, width: 2.5 });
   chart.dot(px, shown(px), c.accent);
   chart.close();
-  const field: Key = isScore
-    ? {
-        mark: "arrow",
-        colour: "ink",
-        text: `score, scaled: the longest arrow stands for ${longest.toPrecision(2)}`,
-      }
-    : { mark: "line", colour: "ink", text: "where the lines of an even square mesh go, x to α<sub>t</sub> h(x, t)" };
   const arrow: Key = { mark: "arrow", colour: "accent", text: "from x to α<sub>t</sub> h(x, t)" };
   return {
     key: [field, arrow, CHARTED, { mark: "fill", colour: "muted", text: "density at level t" }, ...clean],
@@ -91,7 +89,7 @@ export const fields: View = (s, canvases, c) => {
 };
 
 /** Where a map moves the lines of a square mesh. */
-function showMesh(plane: Plane, h: (x: number, y: number) => Vec, c: Colours): number {
+function showMesh(plane: Plane, h: (x: number, y: number) => Vec, c: Colours): void {
   const stroke = { colour: c.ink, width: 1, opacity: 0.5 };
   const along = range(67, -HALF, HALF);
   for (const v of range(23, -HALF, HALF)) {
@@ -104,7 +102,6 @@ function showMesh(plane: Plane, h: (x: number, y: number) => Vec, c: Colours): n
       stroke,
     );
   }
-  return 1;
 }
 
 /** The score along the horizontal line through the probe, found in three ways, and where the arrow of a score ends. */

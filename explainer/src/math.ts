@@ -26,6 +26,7 @@ export const PATHS = {
   flow: (u: number): Level => ({ alpha: 1 / (1 + u), sigma: u / (1 + u) }),
 };
 export type PathName = keyof typeof PATHS;
+export const CLEAN: Level = { alpha: 1, sigma: 0 }; // level 0 of every path
 
 /** X_t = r X_n + q Z' with r = alpha_t / alpha_n and q^2 = sigma_t^2 - r^2 sigma_n^2; q = 0 where t is not noisier than n. */
 export function transition(n: Level, t: Level): { r: number; q: number } {
@@ -44,11 +45,13 @@ export interface Posterior {
 export class NoisyMixture {
   private readonly rows: Float64Array; // 15 numbers for each component: see the constructor
   private readonly shares: Float64Array;
-  constructor(mixture: Mixture, { alpha, sigma }: Level) {
+  constructor(mixture: Mixture, level: Level) {
+    const { alpha } = level;
+    const noisy = noisyWorld(mixture, level);
     this.shares = new Float64Array(mixture.length);
     this.rows = Float64Array.from(
-      mixture.flatMap(({ weight, mean, covariance: [a, b, c] }) => {
-        const [sxx, sxy, syy] = [alpha * alpha * a + sigma * sigma, alpha * alpha * b, alpha * alpha * c + sigma * sigma];
+      mixture.flatMap(({ weight, mean, covariance: [a, b, c] }, k) => {
+        const [sxx, sxy, syy] = noisy[k]!.covariance;
         const det = sxx * syy - sxy * sxy;
         const [pxx, pxy, pyy] = [syy / det, -sxy / det, sxx / det]; // S^-1
         const gain = [
@@ -64,8 +67,7 @@ export class NoisyMixture {
         ];
         return [
           Math.log(weight) - 0.5 * Math.log(det) - Math.log(2 * Math.PI),
-          alpha * mean[0],
-          alpha * mean[1],
+          ...noisy[k]!.mean,
           pxx,
           pxy,
           pyy,

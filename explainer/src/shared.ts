@@ -58,15 +58,14 @@ export const at = (s: State, u: number): m.Level => m.PATHS[s.path](u);
 export const noisy = (s: State, u: number): m.NoisyMixture => new m.NoisyMixture(s.modes, at(s, u));
 export const noisyPoints = (s: State): Float64Array =>
   keep("points", [s.modes, s.path, s.noise, s.count], () => draw(s.modes, at(s, s.noise), s.count, 1));
-export const cleanPoints = (s: State): Float64Array =>
-  keep("clean", [s.modes], () => draw(s.modes, { alpha: 1, sigma: 0 }, 10 * SAMPLES, 7));
+export const cleanPoints = (s: State): Float64Array => keep("clean", [s.modes], () => draw(s.modes, m.CLEAN, 10 * SAMPLES, 7));
 const cleanProjections = (s: State): Float64Array[] => keep("projections", [s.modes], () => projections(cleanPoints(s)));
 export const distanceToClean = (s: State, points: Float64Array): number =>
   slicedDistance(projections(points), cleanProjections(s));
 
 /** The distance of as many true samples as the sampler draws, which even a perfect sampler has. */
 export const distanceOfTruth = (s: State): number =>
-  keep("truth", [s.modes], () => distanceToClean(s, draw(s.modes, { alpha: 1, sigma: 0 }, SAMPLES, 21)));
+  keep("truth", [s.modes], () => distanceToClean(s, draw(s.modes, m.CLEAN, SAMPLES, 21)));
 
 /** The grid of the sampler: from the starting level down to the data's noise, and from there to 0. */
 export const samplerGrid = (noise: number): number[] => [
@@ -98,7 +97,7 @@ export const fan = (s: State): Process =>
 const CLEAN: Key = { mark: "fill", colour: "accent", text: "clean density, hidden from the method" };
 export function showClean(s: State, plane: Plane, c: Colours): Key[] {
   if (!s.clean) return [];
-  const clean = new m.NoisyMixture(s.modes, { alpha: 1, sigma: 0 });
+  const clean = new m.NoisyMixture(s.modes, m.CLEAN);
   plane.density((x, y) => clean.logDensity(x, y), c.accent, 0.6);
   return [CLEAN];
 }
