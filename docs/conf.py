@@ -26,9 +26,9 @@ autodoc_type_aliases = {name: name for name in ("Times", "Function")}
 add_module_names = False
 python_use_unqualified_type_names = True
 
-html_extra_path = [str(path) for path in (ROOT / "docs").glob("explainer.html")]
+html_extra_path = ["explainer.html"]
 myst_substitutions = {
-    name: f'The <a href="{folder}explainer.html">explainer</a> is a page to play with, in the browser.' if html_extra_path else ""
+    name: f'The <a href="{folder}explainer.html">explainer</a> is a page to play with, in the browser.'
     for name, folder in (("explainer", ""), ("explainer_beside", "../"))
 }
 

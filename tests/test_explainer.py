@@ -7,7 +7,6 @@ import math
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,12 +14,12 @@ from matplotlib.image import imread
 
 from ambient import kernels, losses, paths, samplers, tweedie
 from ambient.worlds import GaussianMixture
+from tests.browser import BROWSER
+from tests.test_layout import ROOT
 from toy.data.mixtures import MIXTURES
 from toy.experiments.wall import modulation
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCE, PAGE = ROOT / "explainer", ROOT / "docs" / "explainer.html"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None)
 PATHS = {"exploding": paths.VarianceExploding(), "preserving": paths.VariancePreserving(), "flow": paths.RectifiedFlow()}
 WORLDS = ("ring5", "grid9", "pair", "stripes")
 STEPS = 8

@@ -9,7 +9,6 @@ import importlib
 import inspect
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 import ambient
+from tests.browser import BROWSER
 from tests.test_layout import ROOT
 from tests.test_paper_map import MODULES, PUBLIC
 
@@ -28,7 +28,6 @@ docstrings, extension, formulas, made_pages = map(importlib.import_module, ("doc
 
 DOCS = {name: inspect.cleandoc(doc) for name, doc in PUBLIC.items()}
 DOCS |= {module: inspect.cleandoc(importlib.import_module(module).__doc__ or "") for module in MODULES}
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 LATEX = re.compile(r":math:`([^`]*)`|^\.\. math::\n\n   (.*)$", re.MULTILINE)
 MARKUP = re.compile(r":[\w:]+:`[^`]*`|``[^`]*``|^\.\. .*\n\n?( .*\n?)*|::\n\n(   .*\n?)+|^:\w[\w ]*:", re.MULTILINE)
 ASCII_FORMULA = re.compile(r"[A-Za-z]_[a-z0-9]\b|\^|\|\||[A-Z]\[|(?<![\w-])(alpha|sigma|sqrt|grad)\b|(?<=\s)=\s")

@@ -116,7 +116,5 @@ def _tutorial_index(notebooks: list[Path]) -> str:
         first = "".join(json.loads(path.read_text())["cells"][0]["source"])
         title, *rest = first.strip().split("\n\n")
         text += f"- **[{title.lstrip('# ')}]({path.name})**: {' '.join(rest[0].split()) if rest else ''}\n"
-    if not notebooks:
-        return text + "This copy of the repository has no tutorials.\n"
     entries = "\n".join(path.stem for path in notebooks)
     return f"{text}\n```{{toctree}}\n:hidden:\n\n{entries}\n```\n"
